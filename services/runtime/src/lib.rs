@@ -1,1 +1,12 @@
-//! .
+//! How a Parley process lives: it reads its settings, says what it does, answers the questions of whoever
+//! operates it, and ends without leaving anybody behind.
+//!
+//! This crate must never know what the process is for: there is no chat, no message and no user in it, and it
+//! opens no connection to anything.
+
+pub mod admin;
+pub mod lifecycle;
+pub mod process;
+pub mod readiness;
+pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,292 @@
+//! Chats and participants: what may be created, and what one looks like to a client.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::Invalid;
+use crate::ids::{ChatId, UserId};
+use crate::message::Message;
+use crate::metadata::Metadata;
+use crate::time::Timestamp;
+use crate::version::{Seq, Version};
+
+/// Most people of one creating call; a group grows further one by one.
+pub const MAX_CREATED_PARTICIPANTS: usize = 1_000;
+/// Most participants (and read positions) that a chat object or a join's answer lists, oneself always among them.
+pub const MAX_LISTED_PARTICIPANTS: usize = 100;
+/// Most characters of a title.
+pub const MAX_TITLE: usize = 200;
+
+/// What kind of conversation a chat is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatType {
+    /// Two people, for good.
+    #[default]
+    Direct,
+    /// Two or more, who come and go.
+    Group,
+    /// A user and the support pool.
+    Support,
+}
+
+impl ChatType {
+    /// The word on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Group => "group",
+            Self::Support => "support",
+        }
+    }
+
+    /// Reads the word; anything else is refused.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "group" => Ok(Self::Group),
+            "support" => Ok(Self::Support),
+            _ => Err(Invalid::new("type", "must be direct, group or support")),
+        }
+    }
+}
+
+/// What a participant is in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParticipantRole {
+    /// Made the chat, or inherited it.
+    Creator,
+    /// Takes part.
+    Member,
+    /// Takes part as support.
+    Agent,
+}
+
+impl ParticipantRole {
+    /// The word on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Creator => "creator",
+            Self::Member => "member",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// Reads the database's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "creator" => Some(Self::Creator),
+            "member" => Some(Self::Member),
+            "agent" => Some(Self::Agent),
+            _ => None,
+        }
+    }
+}
+
+/// A group's title: 1–200 characters, no control characters, not only white space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Title(Box<str>);
+
+impl Title {
+    /// Accepts a title within the limits.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.trim().is_empty() || text.chars().count() > MAX_TITLE {
+            return Err(Invalid::new("title", format!("must have 1 to {MAX_TITLE} characters")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(Invalid::new("title", "must not contain control characters"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The title as given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A chat to be created between known people, checked.
+#[derive(Debug, Clone)]
+pub struct NewChat {
+    /// Who creates it; always one of the people.
+    pub creator: UserId,
+    /// The others, each once, in order of their ids.
+    pub others: Vec<UserId>,
+    /// What it will be.
+    pub kind: NewChatKind,
+    /// The host's own data.
+    pub metadata: Option<Metadata>,
+}
+
+/// The two kinds that people create themselves.
+#[derive(Debug, Clone)]
+pub enum NewChatKind {
+    /// The one chat of these two people.
+    Direct,
+    /// A new group.
+    Group {
+        /// Its title.
+        title: Option<Title>,
+    },
+}
+
+impl NewChat {
+    /// Checks who and what. A title on a direct chat is not kept: the source contract has it for groups only.
+    pub fn parse(
+        creator: UserId,
+        participant_ids: Vec<UserId>,
+        chat_type: ChatType,
+        title: Option<Title>,
+        metadata: Option<Metadata>,
+    ) -> Result<Self, Invalid> {
+        if participant_ids.len() > MAX_CREATED_PARTICIPANTS {
+            let rule = format!("must not name more than {MAX_CREATED_PARTICIPANTS} people");
+            return Err(Invalid::new("participantIds", rule));
+        }
+        let mut others = participant_ids;
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|id| *id != creator);
+        if others.is_empty() {
+            return Err(Invalid::new("participantIds", "must name someone besides the caller"));
+        }
+        let kind = match chat_type {
+            ChatType::Direct if others.len() == 1 => NewChatKind::Direct,
+            ChatType::Direct => {
+                return Err(Invalid::new("participantIds", "must be two people in a direct chat"));
+            }
+            ChatType::Group => NewChatKind::Group { title },
+            ChatType::Support => {
+                return Err(Invalid::new("type", "must be direct or group"));
+            }
+        };
+        Ok(Self { creator, others, kind, metadata })
+    }
+
+    /// The key under which there is one direct chat of two people; groups have none.
+    pub fn key(&self) -> Option<String> {
+        match (&self.kind, self.others.as_slice()) {
+            (NewChatKind::Direct, [other]) => Some(direct_key(&self.creator, other)),
+            _ => None,
+        }
+    }
+}
+
+/// One text per pair of people, whoever asks. Lengths make it unambiguous whatever the ids contain.
+pub fn direct_key(one: &UserId, other: &UserId) -> String {
+    let (first, second) = if one <= other { (one, other) } else { (other, one) };
+    let length = |id: &UserId| id.as_str().len();
+    format!("direct:{}:{first}:{}:{second}", length(first), length(second))
+}
+
+/// A participant as clients see it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    /// The user's id, as the source backend's populated participants have it.
+    #[serde(rename = "_id")]
+    pub id: UserId,
+    /// The user's id once more, under the name that says so.
+    pub user_id: UserId,
+    /// The display name.
+    pub name: Option<String>,
+    /// The picture.
+    pub avatar: Option<String>,
+    /// What the participant is here.
+    pub role: ParticipantRole,
+    /// Since when.
+    pub joined_at: Timestamp,
+    /// Whether connected; `null` while presence is not known.
+    pub online: Option<bool>,
+    /// When last connected, as far as known.
+    pub last_seen_at: Option<Timestamp>,
+    /// Everything up to this `seq` is read.
+    pub read_up_to: Seq,
+}
+
+/// A chat as one participant sees it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chat {
+    /// The chat.
+    #[serde(rename = "_id")]
+    pub id: ChatId,
+    /// What kind of conversation it is.
+    #[serde(rename = "type")]
+    pub chat_type: ChatType,
+    /// A group's title.
+    pub title: Option<String>,
+    /// What a support chat is about.
+    pub subject: Option<String>,
+    /// The host's own data.
+    pub metadata: Option<Box<RawValue>>,
+    /// The host's purchase request that the chat belongs to.
+    pub purchase_request_id: Option<String>,
+    /// Its buyer.
+    pub buyer_id: Option<UserId>,
+    /// Its seller.
+    pub seller_id: Option<UserId>,
+    /// Who created it.
+    pub created_by: UserId,
+    /// At most 100 of them, the viewer always among them.
+    pub participants: Vec<Participant>,
+    /// All of them.
+    pub participant_count: u64,
+    /// The newest message.
+    pub last_message: Option<Message>,
+    /// What the viewer has not read.
+    pub unread_count: u64,
+    /// Whether the viewer has put it away.
+    pub archived: bool,
+    /// Messages ever sent in it.
+    pub message_count: u64,
+    /// The position from which a join misses nothing of what this object does not show.
+    pub version: Version,
+    /// When created.
+    pub created_at: Timestamp,
+    /// When last spoken in or changed.
+    pub updated_at: Timestamp,
+    /// Unread messages of each listed participant; only where one chat is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_counts: Option<BTreeMap<UserId, u64>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).unwrap()
+    }
+
+    fn parse(ids: &[&str], chat_type: ChatType) -> Result<NewChat, Invalid> {
+        NewChat::parse(user("me"), ids.iter().map(|id| user(id)).collect(), chat_type, None, None)
+    }
+
+    #[test]
+    fn the_caller_counts_once_whether_named_or_not() {
+        for ids in [&["you"][..], &["you", "me"], &["me", "you", "you"]] {
+            assert_eq!(parse(ids, ChatType::Direct).unwrap().others, [user("you")]);
+        }
+        assert!(parse(&["me"], ChatType::Direct).is_err());
+        assert!(parse(&[], ChatType::Group).is_err());
+    }
+
+    #[test]
+    fn direct_is_exactly_two() {
+        assert!(parse(&["a", "b"], ChatType::Direct).is_err());
+        assert!(parse(&["a", "b"], ChatType::Group).is_ok());
+        assert!(parse(&["a"], ChatType::Group).is_ok());
+        assert!(parse(&["a"], ChatType::Support).is_err());
+    }
+
+    #[test]
+    fn a_pair_has_one_key_and_two_pairs_have_two() {
+        assert_eq!(direct_key(&user("a"), &user("b")), direct_key(&user("b"), &user("a")));
+        assert_ne!(direct_key(&user("a:1"), &user("b")), direct_key(&user("a"), &user("1:b")));
+        assert_ne!(direct_key(&user("a"), &user("1:b")), direct_key(&user("a:1"), &user("b")));
+    }
+}

@@ -1,0 +1,106 @@
+//! What a room hears. Every payload is written here, once, by the api pod; gateways pass the bytes on.
+//!
+//! An event on the wire is the JSON array `["<name>", { … }]` that a Socket.IO client takes as one emit with one
+//! argument. Readers ignore fields that they do not know, so a field may be added; none may go or change meaning.
+
+use serde::Serialize;
+
+use crate::ids::ChatId;
+use crate::message::Message;
+use crate::version::{Epoch, Version};
+
+/// Names that a client sends.
+pub mod client {
+    /// Enter a room.
+    pub const JOIN: &str = "join-chat-room";
+    /// Leave a room.
+    pub const LEAVE: &str = "leave-chat-room";
+}
+
+/// Names that a client hears.
+pub mod server {
+    /// A message was sent.
+    pub const NEW_MESSAGE: &str = "new-message";
+    /// Something may have been missed: reload this chat by REST.
+    pub const RESYNC: &str = "resync";
+    /// A request without an ack callback was refused.
+    pub const ERROR: &str = "error";
+}
+
+/// `new-message`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewMessage<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// The change's place in the chat.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// The message as REST shows it.
+    pub message: &'a Message,
+}
+
+impl<'a> NewMessage<'a> {
+    /// The event of `message`.
+    pub fn of(message: &'a Message, epoch: Epoch) -> Self {
+        Self { chat_id: message.chat_id, version: message.version, epoch, message }
+    }
+
+    /// The event as it goes over the bus and to clients.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(server::NEW_MESSAGE, self)
+    }
+}
+
+/// Why a client is told to reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResyncReason {
+    /// A version did not arrive.
+    Gap,
+    /// The bus was away; what was said meanwhile was not heard.
+    BusInterrupted,
+}
+
+impl ResyncReason {
+    /// The word on the wire and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::BusInterrupted => "bus_interrupted",
+        }
+    }
+}
+
+/// `resync`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resync {
+    /// The room.
+    pub chat_id: ChatId,
+    /// What happened.
+    pub reason: ResyncReason,
+}
+
+impl Resync {
+    /// The event as it goes to clients.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(server::RESYNC, self)
+    }
+}
+
+/// The refusal of a client's request, in an ack or as event `error`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refusal {
+    /// A stable word.
+    pub code: &'static str,
+    /// One sentence for a developer.
+    pub message: &'static str,
+}
+
+/// The array `["name", payload]`.
+pub fn encode(name: &str, payload: &impl Serialize) -> Vec<u8> {
+    // Our own types have string keys and finite numbers only, which is all that serde_json can refuse.
+    serde_json::to_vec(&(name, payload)).expect("an event is plain JSON")
+}

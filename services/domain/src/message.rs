@@ -1,0 +1,178 @@
+//! Messages: what may be sent, and what one looks like to a client.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::Invalid;
+use crate::ids::{AttachmentId, ChatId, ClientMessageId, MessageId, UserId};
+use crate::metadata::Metadata;
+use crate::time::Timestamp;
+use crate::version::{Seq, Version};
+
+/// Most characters (Unicode scalar values) of a message.
+pub const MAX_CONTENT: usize = 5_000;
+
+/// The text of a message: 1–5,000 Unicode scalar values, not only white space, no NUL; stored as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content(Box<str>);
+
+impl Content {
+    /// Accepts text within the limits.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.trim().is_empty() {
+            return Err(Invalid::new("content", "must not be empty"));
+        }
+        if text.contains('\0') {
+            return Err(Invalid::new("content", "must not contain NUL"));
+        }
+        // Bytes bound characters, so the count is only taken where it can matter.
+        if text.len() > MAX_CONTENT && text.chars().count() > MAX_CONTENT {
+            return Err(Invalid::new("content", format!("must not exceed {MAX_CONTENT} characters")));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text as sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who speaks: a person, or the host application (`system`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageType {
+    /// Written by a person.
+    #[default]
+    Text,
+    /// Written by the host application.
+    System,
+}
+
+impl MessageType {
+    /// The word on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::System => "system",
+        }
+    }
+
+    /// Reads the word; anything else is refused.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "text" => Ok(Self::Text),
+            "system" => Ok(Self::System),
+            _ => Err(Invalid::new("type", "must be text or system")),
+        }
+    }
+}
+
+/// A send, checked and ready to be stored.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// Where to.
+    pub chat_id: ChatId,
+    /// Who speaks.
+    pub sender_id: UserId,
+    /// As a person or as the host application.
+    pub message_type: MessageType,
+    /// The text.
+    pub content: Content,
+    /// The message it answers, which must stand in the same chat.
+    pub reply_to: Option<MessageId>,
+    /// The host's own data.
+    pub metadata: Option<Metadata>,
+    /// Makes a repeated send the same send.
+    pub client_message_id: Option<ClientMessageId>,
+}
+
+/// The sender as shown beside a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sender {
+    /// The user.
+    #[serde(rename = "_id")]
+    pub id: UserId,
+    /// The display name, if the directory knows one.
+    pub name: Option<String>,
+    /// The picture, if the directory knows one.
+    pub avatar: Option<String>,
+}
+
+/// A file of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The file.
+    #[serde(rename = "_id")]
+    pub id: AttachmentId,
+    /// Where participants download it.
+    pub url: String,
+    /// Its name as uploaded.
+    pub filename: String,
+    /// Its type, found from its content.
+    pub mime_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A message as clients see it, over REST and in events alike.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// The message.
+    #[serde(rename = "_id")]
+    pub id: MessageId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// Its place among the chat's messages.
+    pub seq: Seq,
+    /// The chat's version at which it was sent.
+    pub version: Version,
+    /// The chat's version at which it was last edited or deleted.
+    pub changed_version: Option<Version>,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// Who wrote it, for display.
+    pub sender: Sender,
+    /// Text or system.
+    #[serde(rename = "type")]
+    pub message_type: MessageType,
+    /// The text; empty once deleted.
+    pub content: String,
+    /// The message it answers.
+    pub reply_to_message_id: Option<MessageId>,
+    /// The host's own data, byte for byte as the database keeps it.
+    pub metadata: Option<Box<RawValue>>,
+    /// Its files.
+    pub attachments: Vec<Attachment>,
+    /// The sender's own id of it.
+    pub client_message_id: Option<ClientMessageId>,
+    /// Rises strictly with `seq`.
+    pub created_at: Timestamp,
+    /// When last edited.
+    pub edited_at: Option<Timestamp>,
+    /// When deleted.
+    pub deleted_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_counts_characters_not_bytes() {
+        assert!(Content::parse(&"😀".repeat(MAX_CONTENT)).is_ok());
+        assert!(Content::parse(&"😀".repeat(MAX_CONTENT + 1)).is_err());
+        assert!(Content::parse(&"x".repeat(MAX_CONTENT)).is_ok());
+        assert!(Content::parse(&"x".repeat(MAX_CONTENT + 1)).is_err());
+    }
+
+    #[test]
+    fn content_is_kept_as_sent_but_never_blank() {
+        assert_eq!(Content::parse("  hi\n").unwrap().as_str(), "  hi\n");
+        for bad in ["", " ", "\n\t", "\u{3000}", "a\0b"] {
+            assert!(Content::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Who is calling: the host application's tokens, verified.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use crate::ids::UserId;
+use crate::user::{Avatar, Name, Profile, Role};
+
+/// Shortest secret that is accepted, in bytes: less than the hash's own 256 bits invites guessing.
+pub const MIN_SECRET: usize = 32;
+/// Longest token that is looked at, in bytes.
+pub const MAX_TOKEN: usize = 8 * 1024;
+
+/// What a valid token says about its bearer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The bearer.
+    pub id: UserId,
+    /// The bearer's display name, if the token carries a usable one.
+    pub name: Option<Name>,
+    /// The bearer's picture, if the token carries a usable one.
+    pub avatar: Option<Avatar>,
+    /// What the bearer may be.
+    pub role: Role,
+    /// When the token ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Caller {
+    /// What the directory learns from this token.
+    pub fn profile(&self) -> Profile {
+        Profile { id: self.id.clone(), name: self.name.clone(), avatar: self.avatar.clone() }
+    }
+}
+
+/// Why a token does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is none.
+    #[error("a bearer token is required")]
+    Missing,
+    /// Not a token of ours: form, algorithm, signature, issuer, audience or claims.
+    #[error("the token is not valid")]
+    Invalid,
+    /// It has ended.
+    #[error("the token has expired")]
+    Expired,
+    /// It has not begun.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+}
+
+impl TokenError {
+    /// The stable word that clients see.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing_token",
+            Self::Invalid => "invalid_token",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+        }
+    }
+}
+
+/// What tokens have to fulfil.
+#[derive(Debug, Clone)]
+pub struct TokenRules {
+    /// The secret of HS256, at least 32 bytes.
+    pub secret: SecretString,
+    /// The issuer, if one is demanded.
+    pub issuer: Option<String>,
+    /// The audience, if one is demanded.
+    pub audience: Option<String>,
+    /// The claims that may hold the user's id; the first one present counts.
+    pub id_claims: Vec<String>,
+    /// How far clocks may differ.
+    pub leeway: TimeDelta,
+}
+
+/// The rules cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the secret must have at least {MIN_SECRET} bytes")]
+pub struct WeakSecret;
+
+/// Verifies tokens. The algorithm is pinned here; what a token says about it is only compared.
+pub struct Verifier {
+    key: DecodingKey,
+    validation: Validation,
+    id_claims: Vec<String>,
+    leeway: TimeDelta,
+}
+
+impl Verifier {
+    /// A verifier by these rules.
+    pub fn new(rules: &TokenRules) -> Result<Self, WeakSecret> {
+        let secret = rules.secret.expose_secret().as_bytes();
+        if secret.len() < MIN_SECRET {
+            return Err(WeakSecret);
+        }
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Times are compared below, against the caller's clock.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = rules.audience.is_some();
+        let mut required = vec!["exp"];
+        if let Some(audience) = &rules.audience {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        }
+        if let Some(issuer) = &rules.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        validation.set_required_spec_claims(&required);
+        Ok(Self {
+            key: DecodingKey::from_secret(secret),
+            validation,
+            id_claims: rules.id_claims.clone(),
+            leeway: rules.leeway,
+        })
+    }
+
+    /// The bearer of `token` at the time `now`.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, TokenError> {
+        if token.is_empty() {
+            return Err(TokenError::Missing);
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Invalid);
+        }
+        let claims: Map<String, Value> = jsonwebtoken::decode(token, &self.key, &self.validation)
+            .map_err(|_| TokenError::Invalid)?
+            .claims;
+        let expires_at = moment(claims.get("exp")).ok_or(TokenError::Invalid)?;
+        if now >= expires_at + self.leeway {
+            return Err(TokenError::Expired);
+        }
+        if let Some(not_before) = claims.get("nbf") {
+            let not_before = moment(Some(not_before)).ok_or(TokenError::Invalid)?;
+            if now + self.leeway < not_before {
+                return Err(TokenError::NotYetValid);
+            }
+        }
+        let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
+        Ok(Caller {
+            id: self.user_id(&claims).ok_or(TokenError::Invalid)?,
+            name: text("name").and_then(|name| Name::parse(name).ok()),
+            avatar: text("picture").and_then(|url| Avatar::parse(url).ok()),
+            role: Role::from_claim(text("role")),
+            expires_at,
+        })
+    }
+
+    fn user_id(&self, claims: &Map<String, Value>) -> Option<UserId> {
+        match self.id_claims.iter().find_map(|claim| claims.get(claim))? {
+            Value::String(id) => UserId::parse(id).ok(),
+            Value::Number(id) if id.is_u64() => UserId::parse(&id.to_string()).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// A NumericDate of RFC 7519: seconds, possibly with a fraction.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked first; fractions of a second are cut")]
+fn moment(claim: Option<&Value>) -> Option<DateTime<Utc>> {
+    let claim = claim?;
+    let seconds = claim.as_i64().or_else(|| {
+        claim.as_f64().filter(|s| s.is_finite() && s.abs() < 1e12).map(|s| s.floor() as i64)
+    })?;
+    // Beyond the year 9999 an addition of the leeway could leave the calendar.
+    (seconds.abs() < 253_402_300_800).then(|| DateTime::from_timestamp(seconds, 0)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn rules() -> TokenRules {
+        TokenRules {
+            secret: SECRET.into(),
+            issuer: None,
+            audience: None,
+            id_claims: ["sub", "id", "userId"].map(String::from).into(),
+            leeway: TimeDelta::seconds(5),
+        }
+    }
+
+    fn sign(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
+    }
+
+    fn verify(claims: &Value) -> Result<Caller, TokenError> {
+        Verifier::new(&rules()).unwrap().verify(&sign(claims, Algorithm::HS256, SECRET), now())
+    }
+
+    fn with(extra: Value) -> Value {
+        let mut claims = json!({ "sub": "alice", "exp": now().timestamp() + 60 });
+        claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        claims
+    }
+
+    #[test]
+    fn a_good_token_names_its_bearer() {
+        let caller = verify(&with(json!({ "name": "Alice", "role": "admin" }))).unwrap();
+        assert_eq!(caller.id.as_str(), "alice");
+        assert_eq!(caller.name.unwrap().as_str(), "Alice");
+        assert_eq!(caller.role, Role::Admin);
+    }
+
+    #[test]
+    fn the_first_id_claim_counts_and_numbers_are_ids() {
+        let later = now().timestamp() + 60;
+        let id = |claims: Value| verify(&claims).map(|caller| caller.id.to_string());
+        assert_eq!(id(json!({ "id": "a", "userId": "b", "exp": later })).as_deref(), Ok("a"));
+        assert_eq!(id(json!({ "userId": 17, "exp": later })).as_deref(), Ok("17"));
+        assert_eq!(id(json!({ "exp": later })), Err(TokenError::Invalid));
+        assert_eq!(id(json!({ "sub": "", "id": "a", "exp": later })), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn times_are_judged_by_the_given_clock_with_leeway() {
+        let at = |seconds: i64| now().timestamp() + seconds;
+        assert!(verify(&with(json!({ "exp": at(-4) }))).is_ok());
+        assert_eq!(verify(&with(json!({ "exp": at(-5) }))), Err(TokenError::Expired));
+        assert!(verify(&with(json!({ "nbf": at(5) }))).is_ok());
+        assert_eq!(verify(&with(json!({ "nbf": at(6) }))), Err(TokenError::NotYetValid));
+        assert_eq!(verify(&json!({ "sub": "alice" })), Err(TokenError::Invalid), "exp is required");
+        for nonsense in [json!("soon"), json!(1e300), json!(i64::MAX), json!(null)] {
+            assert_eq!(verify(&with(json!({ "exp": nonsense }))), Err(TokenError::Invalid));
+        }
+    }
+
+    #[test]
+    fn only_the_pinned_algorithm_and_key_count() {
+        let verifier = Verifier::new(&rules()).unwrap();
+        let claims = with(json!({}));
+        let other_key = sign(&claims, Algorithm::HS256, "another-secret-of-32-bytes-......");
+        let other_algorithm = sign(&claims, Algorithm::HS512, SECRET);
+        let body = other_key.split('.').nth(1).unwrap();
+        let none = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.");
+        for bad in [&other_key, &other_algorithm, &none, "garbage", "a.b.c", &"x".repeat(9000)] {
+            assert_eq!(verifier.verify(bad, now()), Err(TokenError::Invalid), "{bad}");
+        }
+        assert_eq!(verifier.verify("", now()), Err(TokenError::Missing));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_demanded_where_set() {
+        let mut rules = rules();
+        rules.issuer = Some("host".into());
+        rules.audience = Some("chat".into());
+        let verifier = Verifier::new(&rules).unwrap();
+        let check = |extra| verifier.verify(&sign(&with(extra), Algorithm::HS256, SECRET), now());
+        assert!(check(json!({ "iss": "host", "aud": "chat" })).is_ok());
+        assert!(check(json!({ "iss": "host", "aud": ["x", "chat"] })).is_ok());
+        for bad in [json!({}), json!({ "iss": "host" }), json!({ "aud": "chat" }), json!({ "iss": "x", "aud": "chat" })] {
+            assert_eq!(check(bad), Err(TokenError::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_weak_secret_is_refused() {
+        let rules = TokenRules { secret: "short".into(), ..rules() };
+        assert!(Verifier::new(&rules).is_err());
+    }
+}

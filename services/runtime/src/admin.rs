@@ -1,0 +1,50 @@
+//! The admin port, for whoever operates the pod; it is never exposed to users.
+//!
+//! * `GET /livez`: 200 while the process can answer at all; it asks nothing else.
+//! * `GET /readyz`: 200, or 503 with the conditions that do not hold.
+//! * `GET /metrics`: Prometheus text.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::readiness::Readiness;
+
+#[derive(Clone)]
+struct Admin {
+    readiness: Readiness,
+    registry: Registry,
+}
+
+/// The routes of the admin port.
+pub fn router(readiness: Readiness, registry: Registry) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Admin { readiness, registry })
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let missing = admin.readiness.missing();
+    if missing.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))).into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&admin.registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

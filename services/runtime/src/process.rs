@@ -1,0 +1,82 @@
+//! What every `main` does: settings, logs, work, exit status.
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::lifecycle::Ending;
+use crate::settings::{self, NotRead, ProcessSettings};
+use crate::telemetry;
+
+/// Exit status of a process whose settings are wrong.
+pub const EXIT_SETTINGS: u8 = 2;
+/// Exit status of a process that could not start, or broke.
+pub const EXIT_FAILED: u8 = 1;
+
+/// A service's settings: it holds the common section and can be tested without starting anything.
+pub trait Settings: Parser {
+    /// The common section.
+    fn process(&self) -> &ProcessSettings;
+
+    /// What the types of the fields cannot say. The error's text begins with the setting's name.
+    fn check(&self) -> anyhow::Result<()>;
+}
+
+/// Reads the settings, then runs `work` to its end. Whatever goes wrong before or in it is one line on standard
+/// error and an exit status, never a backtrace.
+pub fn run<S, F, Fut>(work: F) -> ExitCode
+where
+    S: Settings,
+    F: FnOnce(S) -> Fut,
+    Fut: Future<Output = anyhow::Result<Ending>>,
+{
+    let service = S::command().get_name().to_owned();
+    let settings = match settings::read::<S>() {
+        Ok(settings) => settings,
+        Err(NotRead::Asked(text)) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(NotRead::Wrong(line)) => return fail(&service, &line, EXIT_SETTINGS),
+    };
+    if let Err(error) = telemetry::check(settings.process()).and_then(|()| settings.check()) {
+        return fail(&service, &format!("{error:#}"), EXIT_SETTINGS);
+    }
+    if settings.process().check {
+        let _ = writeln!(std::io::stdout(), "{service}: the settings are good");
+        return ExitCode::SUCCESS;
+    }
+    match start(settings, work) {
+        Ok(Ending::Clean) => ExitCode::SUCCESS,
+        Ok(Ending::Forced) => ExitCode::from(EXIT_FAILED),
+        Err(error) => fail(&service, &format!("{error:#}"), EXIT_FAILED),
+    }
+}
+
+fn start<S, F, Fut>(settings: S, work: F) -> anyhow::Result<Ending>
+where
+    S: Settings,
+    F: FnOnce(S) -> Fut,
+    Fut: Future<Output = anyhow::Result<Ending>>,
+{
+    telemetry::start_logging(settings.process())?;
+    // Several of our libraries use TLS and would otherwise each have to be told which implementation.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    let ending = runtime.block_on(work(settings));
+    // What a hard stop left running must not hold the process.
+    runtime.shutdown_background();
+    ending
+}
+
+fn fail(service: &str, line: &str, status: u8) -> ExitCode {
+    let line = line.replace('\n', " ");
+    let _ = writeln!(std::io::stderr(), "{service}: {line}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,195 @@
+//! Settings: environment variables `PARLEY_*`, each also a flag, all printed by `--help`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser};
+
+/// What every process needs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessSettings {
+    /// This pod's name, as it appears in logs, metrics and answers
+    #[arg(long, env = "PARLEY_POD", default_value_t = host_name())]
+    pub pod: String,
+
+    /// Where `/livez`, `/readyz` and `/metrics` are served
+    #[arg(long, env = "PARLEY_ADMIN_LISTEN", default_value = "0.0.0.0:9080", value_name = "ADDRESS")]
+    pub admin_listen: SocketAddr,
+
+    /// What is logged, as directives of tracing's `EnvFilter`
+    #[arg(long, env = "PARLEY_LOG", default_value = "info,async_nats=warn", value_name = "FILTER")]
+    pub log: String,
+
+    /// How it is logged; `auto` is text in a terminal and JSON elsewhere
+    #[arg(long, env = "PARLEY_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    /// Seconds from SIGTERM until what has not ended is dropped
+    #[arg(long, env = "PARLEY_SHUTDOWN_SECONDS", default_value_t = 25, value_name = "SECONDS")]
+    pub shutdown_seconds: u64,
+
+    /// Test the settings and exit
+    #[arg(long)]
+    pub check: bool,
+}
+
+impl ProcessSettings {
+    /// How long a shutdown may take.
+    pub const fn shutdown(&self) -> Duration {
+        Duration::from_secs(self.shutdown_seconds)
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text in a terminal, JSON elsewhere.
+    Auto,
+    /// For eyes.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Which tokens count; the host application signs them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tokens")]
+pub struct TokenSettings {
+    /// The secret of HS256 that the host signs with, at least 32 bytes
+    #[arg(long, env = "PARLEY_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub jwt_secret: String,
+
+    /// The issuer that tokens must name; none is demanded by default
+    #[arg(long, env = "PARLEY_JWT_ISSUER", value_name = "ISSUER")]
+    pub jwt_issuer: Option<String>,
+
+    /// The audience that tokens must name; none is demanded by default
+    #[arg(long, env = "PARLEY_JWT_AUDIENCE", value_name = "AUDIENCE")]
+    pub jwt_audience: Option<String>,
+
+    /// The claims that may hold the user's id; the first one present counts
+    #[arg(long, env = "PARLEY_JWT_ID_CLAIMS", value_delimiter = ',', default_value = "sub,id,userId", value_name = "CLAIMS")]
+    pub jwt_id_claims: Vec<String>,
+
+    /// Seconds by which the host's clock and ours may differ
+    #[arg(long, env = "PARLEY_JWT_LEEWAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=300), value_name = "SECONDS")]
+    pub jwt_leeway_seconds: u32,
+}
+
+/// Why settings were not read: what to print, to which end.
+#[derive(Debug)]
+pub enum NotRead {
+    /// Help or version was asked for; this is it.
+    Asked(String),
+    /// A setting is wrong; this is the one line that says so.
+    Wrong(String),
+}
+
+/// Reads the process's arguments and environment.
+pub fn read<S: Parser>() -> Result<S, NotRead> {
+    read_from(std::env::args_os())
+}
+
+fn read_from<S: Parser>(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<S, NotRead> {
+    S::try_parse_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NotRead::Asked(error.to_string()),
+        _ => NotRead::Wrong(one_line::<S>(&error)),
+    })
+}
+
+/// clap's account of a wrong setting, in one line, under the name of the environment variable that most likely
+/// holds it; the value is shown unless it is a secret.
+fn one_line<S: CommandFactory>(error: &clap::Error) -> String {
+    let command = S::command();
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let named = text(ContextKind::InvalidArg).unwrap_or_default();
+    // clap names an argument as it is typed, `--jwt-secret <SECRET>`.
+    let argument = command.get_arguments().find(|argument| {
+        argument.get_long().is_some_and(|long| {
+            named.strip_prefix("--").and_then(|rest| rest.split([' ', '=', ',']).next()) == Some(long)
+        })
+    });
+    let name = argument
+        .and_then(|argument| argument.get_env())
+        .map_or_else(|| named.clone(), |variable| variable.to_string_lossy().into_owned());
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => format!("{name} is not set"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let secret = argument.is_some_and(clap::Arg::is_hide_env_values_set);
+            let value = text(ContextKind::InvalidValue).filter(|_| !secret);
+            let shown = value.map_or_else(String::new, |value| format!(" cannot be \"{value}\""));
+            let why = std::error::Error::source(error).map(ToString::to_string);
+            let allowed = text(ContextKind::ValidValue).map(|values| format!("one of {values}"));
+            let why = why.or(allowed).map_or_else(String::new, |why| format!(": {why}"));
+            format!("{name}{shown}{why}")
+        }
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or("the arguments are wrong");
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        }
+    }
+}
+
+/// The machine's name; in Kubernetes, the pod's.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "parley".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Settings {
+        #[command(flatten)]
+        process: ProcessSettings,
+        #[command(flatten)]
+        tokens: TokenSettings,
+    }
+
+    fn wrong(arguments: &[&str]) -> String {
+        let arguments = std::iter::once("test").chain(arguments.iter().copied()).map(Into::into);
+        match read_from::<Settings>(arguments) {
+            Err(NotRead::Wrong(line)) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wrong_setting_is_one_line_under_its_variable() {
+        let secret = ["--jwt-secret", "x"];
+        for (arguments, expected) in [
+            (&[][..], "PARLEY_JWT_SECRET is not set"),
+            (
+                &[&secret[..], &["--admin-listen", "nowhere"]].concat(),
+                "PARLEY_ADMIN_LISTEN cannot be \"nowhere\": invalid socket address syntax",
+            ),
+            (
+                &[&secret[..], &["--log-format", "xml"]].concat(),
+                "PARLEY_LOG_FORMAT cannot be \"xml\": one of auto, text, json",
+            ),
+            (
+                &[&secret[..], &["--jwt-leeway-seconds", "301"]].concat(),
+                "PARLEY_JWT_LEEWAY_SECONDS cannot be \"301\": 301 is not in 0..=300",
+            ),
+            (&["--nonsense"], "unexpected argument '--nonsense' found"),
+        ] {
+            assert_eq!(wrong(arguments), expected);
+        }
+    }
+
+    #[test]
+    fn help_is_no_error_and_names_the_variables() {
+        let asked = read_from::<Settings>(["test", "--help"].map(Into::into)).unwrap_err();
+        assert!(matches!(asked, NotRead::Asked(help) if help.contains("PARLEY_JWT_SECRET")));
+    }
+}
