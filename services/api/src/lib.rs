@@ -1,1 +1,23 @@
-//! .
+//! The way in: the REST interface of `/api`, and the answers to what gateways ask.
+//!
+//! A request is parsed into the domain's types by extractors, so a handler's arguments are proofs: one that takes a
+//! [`extract::Participant`] cannot have forgotten the check. What a handler commits it publishes afterwards.
+//!
+//! This crate must never hold SQL, know a Socket.IO connection, or keep a state that another api pod would need: any
+//! pod answers any request.
+
+mod answers;
+mod app;
+mod directory;
+mod envelope;
+mod error;
+mod extract;
+mod metrics;
+mod observe;
+mod router;
+mod routes;
+mod settings;
+mod watch;
+
+pub use app::App;
+pub use settings::{Command, Settings};

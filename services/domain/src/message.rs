@@ -77,6 +77,8 @@ pub struct NewMessage {
     pub sender_id: UserId,
     /// As a person or as the host application.
     pub message_type: MessageType,
+    /// Whether the host application itself speaks, which may do so without being in the chat.
+    pub by_host: bool,
     /// The text.
     pub content: Content,
     /// The message it answers, which must stand in the same chat.

@@ -24,6 +24,8 @@ pub struct Caller {
     pub avatar: Option<Avatar>,
     /// What the bearer may be.
     pub role: Role,
+    /// When the token was issued, if it says so.
+    pub issued_at: Option<DateTime<Utc>>,
     /// When the token ends.
     pub expires_at: DateTime<Utc>,
 }
@@ -149,6 +151,7 @@ impl Verifier {
             name: text("name").and_then(|name| Name::parse(name).ok()),
             avatar: text("picture").and_then(|url| Avatar::parse(url).ok()),
             role: Role::from_claim(text("role")),
+            issued_at: moment(claims.get("iat")),
             expires_at,
         })
     }

@@ -1,0 +1,122 @@
+//! An api pod: what it is made of, and how it starts.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::event::NewMessage;
+use parley_domain::message::Message;
+use parley_domain::time::{Clock, SystemClock};
+use parley_domain::token::Verifier;
+use parley_relay::{Bus, Publisher};
+use parley_runtime::lifecycle::Lifecycle;
+use parley_runtime::{admin, telemetry};
+use parley_store::Store;
+use tokio::net::TcpListener;
+
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::{Settings, answers, router, watch};
+
+/// What every request can reach.
+#[derive(Clone)]
+pub(crate) struct State(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) pod: String,
+    pub(crate) store: Store,
+    pub(crate) verifier: Verifier,
+    pub(crate) directory: Directory,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    publisher: Publisher,
+}
+
+impl std::ops::Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Parts {
+    /// Tells the rooms of a committed message.
+    pub(crate) fn publish_message(&self, message: &Message) {
+        let epoch = self.store.epoch();
+        self.publisher.publish(&RoomEvent {
+            kind: Kind::NewMessage,
+            chat_id: message.chat_id,
+            version: Some(message.version),
+            epoch,
+            affected: vec![message.sender_id.clone()],
+            event: NewMessage::of(message, epoch).encode().into(),
+        });
+    }
+}
+
+/// A running api pod.
+pub struct App {
+    /// Where REST is served.
+    pub address: std::net::SocketAddr,
+    /// Where the admin port is.
+    pub admin_address: std::net::SocketAddr,
+}
+
+impl App {
+    /// Connects, listens and serves as tasks of `lifecycle`. Port 0 takes a free one.
+    pub async fn start(settings: Settings, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let process = &settings.process;
+        let registry = telemetry::registry("parley-api", env!("CARGO_PKG_VERSION"), &process.pod)?;
+        let listener = listen("PARLEY_LISTEN", settings.http.listen).await?;
+        let admin_listener = listen("PARLEY_ADMIN_LISTEN", process.admin_listen).await?;
+        let app = Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
+        let store = Store::connect(&settings.database).await?;
+        store.check_schema().await?;
+        let bus = Bus::connect(settings.nats()?, &process.pod, &registry).await?;
+        let (publisher, publishing) = bus.publisher();
+        let state = State(Arc::new(Parts {
+            pod: process.pod.clone(),
+            store: store.clone(),
+            verifier: settings.verifier()?,
+            directory: Directory::new(settings.http.directory_cache),
+            clock: Arc::new(SystemClock),
+            metrics: Metrics::register(&registry)?,
+            publisher,
+        }));
+
+        let stop = lifecycle.stop();
+        let postgres = lifecycle.readiness().condition("postgres");
+        lifecycle.spawn("watch", watch::run(store.clone(), postgres, state.metrics.clone(), stop.clone()));
+        lifecycle.spawn("answers", answers::run(bus, store, stop.clone()));
+        lifecycle.spawn("publisher", async move {
+            publishing.run().await;
+            Ok(())
+        });
+        let admin = admin::router(lifecycle.readiness().clone(), registry);
+        lifecycle.spawn("admin", serve(admin_listener, admin, stop.clone()));
+        let router = router::router(state, &settings.http);
+        lifecycle.spawn("http", serve(listener, router, stop));
+        tracing::info!(pod = process.pod, address = %app.address, "serving REST");
+        Ok(app)
+    }
+}
+
+async fn listen(setting: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: tokio_util::sync::CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Every way in which a request fails, with its status and its stable code. The one place of this crate that knows
+//! both.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use parley_domain::Invalid;
+use parley_domain::token::TokenError;
+use parley_store::StoreError;
+use serde_json::{Value, json};
+
+/// Seconds after which a client may try again what was unavailable.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// A failed request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// A field breaks a rule.
+    #[error("{0}.")]
+    Invalid(Invalid),
+    /// The body is no JSON.
+    #[error("The body is not valid JSON.")]
+    InvalidJson,
+    /// The body is JSON of another shape.
+    #[error("The body does not have the expected shape: {0}.")]
+    InvalidBody(String),
+    /// The query or path cannot be read.
+    #[error("The query or path cannot be read.")]
+    InvalidUrl,
+    /// An id in the path is none.
+    #[error("{0}.")]
+    InvalidId(Invalid),
+    /// No token, or one that does not count.
+    #[error("{0}.")]
+    Unauthorized(TokenError),
+    /// The caller's role does not allow it.
+    #[error("You are not allowed to do this.")]
+    Forbidden,
+    /// The chat is there, and not the caller's.
+    #[error("You are not a participant of this chat.")]
+    NotParticipant,
+    /// There is no such chat.
+    #[error("There is no such chat.")]
+    ChatNotFound,
+    /// There is no such message in this chat.
+    #[error("There is no such message in this chat.")]
+    MessageNotFound,
+    /// There is no such user.
+    #[error("There is no such user.")]
+    UserNotFound,
+    /// Someone named is not known.
+    #[error("A named participant is not known.")]
+    ParticipantNotFound {
+        /// Who.
+        user_id: String,
+    },
+    /// There is no such route.
+    #[error("There is no such resource.")]
+    NotFound,
+    /// The route does not know this method.
+    #[error("This resource does not support this method.")]
+    MethodNotAllowed,
+    /// The body is larger than allowed.
+    #[error("The request is too large.")]
+    PayloadTooLarge,
+    /// The body is not JSON by its own account.
+    #[error("The body must be application/json.")]
+    UnsupportedMediaType,
+    /// The client message id was used for another request.
+    #[error("This clientMessageId was used for another message.")]
+    IdempotencyConflict,
+    /// A dependency or a queue is at its limit.
+    #[error("The service is not available at the moment.")]
+    Unavailable,
+    /// A bug of ours; its detail is logged where it is found, and never told.
+    #[error("Something went wrong on our side.")]
+    Internal,
+}
+
+impl ApiError {
+    /// Status and stable code.
+    pub(crate) const fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Invalid(_) | Self::InvalidBody(_) | Self::InvalidUrl => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
+            Self::InvalidJson => (StatusCode::BAD_REQUEST, "invalid_json"),
+            Self::InvalidId(_) => (StatusCode::BAD_REQUEST, "invalid_id"),
+            Self::Unauthorized(error) => (StatusCode::UNAUTHORIZED, error.code()),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::NotParticipant => (StatusCode::FORBIDDEN, "not_participant"),
+            Self::ChatNotFound => (StatusCode::NOT_FOUND, "chat_not_found"),
+            Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
+            Self::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+            Self::ParticipantNotFound { .. } => (StatusCode::NOT_FOUND, "participant_not_found"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::IdempotencyConflict => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_conflict"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// What the framework itself answered, as one of ours; `None` for what is no failure.
+    pub(crate) fn of_status(status: StatusCode) -> Option<Self> {
+        match status {
+            StatusCode::NOT_FOUND => Some(Self::NotFound),
+            StatusCode::METHOD_NOT_ALLOWED => Some(Self::MethodNotAllowed),
+            StatusCode::PAYLOAD_TOO_LARGE => Some(Self::PayloadTooLarge),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Some(Self::UnsupportedMediaType),
+            StatusCode::SERVICE_UNAVAILABLE => Some(Self::Unavailable),
+            status if status.is_client_error() => Some(Self::InvalidUrl),
+            status if status.is_server_error() => Some(Self::Internal),
+            _ => None,
+        }
+    }
+
+    fn details(&self) -> Option<Value> {
+        match self {
+            Self::Invalid(invalid) | Self::InvalidId(invalid) => Some(json!({ "field": invalid.field })),
+            Self::ParticipantNotFound { user_id } => Some(json!({ "userId": user_id })),
+            _ => None,
+        }
+    }
+
+    /// The finished answer.
+    pub(crate) fn render(&self, request_id: &str) -> Response {
+        let (status, code) = self.status_and_code();
+        let mut error = json!({ "code": code, "message": sentence(&self.to_string()) });
+        if let Some(details) = self.details() {
+            error["details"] = details;
+        }
+        let body = json!({ "success": false, "error": error, "requestId": request_id });
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        match self {
+            Self::Unavailable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
+            Self::Unauthorized(_) => {
+                drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Inner errors are lower-case fragments; what a client reads is a sentence.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+impl IntoResponse for ApiError {
+    /// Leaves the rendering to [`crate::observe`], which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.status_and_code().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if let StoreError::Unavailable(_) = error {
+            tracing::warn!(%error, "a request was refused");
+            Self::Unavailable
+        } else {
+            tracing::error!(%error, "a request failed");
+            Self::Internal
+        }
+    }
+}

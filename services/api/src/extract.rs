@@ -1,0 +1,130 @@
+//! What handlers are given: requests parsed into the domain's types, callers and their rights proved.
+
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, JsonRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header;
+use axum::http::request::Parts;
+use parley_domain::ids::ChatId;
+use parley_domain::token::{self, TokenError};
+use parley_store::Access;
+use serde::de::DeserializeOwned;
+
+use crate::app::State;
+use crate::error::ApiError;
+
+/// Whoever holds a valid token; known to the directory.
+pub(crate) struct Caller(pub(crate) token::Caller);
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let token = bearer(parts).map_err(ApiError::Unauthorized)?;
+        let caller = state.verifier.verify(token, state.clock.now()).map_err(ApiError::Unauthorized)?;
+        state.directory.note(&caller, &state.store).await?;
+        Ok(Self(caller))
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<&str, TokenError> {
+    let value = parts.headers.get(header::AUTHORIZATION).ok_or(TokenError::Missing)?;
+    let value = value.to_str().map_err(|_| TokenError::Invalid)?;
+    let (scheme, token) = value.split_once(' ').ok_or(TokenError::Invalid)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(TokenError::Invalid) }
+}
+
+/// The chat of the path, which may or may not be there.
+pub(crate) struct ChatPath(pub(crate) ChatId);
+
+impl FromRequestParts<State> for ChatPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        ChatId::parse(&id).map(Self).map_err(ApiError::InvalidId)
+    }
+}
+
+/// A caller who may read the chat of the path: a participant, or a role that reads every chat.
+pub(crate) struct Reader {
+    pub(crate) caller: token::Caller,
+    pub(crate) chat: ChatId,
+}
+
+impl FromRequestParts<State> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let ChatPath(chat) = ChatPath::from_request_parts(parts, state).await?;
+        match state.store.access(chat, &caller.id).await? {
+            Access::NoChat => Err(ApiError::ChatNotFound),
+            Access::Outsider if !caller.role.reads_every_chat() => Err(ApiError::NotParticipant),
+            Access::Outsider | Access::Participant(_) => Ok(Self { caller, chat }),
+        }
+    }
+}
+
+/// A JSON body.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        match axum::Json::from_request(request, state).await {
+            Ok(axum::Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(refuse_body(&rejection)),
+        }
+    }
+}
+
+fn refuse_body(rejection: &JsonRejection) -> ApiError {
+    match rejection {
+        JsonRejection::MissingJsonContentType(_) => ApiError::UnsupportedMediaType,
+        JsonRejection::JsonSyntaxError(_) => ApiError::InvalidJson,
+        JsonRejection::JsonDataError(error) => ApiError::InvalidBody(innermost(error)),
+        JsonRejection::BytesRejection(BytesRejection::FailedToBufferBody(
+            FailedToBufferBody::LengthLimitError(_),
+        )) => ApiError::PayloadTooLarge,
+        // The client went away, or sent less than it announced.
+        _ => ApiError::InvalidJson,
+    }
+}
+
+/// serde's own words, e.g. "missing field `content` at line 1 column 2".
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// The query string.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(_) => Err(ApiError::InvalidUrl),
+        }
+    }
+}
+
+/// The parameters of the path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<State> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(path)) => Ok(Self(path)),
+            Err(_) => Err(ApiError::InvalidUrl),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Around every request: its id, its log line, its metrics, and the rendering of what failed.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State as Extract};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use uuid::Uuid;
+
+use crate::app::State;
+use crate::error::ApiError;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const POD: HeaderName = HeaderName::from_static("x-parley-pod");
+/// Longest request id that is taken over from a client or balancer.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The outermost layer of the routes.
+pub(crate) async fn observe(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+
+    let mut response = next.run(request).await;
+    if let Some(error) = failure(&response) {
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = error.render(&id);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [(REQUEST_ID, &id), (POD, &state.pod)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    state.metrics.answered(&route, method_label(&method), status, took);
+    tracing::info!(
+        http.route = route,
+        http.method = %method,
+        http.status = status,
+        request.id = id,
+        duration_ms = took.as_millis(),
+        "request"
+    );
+    response
+}
+
+/// Our own failures, and those of the framework in our words.
+fn failure(response: &Response) -> Option<ApiError> {
+    let own = response.extensions().get::<ApiError>().cloned();
+    own.or_else(|| ApiError::of_status(response.status()))
+}
+
+/// The caller's own id of the request if it is a sane one; else a new one.
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    let sane = |id: &&str| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+    };
+    given.filter(sane).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// Methods are the client's to invent; labels are not.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

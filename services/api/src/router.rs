@@ -1,0 +1,40 @@
+//! Every route and every layer, on one page.
+
+use std::any::Any;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::Router;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::app::State;
+use crate::error::ApiError;
+use crate::observe::observe;
+use crate::routes::{chats, messages, users};
+use crate::settings::HttpSettings;
+
+/// The REST interface.
+pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
+    let panics = state.metrics.panics.clone();
+    let on_panic = move |_: Box<dyn Any + Send + 'static>| -> Response {
+        // The panic hook has printed where; what it said may hold a user's words.
+        panics.inc();
+        ApiError::Internal.into_response()
+    };
+    let body_limit = usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX);
+    Router::new()
+        .route("/api/users/{id}", put(users::put).get(users::get))
+        .route("/api/chat", get(chats::list).post(chats::create))
+        .route("/api/chat/{id}/info", get(chats::info))
+        .route("/api/chat/{id}/messages", get(messages::list).post(messages::send))
+        .fallback(async || ApiError::NotFound)
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, settings.request_deadline()))
+        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}

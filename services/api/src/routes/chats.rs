@@ -1,0 +1,112 @@
+//! `/api/chat`: making, listing and showing chats.
+
+use axum::extract::State as Extract;
+use parley_domain::Invalid;
+use parley_domain::chat::{Chat, ChatType, NewChat, Title};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::metadata::Metadata;
+use parley_domain::page::{Page, Pagination};
+use parley_store::{ChatFilter, CreateChat};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::app::State;
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::extract::{Caller, Json, Query, Reader};
+
+const DEFAULT_LIMIT: u32 = 20;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreateRequest {
+    participant_ids: Option<Vec<String>>,
+    #[serde(rename = "type")]
+    chat_type: Option<String>,
+    title: Option<String>,
+    metadata: Option<Value>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ChatAnswer {
+    chat: Chat,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ListQuery {
+    page: Option<String>,
+    limit: Option<String>,
+    #[serde(rename = "type")]
+    chat_type: Option<String>,
+    archived: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ListAnswer {
+    chats: Vec<Chat>,
+    pagination: Pagination,
+}
+
+/// `POST /api/chat`: 201 with a new chat, or 200 with the direct chat that these two people have.
+pub(crate) async fn create(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    Json(body): Json<CreateRequest>,
+) -> Result<Success<ChatAnswer>, ApiError> {
+    let new = body.parse(caller.id.clone())?;
+    match state.store.create_chat(&new).await? {
+        CreateChat::Created(created) => {
+            let chat = shown(&state, created.id, &caller.id).await?;
+            Ok(Success::made(created.new, ChatAnswer { chat }))
+        }
+        CreateChat::UnknownParticipant(user) => {
+            Err(ApiError::ParticipantNotFound { user_id: user.to_string() })
+        }
+    }
+}
+
+impl CreateRequest {
+    fn parse(self, creator: UserId) -> Result<NewChat, Invalid> {
+        let named = self.participant_ids.unwrap_or_default();
+        let participants = named
+            .iter()
+            .map(|id| UserId::parse(id).map_err(|invalid| invalid.in_field("participantIds")))
+            .collect::<Result<_, _>>()?;
+        let chat_type = self.chat_type.as_deref().map(ChatType::parse).transpose()?;
+        let title = self.title.as_deref().map(Title::parse).transpose()?;
+        let metadata = self.metadata.map(Metadata::parse).transpose()?;
+        NewChat::parse(creator, participants, chat_type.unwrap_or_default(), title, metadata)
+    }
+}
+
+/// `GET /api/chat`: the caller's chats, the one with the newest message first.
+pub(crate) async fn list(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Success<ListAnswer>, ApiError> {
+    let page = Page::parse(query.page.as_deref(), query.limit.as_deref(), DEFAULT_LIMIT)?;
+    let filter = ChatFilter {
+        chat_type: query.chat_type.as_deref().map(ChatType::parse).transpose()?,
+        archived: query.archived.as_deref().map(flag).transpose()?,
+    };
+    let (chats, pagination) = state.store.chats(&caller.id, filter, page).await?;
+    Ok(Success::ok(ListAnswer { chats, pagination }))
+}
+
+fn flag(text: &str) -> Result<bool, Invalid> {
+    text.parse().map_err(|_| Invalid::new("archived", "must be true or false"))
+}
+
+/// `GET /api/chat/:id/info`: one chat with everybody's unread counts.
+pub(crate) async fn info(
+    Extract(state): Extract<State>,
+    reader: Reader,
+) -> Result<Success<ChatAnswer>, ApiError> {
+    let chat = shown(&state, reader.chat, &reader.caller.id).await?;
+    Ok(Success::ok(ChatAnswer { chat }))
+}
+
+async fn shown(state: &State, chat: ChatId, viewer: &UserId) -> Result<Chat, ApiError> {
+    state.store.chat(chat, viewer).await?.ok_or(ApiError::ChatNotFound)
+}

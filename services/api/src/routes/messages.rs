@@ -1,0 +1,205 @@
+//! `/api/chat/:id/messages`: sending and reading.
+
+use axum::extract::State as Extract;
+use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+use parley_domain::Invalid;
+use parley_domain::ids::{ChatId, ClientMessageId, MessageId};
+use parley_domain::message::{Content, Message, MessageType, NewMessage};
+use parley_domain::metadata::Metadata;
+use parley_domain::page::{MessagePagination, Page};
+use parley_domain::token;
+use parley_domain::user::Role;
+use parley_domain::version::{Seq, Version};
+use parley_store::{AppendMessage, Cursor, MessageQuery, Order};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::app::State;
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::extract::{Caller, ChatPath, Json, Query, Reader};
+
+const DEFAULT_LIMIT: u32 = 50;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SendRequest {
+    content: Option<String>,
+    #[serde(rename = "type")]
+    message_type: Option<String>,
+    reply_to_message_id: Option<String>,
+    metadata: Option<Value>,
+    client_message_id: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct MessageAnswer {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ListQuery {
+    page: Option<String>,
+    limit: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    around: Option<String>,
+    order: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ListAnswer {
+    messages: Vec<Message>,
+    pagination: MessagePagination,
+    version: Version,
+}
+
+/// `POST /api/chat/:id/messages`: 201 once the message is committed; 200 for a replay.
+pub(crate) async fn send(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    ChatPath(chat): ChatPath,
+    headers: HeaderMap,
+    Json(body): Json<SendRequest>,
+) -> Result<Success<MessageAnswer>, ApiError> {
+    let new = body.parse(chat, &caller, &headers)?;
+    if new.message_type == MessageType::System && !caller.role.sends_system_messages() {
+        return Err(ApiError::Forbidden);
+    }
+    match state.store.append_message(&new).await? {
+        AppendMessage::Appended(appended) => {
+            // A replay is told again as well: the first try may have died before it told anybody, and whoever has
+            // heard it drops the version.
+            state.publish_message(&appended.message);
+            if !appended.replay {
+                state.metrics.messages.inc();
+            }
+            Ok(Success::made(!appended.replay, MessageAnswer { message: appended.message }))
+        }
+        AppendMessage::ChatNotFound => Err(ApiError::ChatNotFound),
+        AppendMessage::NotParticipant => Err(ApiError::NotParticipant),
+        AppendMessage::ReplyNotFound => Err(ApiError::MessageNotFound),
+        AppendMessage::IdempotencyConflict => Err(ApiError::IdempotencyConflict),
+    }
+}
+
+impl SendRequest {
+    fn parse(self, chat_id: ChatId, caller: &token::Caller, headers: &HeaderMap) -> Result<NewMessage, Invalid> {
+        let message_type = self.message_type.as_deref().map(MessageType::parse).transpose()?.unwrap_or_default();
+        Ok(NewMessage {
+            chat_id,
+            sender_id: caller.id.clone(),
+            message_type,
+            by_host: caller.role == Role::Service && message_type == MessageType::System,
+            content: Content::parse(self.content.as_deref().unwrap_or_default())?,
+            reply_to: self
+                .reply_to_message_id
+                .map(|id| MessageId::parse(&id).map_err(|invalid| invalid.in_field("replyToMessageId")))
+                .transpose()?,
+            metadata: self.metadata.map(Metadata::parse).transpose()?,
+            client_message_id: client_message_id(self.client_message_id.as_deref(), headers)?,
+        })
+    }
+}
+
+/// The sender's own id of the message, from the body or the `Idempotency-Key` header; both have to agree.
+fn client_message_id(body: Option<&str>, headers: &HeaderMap) -> Result<Option<ClientMessageId>, Invalid> {
+    let header = match headers.get(IDEMPOTENCY_KEY).map(|value| std::str::from_utf8(value.as_bytes())) {
+        None => None,
+        Some(Ok(text)) => Some(text),
+        Some(Err(_)) => return Err(Invalid::new("Idempotency-Key", "must be UTF-8")),
+    };
+    if let (Some(body), Some(header)) = (body, header)
+        && body != header
+    {
+        return Err(Invalid::new("clientMessageId", "must agree with the Idempotency-Key header"));
+    }
+    body.or(header).map(ClientMessageId::parse).transpose()
+}
+
+/// `GET /api/chat/:id/messages`: a page of the history, newest first unless `order=asc`.
+pub(crate) async fn list(
+    Extract(state): Extract<State>,
+    reader: Reader,
+    Query(query): Query<ListQuery>,
+) -> Result<Success<ListAnswer>, ApiError> {
+    let query = query.parse()?;
+    let page = state.store.messages(reader.chat, &query).await?.ok_or(ApiError::ChatNotFound)?;
+    Ok(Success::ok(ListAnswer {
+        messages: page.messages,
+        pagination: page.pagination,
+        version: page.version,
+    }))
+}
+
+impl ListQuery {
+    fn parse(&self) -> Result<MessageQuery, Invalid> {
+        let page = Page::parse(self.page.as_deref(), self.limit.as_deref(), DEFAULT_LIMIT)?;
+        let before = cursor("before", self.before.as_deref())?;
+        let after = cursor("after", self.after.as_deref())?;
+        let around = cursor("around", self.around.as_deref())?;
+        if around.is_some() && (before.is_some() || after.is_some() || page.number > 1) {
+            return Err(Invalid::new("around", "stands alone: without before, after and page"));
+        }
+        if matches!(around, Some(Cursor::Time(_))) {
+            return Err(Invalid::new("around", "must be a message id or a seq"));
+        }
+        let order = match self.order.as_deref() {
+            None | Some("desc") => Order::NewestFirst,
+            Some("asc") => Order::OldestFirst,
+            Some(_) => return Err(Invalid::new("order", "must be asc or desc")),
+        };
+        Ok(MessageQuery { before, after, around, order, page })
+    }
+}
+
+/// A seq is all digits, an id has the form of a UUID, and anything else has to be a time.
+fn cursor(field: &'static str, text: Option<&str>) -> Result<Option<Cursor>, Invalid> {
+    let Some(text) = text else { return Ok(None) };
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if digits {
+        return Ok(Some(Cursor::Seq(Seq(text.parse().unwrap_or(u64::MAX)))));
+    }
+    if let Ok(id) = MessageId::parse(text) {
+        return Ok(Some(Cursor::Id(id)));
+    }
+    // A `+` of an offset that was not encoded arrives as a space.
+    match DateTime::parse_from_rfc3339(&text.replace(' ', "+")) {
+        Ok(time) => Ok(Some(Cursor::Time(time.with_timezone(&Utc)))),
+        Err(_) => Err(Invalid::new(field, "must be a time (ISO 8601), a message id or a seq")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_told_apart_by_their_form() {
+        let read = |text| cursor("before", Some(text));
+        assert_eq!(read("17"), Ok(Some(Cursor::Seq(Seq(17)))));
+        assert_eq!(read("99999999999999999999999"), Ok(Some(Cursor::Seq(Seq(u64::MAX)))));
+        assert!(matches!(read("0192f0a4-7c3b-7d2e-8a1b-0123456789ab"), Ok(Some(Cursor::Id(_)))));
+        let moment = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
+        for text in ["2026-01-01T00:00:00.000Z", "2026-01-01T02:00:00+02:00", "2026-01-01T02:00:00 02:00"] {
+            assert_eq!(read(text), Ok(Some(Cursor::Time(moment))), "{text}");
+        }
+        for bad in ["", "-1", "yesterday", "2026-01-01", "+17"] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_two_places_of_an_idempotency_key_agree_or_the_send_is_refused() {
+        let mut headers = HeaderMap::new();
+        let id = |body, headers: &HeaderMap| client_message_id(body, headers).map(|id| id.map(String::from));
+        assert_eq!(id(None, &headers), Ok(None));
+        assert_eq!(id(Some("a"), &headers), Ok(Some("a".to_owned())));
+        headers.insert(IDEMPOTENCY_KEY, "a".parse().unwrap());
+        assert_eq!(id(None, &headers), Ok(Some("a".to_owned())));
+        assert_eq!(id(Some("a"), &headers), Ok(Some("a".to_owned())));
+        assert!(id(Some("b"), &headers).is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! One file per resource: its requests, its answers, its handlers.
+
+pub(crate) mod chats;
+pub(crate) mod messages;
+pub(crate) mod users;

@@ -1,0 +1,104 @@
+//! The settings of an api pod.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::TimeDelta;
+use clap::{Args, Parser, Subcommand};
+use parley_domain::token::{TokenRules, Verifier};
+use parley_relay::NatsSettings;
+use parley_runtime::process;
+use parley_runtime::settings::{ProcessSettings, TokenSettings};
+use parley_store::DatabaseSettings;
+
+/// Parley's api pod. Every setting is an environment variable, or the flag beside it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "parley-api", version, subcommand_negates_reqs = true)]
+pub struct Settings {
+    /// What every process needs.
+    #[command(flatten)]
+    pub process: ProcessSettings,
+    /// The HTTP server.
+    #[command(flatten)]
+    pub http: HttpSettings,
+    /// Postgres.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// NATS; not needed to migrate.
+    #[command(flatten)]
+    pub nats: Option<NatsSettings>,
+    /// Which tokens count; not needed to migrate.
+    #[command(flatten)]
+    pub tokens: Option<TokenSettings>,
+    /// What else to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `parley-api` does besides serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Bring the database to this release's schema, and exit
+    Migrate,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpSettings {
+    /// Where REST is served
+    #[arg(long, env = "PARLEY_LISTEN", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Most bytes of a request's body
+    #[arg(long, env = "PARLEY_MAX_BODY_BYTES", default_value_t = 256 * 1024, value_parser = clap::value_parser!(u64).range(1024..=64 * 1024 * 1024), value_name = "BYTES")]
+    pub max_body_bytes: u64,
+
+    /// Milliseconds after which a request is answered with 503
+    #[arg(long, env = "PARLEY_REQUEST_MS", default_value_t = 8000, value_parser = clap::value_parser!(u64).range(100..=120_000), value_name = "MS")]
+    pub request_ms: u64,
+
+    /// Users whose directory entry this pod remembers to have written
+    #[arg(long, env = "PARLEY_DIRECTORY_CACHE", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER")]
+    pub directory_cache: u32,
+}
+
+impl HttpSettings {
+    pub(crate) const fn request_deadline(&self) -> Duration {
+        Duration::from_millis(self.request_ms)
+    }
+}
+
+impl process::Settings for Settings {
+    fn process(&self) -> &ProcessSettings {
+        &self.process
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.database.check()?;
+        if self.command == Some(Command::Migrate) {
+            return Ok(());
+        }
+        self.nats()?.check()?;
+        self.verifier().map(drop)
+    }
+}
+
+impl Settings {
+    pub(crate) fn nats(&self) -> anyhow::Result<&NatsSettings> {
+        self.nats.as_ref().context("PARLEY_NATS_URL is not set")
+    }
+
+    pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
+        let tokens = self.tokens.as_ref().context("PARLEY_JWT_SECRET is not set")?;
+        let rules = TokenRules {
+            secret: tokens.jwt_secret.clone().into(),
+            issuer: tokens.jwt_issuer.clone(),
+            audience: tokens.jwt_audience.clone(),
+            id_claims: tokens.jwt_id_claims.clone(),
+            leeway: TimeDelta::seconds(tokens.jwt_leeway_seconds.into()),
+        };
+        Verifier::new(&rules).context("PARLEY_JWT_SECRET")
+    }
+}

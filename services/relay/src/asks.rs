@@ -1,0 +1,101 @@
+//! Gateways ask, api pods answer.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, Message};
+use futures_util::StreamExt;
+use parley_domain::ask::{JoinAnswer, JoinAsk};
+use tokio::sync::Semaphore;
+
+use crate::bus::Bus;
+use crate::{RelayError, subject};
+
+/// Asks that one api pod works on at a time; more wait in the subscription, and their askers give up after 2 s.
+const CONCURRENT_ANSWERS: usize = 256;
+
+/// Why an ask brought no answer. All of them pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// No api pod listens.
+    #[error("no api pod answers")]
+    NoApiPod,
+    /// An api pod was asked and did not answer in time, or the bus is away.
+    #[error("no answer came in time")]
+    NoAnswer,
+    /// The answer could not be read.
+    #[error("the answer could not be read")]
+    Unreadable,
+}
+
+impl Bus {
+    /// Asks one api pod whether a user may enter a room, and where it stands; waits at most 2 s.
+    pub async fn ask_join(&self, ask: &JoinAsk) -> Result<JoinAnswer, AskError> {
+        let question = serde_json::to_vec(ask).map_err(|_| AskError::Unreadable)?;
+        let answer = self.client.request(subject::ASK_JOIN, question.into()).await.map_err(|error| {
+            match error.kind() {
+                RequestErrorKind::NoResponders => AskError::NoApiPod,
+                _ => AskError::NoAnswer,
+            }
+        })?;
+        serde_json::from_slice(&answer.payload).map_err(|_| AskError::Unreadable)
+    }
+
+    /// Answers joins, each ask by one pod of all that do this, until `stop` is done; then finishes what was begun.
+    pub async fn answer_joins<F, Fut>(&self, answer: F, stop: impl Future<Output = ()> + Send) -> Result<(), RelayError>
+    where
+        F: Fn(JoinAsk) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = JoinAnswer> + Send + 'static,
+    {
+        let group = subject::API_PODS.to_owned();
+        let mut asks = self
+            .client
+            .queue_subscribe(subject::ASK_JOIN, group)
+            .await
+            .map_err(RelayError::unavailable)?;
+        let answer = Arc::new(answer);
+        let places = Arc::new(Semaphore::new(CONCURRENT_ANSWERS));
+        tokio::pin!(stop);
+        loop {
+            let ask = tokio::select! {
+                () = &mut stop => break,
+                ask = asks.next() => match ask {
+                    Some(ask) => ask,
+                    None => return Err(RelayError::unavailable("the subscription to asks ended")),
+                },
+            };
+            // The semaphore is never closed.
+            let Ok(place) = places.clone().acquire_owned().await else { break };
+            let (client, answer) = (self.client.clone(), answer.clone());
+            tokio::spawn(async move {
+                reply(&client, ask, answer.as_ref()).await;
+                drop(place);
+            });
+        }
+        // Leave the queue group first, so that no ask comes to a pod that goes.
+        let _ = asks.unsubscribe().await;
+        let everything = u32::try_from(CONCURRENT_ANSWERS).unwrap_or(u32::MAX);
+        let _ = places.acquire_many(everything).await;
+        Ok(())
+    }
+}
+
+async fn reply<F, Fut>(client: &Client, message: Message, answer: &F)
+where
+    F: Fn(JoinAsk) -> Fut,
+    Fut: Future<Output = JoinAnswer>,
+{
+    let Some(reply_to) = message.reply else { return };
+    let answer = match serde_json::from_slice(&message.payload) {
+        Ok(ask) => answer(ask).await,
+        Err(error) => {
+            tracing::warn!(%error, "an ask could not be read");
+            JoinAnswer::Unavailable
+        }
+    };
+    let Ok(answer) = serde_json::to_vec(&answer) else { return };
+    if let Err(error) = client.publish(reply_to, answer.into()).await {
+        tracing::warn!(%error, "an answer could not be sent");
+    }
+}

@@ -1,0 +1,148 @@
+//! The connection to NATS, and the subscription of a room.
+
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, ConnectOptions, Event, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use parley_domain::bus::RoomEvent;
+use parley_domain::ids::ChatId;
+use prometheus::Registry;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::metrics::Metrics;
+use crate::{NatsSettings, RelayError, subject};
+
+/// Messages that may wait in one subscription. A room's task reads at once; what overruns this is a pod without CPU.
+const SUBSCRIPTION_CAPACITY: usize = 4_096;
+/// Commands that may wait for the connection.
+const CLIENT_CAPACITY: usize = 2_048;
+/// How long anything may wait for the server.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+/// Longest pause between attempts to reconnect, and its random part.
+const RECONNECT_PAUSE_MS: std::ops::Range<u64> = 50..250;
+
+/// A pod's connection to the bus. It reconnects for ever; clones share it.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) client: Client,
+    pub(crate) metrics: Metrics,
+    state: watch::Receiver<BusState>,
+}
+
+/// How the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BusState {
+    /// Whether there is one.
+    pub connected: bool,
+    /// How often something may have been missed. Whoever sees it rise, and is connected, has to check its position.
+    pub interruptions: u64,
+}
+
+impl Bus {
+    /// Starts connecting and returns at once: a bus that is away at the start is like one that goes away later.
+    pub async fn connect(settings: &NatsSettings, pod: &str, registry: &Registry) -> Result<Self, RelayError> {
+        let metrics = Metrics::register(registry)?;
+        let (changes, state) = watch::channel(BusState::default());
+        let counted = metrics.clone();
+        let client = ConnectOptions::new()
+            .name(pod)
+            .retry_on_initial_connect()
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .client_capacity(CLIENT_CAPACITY)
+            .request_timeout(Some(DEADLINE))
+            .reconnect_delay_callback(|_| Duration::from_millis(rand::random_range(RECONNECT_PAUSE_MS)))
+            .event_callback(move |event| {
+                note(&event, &changes, &counted);
+                std::future::ready(())
+            })
+            .connect(settings.servers()?)
+            .await
+            .map_err(RelayError::unavailable)?;
+        Ok(Self { client, metrics, state })
+    }
+
+    /// How the connection stands, now and at every change.
+    pub fn state(&self) -> watch::Receiver<BusState> {
+        self.state.clone()
+    }
+
+    /// Listens to a chat. When this returns, the server has the subscription: what is published from now on arrives,
+    /// or an interruption is counted.
+    pub async fn subscribe(&self, chat: ChatId) -> Result<RoomSubscription, RelayError> {
+        let subscribed = timeout(DEADLINE, self.client.subscribe(subject::chat(chat))).await;
+        let subscriber =
+            subscribed.map_err(RelayError::unavailable)?.map_err(RelayError::unavailable)?;
+        self.barrier().await?;
+        Ok(RoomSubscription { chat, subscriber, metrics: self.metrics.clone() })
+    }
+
+    /// Waits until the server has handled everything that this connection has sent before. A flush does not prove
+    /// that: it only empties our side's buffer. A request that nobody answers does, because the server handles the
+    /// commands of one connection in order.
+    pub async fn barrier(&self) -> Result<(), RelayError> {
+        match self.client.request(subject::BARRIER, Bytes::new()).await {
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) => Err(RelayError::unavailable(error)),
+            Ok(_) => Err(RelayError::unavailable("somebody answers on the barrier's subject")),
+        }
+    }
+
+    /// Hands over what is still buffered; for the end of a process.
+    pub async fn close(&self) {
+        // Not reaching the bus any more is no news at this point.
+        let _ = timeout(DEADLINE, self.client.flush()).await;
+    }
+}
+
+fn note(event: &Event, changes: &watch::Sender<BusState>, metrics: &Metrics) {
+    match event {
+        Event::Connected => {
+            tracing::info!("connected to NATS");
+            metrics.connected.set(1);
+            changes.send_modify(|state| state.connected = true);
+        }
+        Event::Disconnected => {
+            tracing::warn!("disconnected from NATS");
+            metrics.connected.set(0);
+            metrics.interruptions.inc();
+            changes.send_modify(|state| {
+                state.connected = false;
+                state.interruptions += 1;
+            });
+        }
+        Event::SlowConsumer(_) => {
+            metrics.interruptions.inc();
+            changes.send_modify(|state| state.interruptions += 1);
+        }
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}
+
+/// The events of one chat, as they arrive. Dropping it ends the subscription.
+pub struct RoomSubscription {
+    chat: ChatId,
+    subscriber: Subscriber,
+    metrics: Metrics,
+}
+
+impl RoomSubscription {
+    /// The next event; `None` when the connection is closed for good. What cannot be read is counted and left out: its
+    /// version will be missed by the next one.
+    pub async fn next(&mut self) -> Option<RoomEvent> {
+        loop {
+            let message = self.subscriber.next().await?;
+            self.metrics.received.inc();
+            match RoomEvent::decode(&message.payload) {
+                Ok(event) if event.chat_id == self.chat => return Some(event),
+                Ok(_) => self.metrics.unreadable.inc(),
+                Err(error) => {
+                    self.metrics.unreadable.inc();
+                    tracing::warn!(chat.id = %self.chat, %error, "an event on the bus could not be read");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What can go wrong between pods, as facts.
+
+/// The bus did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RelayError {
+    /// `PARLEY_NATS_URL` is no URL of a NATS server. Its text is not repeated: it may hold a password.
+    #[error("PARLEY_NATS_URL is not a list of nats:// URLs")]
+    Url,
+    /// The bus is away or does not answer.
+    #[error("NATS is unavailable: {0}")]
+    Unavailable(String),
+    /// A metric could not be registered: a bug of ours.
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+impl RelayError {
+    pub(crate) fn unavailable(cause: impl std::fmt::Display) -> Self {
+        Self::Unavailable(cause.to_string())
+    }
+}
+
+impl From<prometheus::Error> for RelayError {
+    fn from(error: prometheus::Error) -> Self {
+        Self::Metrics(error.to_string())
+    }
+}

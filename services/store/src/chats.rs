@@ -1,0 +1,373 @@
+//! Tables `chats` and `chat_keys`: making chats, and showing them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use parley_domain::chat::{Chat, ChatType, MAX_LISTED_PARTICIPANTS, NewChat, NewChatKind, Participant};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::message::Message;
+use parley_domain::page::{Page, Pagination};
+use parley_domain::time::Timestamp;
+use parley_domain::version::{Seq, Version};
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::messages::last_messages;
+use crate::participants::participant_role;
+use crate::users::user_id;
+use crate::{Store, StoreError, signed, unsigned};
+
+/// What became of the wish for a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateChat {
+    /// There it is.
+    Created(CreatedChat),
+    /// Someone named is not in the directory.
+    UnknownParticipant(UserId),
+}
+
+/// A chat that is there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreatedChat {
+    /// The chat.
+    pub id: ChatId,
+    /// Whether this call made it; otherwise it was there.
+    pub new: bool,
+}
+
+/// Which of a user's chats.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ChatFilter {
+    /// Only of this type.
+    pub chat_type: Option<ChatType>,
+    /// Only archived ones, or only others.
+    pub archived: Option<bool>,
+}
+
+impl Store {
+    /// Makes a chat, or finds the one that must be the only one of its kind.
+    ///
+    /// What may exist once is claimed first, by its key; then the chat is made under the claimed id by whoever comes
+    /// first. A process that dies in between leaves a claim that the next call fulfils.
+    pub async fn create_chat(&self, new: &NewChat) -> Result<CreateChat, StoreError> {
+        if let Some(unknown) = self.first_unknown(&new.others).await? {
+            return Ok(CreateChat::UnknownParticipant(unknown));
+        }
+        let id = match new.key() {
+            Some(key) => self.claim(&key).await?,
+            None => Uuid::now_v7(),
+        };
+        let new = self.make_chat(id, new).await?;
+        Ok(CreateChat::Created(CreatedChat { id: id.into(), new }))
+    }
+
+    async fn first_unknown(&self, users: &[UserId]) -> Result<Option<UserId>, StoreError> {
+        let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+        let unknown = sqlx::query_scalar!(
+            r#"
+            select wanted.id as "id!"
+            from unnest($1::text[]) as wanted (id)
+            where not exists (select from users where users.id = wanted.id)
+            limit 1
+            "#,
+            &ids,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        unknown.map(|id| user_id("users", &id)).transpose()
+    }
+
+    /// The chat id that belongs to a key, claimed now if it was not.
+    async fn claim(&self, key: &str) -> Result<Uuid, StoreError> {
+        let claimed = sqlx::query_scalar!(
+            r#"
+            insert into chat_keys (key, chat_id)
+            values ($1, $2)
+            on conflict (key) do nothing
+            returning chat_id
+            "#,
+            key,
+            Uuid::now_v7(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        match claimed {
+            Some(id) => Ok(id),
+            None => Ok(sqlx::query_scalar!("select chat_id from chat_keys where key = $1", key)
+                .fetch_one(&self.pool)
+                .await?),
+        }
+    }
+
+    /// Makes the chat with its first participants, whole or not at all; says whether it was new.
+    async fn make_chat(&self, id: Uuid, new: &NewChat) -> Result<bool, StoreError> {
+        let (chat_type, title) = match &new.kind {
+            NewChatKind::Direct => (ChatType::Direct, None),
+            NewChatKind::Group { title } => (ChatType::Group, title.as_ref()),
+        };
+        let people = i32::try_from(new.others.len() + 1).unwrap_or(i32::MAX);
+        let mut transaction = self.pool.begin().await?;
+        let made = sqlx::query!(
+            r#"
+            insert into chats (id, type, title, metadata, created_by, participant_count)
+            values ($1, $2, $3, $4, $5, $6)
+            on conflict (id) do nothing
+            "#,
+            id,
+            chat_type.as_str(),
+            title.map(|title| title.as_str()),
+            new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
+            new.creator.as_str(),
+            people,
+        )
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        if made == 0 {
+            return Ok(false);
+        }
+        let others: Vec<String> = new.others.iter().map(ToString::to_string).collect();
+        sqlx::query!(
+            r#"
+            insert into participants (chat_id, user_id, role)
+            select $1::uuid, $2, 'creator'
+            union all
+            select $1::uuid, unnest($3::text[]), 'member'
+            "#,
+            id,
+            new.creator.as_str(),
+            &others,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// A chat as `viewer` sees it, with everybody's unread counts, or `None` without such a chat.
+    pub async fn chat(&self, chat: ChatId, viewer: &UserId) -> Result<Option<Chat>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let Some(mut shown) = show(&mut snapshot, &[chat.uuid()], viewer).await?.pop() else {
+            return Ok(None);
+        };
+        let listed: Vec<String> = shown.participants.iter().map(|p| p.user_id.to_string()).collect();
+        shown.unread_counts = Some(unread_counts(&mut snapshot, chat.uuid(), &listed).await?);
+        snapshot.commit().await?;
+        Ok(Some(shown))
+    }
+
+    /// A page of the user's chats, the one with the newest message first.
+    pub async fn chats(
+        &self,
+        user: &UserId,
+        filter: ChatFilter,
+        page: Page,
+    ) -> Result<(Vec<Chat>, Pagination), StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let chat_type = filter.chat_type.map(ChatType::as_str);
+        let total = sqlx::query_scalar!(
+            r#"
+            select count(*) as "total!"
+            from participants p
+            join chats c on c.id = p.chat_id
+            where p.user_id = $1 and p.left_at is null
+                and ($2::text is null or c.type = $2)
+                and ($3::boolean is null or p.archived = $3)
+            "#,
+            user.as_str(),
+            chat_type,
+            filter.archived,
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
+        let ids = sqlx::query_scalar!(
+            r#"
+            select c.id
+            from participants p
+            join chats c on c.id = p.chat_id
+            where p.user_id = $1 and p.left_at is null
+                and ($2::text is null or c.type = $2)
+                and ($3::boolean is null or p.archived = $3)
+            order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
+            limit $4 offset $5
+            "#,
+            user.as_str(),
+            chat_type,
+            filter.archived,
+            i64::from(page.limit),
+            signed(page.skipped()),
+        )
+        .fetch_all(&mut *snapshot)
+        .await?;
+        let chats = show(&mut snapshot, &ids, user).await?;
+        snapshot.commit().await?;
+        Ok((chats, page.of(unsigned(total))))
+    }
+}
+
+/// The chats of these ids as `viewer` sees them, in the order of the ids; absent ones are left out.
+async fn show(connection: &mut PgConnection, ids: &[Uuid], viewer: &UserId) -> Result<Vec<Chat>, StoreError> {
+    let rows = sqlx::query_as!(
+        ChatRow,
+        r#"
+        select
+            c.id, c.type as chat_type, c.title, c.subject, c.metadata as "metadata: Json<Box<RawValue>>"
+            , c.purchase_request_id, c.buyer_id, c.seller_id, c.created_by, c.participant_count
+            , c.last_seq, c.version, c.created_at
+            , greatest(c.updated_at, c.last_message_at) as "updated_at!"
+            , coalesce(p.archived, false) as "archived!"
+            , coalesce((
+                select count(*) from messages m
+                where m.chat_id = c.id and m.seq > greatest(p.read_seq, p.joined_seq)
+                    and m.sender_id <> p.user_id and m.deleted_at is null
+            ), 0) as "unread!"
+        from unnest($1::uuid[]) with ordinality as wanted (id, place)
+        join chats c on c.id = wanted.id
+        left join participants p on p.chat_id = c.id and p.user_id = $2 and p.left_at is null
+        order by wanted.place
+        "#,
+        ids,
+        viewer.as_str(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut participants = listed_participants(connection, ids, viewer).await?;
+    let mut last: HashMap<ChatId, Message> =
+        last_messages(connection, ids).await?.into_iter().map(|message| (message.chat_id, message)).collect();
+    rows.into_iter()
+        .map(|row| {
+            let id = row.id.into();
+            row.chat(participants.remove(&id).unwrap_or_default(), last.remove(&id))
+        })
+        .collect()
+}
+
+/// At most 100 participants of each chat: the viewer, then others in order of their ids, so that the cost does not
+/// grow with the chat.
+async fn listed_participants(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    viewer: &UserId,
+) -> Result<HashMap<ChatId, Vec<Participant>>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            p.chat_id as "chat_id!", p.user_id as "user_id!", p.role as "role!", p.joined_at as "joined_at!"
+            , p.read_seq as "read_seq!", u.name, u.avatar, u.last_seen_at
+        from unnest($1::uuid[]) as wanted (id)
+        cross join lateral (
+            (
+                select chat_id, user_id, role, joined_at, read_seq
+                from participants
+                where chat_id = wanted.id and user_id = $2 and left_at is null
+            )
+            union all
+            (
+                select chat_id, user_id, role, joined_at, read_seq
+                from participants
+                where chat_id = wanted.id and user_id <> $2 and left_at is null
+                order by user_id
+                limit $3
+            )
+        ) as p
+        join users u on u.id = p.user_id
+        "#,
+        ids,
+        viewer.as_str(),
+        i64::try_from(MAX_LISTED_PARTICIPANTS).unwrap_or(i64::MAX) - 1,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut listed: HashMap<ChatId, Vec<Participant>> = HashMap::new();
+    for row in rows {
+        let id = user_id("participants", &row.user_id)?;
+        listed.entry(row.chat_id.into()).or_default().push(Participant {
+            id: id.clone(),
+            user_id: id,
+            name: row.name,
+            avatar: row.avatar,
+            role: participant_role(&row.role)?,
+            joined_at: Timestamp::new(row.joined_at),
+            online: None,
+            last_seen_at: row.last_seen_at.map(Timestamp::new),
+            read_up_to: Seq(unsigned(row.read_seq)),
+        });
+    }
+    Ok(listed)
+}
+
+async fn unread_counts(
+    connection: &mut PgConnection,
+    chat: Uuid,
+    users: &[String],
+) -> Result<BTreeMap<UserId, u64>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            p.user_id
+            , (
+                select count(*) from messages m
+                where m.chat_id = p.chat_id and m.seq > greatest(p.read_seq, p.joined_seq)
+                    and m.sender_id <> p.user_id and m.deleted_at is null
+            ) as "unread!"
+        from participants p
+        where p.chat_id = $1 and p.user_id = any($2) and p.left_at is null
+        "#,
+        chat,
+        users,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((user_id("participants", &row.user_id)?, unsigned(row.unread))))
+        .collect()
+}
+
+struct ChatRow {
+    id: Uuid,
+    chat_type: String,
+    title: Option<String>,
+    subject: Option<String>,
+    metadata: Option<Json<Box<RawValue>>>,
+    purchase_request_id: Option<String>,
+    buyer_id: Option<String>,
+    seller_id: Option<String>,
+    created_by: String,
+    participant_count: i32,
+    last_seq: i64,
+    version: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    archived: bool,
+    unread: i64,
+}
+
+impl ChatRow {
+    fn chat(self, participants: Vec<Participant>, last_message: Option<Message>) -> Result<Chat, StoreError> {
+        let party = |id: Option<String>| id.map(|id| user_id("chats", &id)).transpose();
+        Ok(Chat {
+            id: self.id.into(),
+            chat_type: ChatType::parse(&self.chat_type)
+                .map_err(|error| StoreError::inconsistent("chats", error.to_string()))?,
+            title: self.title,
+            subject: self.subject,
+            metadata: self.metadata.map(|json| json.0),
+            purchase_request_id: self.purchase_request_id,
+            buyer_id: party(self.buyer_id)?,
+            seller_id: party(self.seller_id)?,
+            created_by: user_id("chats", &self.created_by)?,
+            participants,
+            participant_count: u64::from(self.participant_count.unsigned_abs()),
+            last_message,
+            unread_count: unsigned(self.unread),
+            archived: self.archived,
+            message_count: unsigned(self.last_seq),
+            version: Version(unsigned(self.version)),
+            created_at: Timestamp::new(self.created_at),
+            updated_at: Timestamp::new(self.updated_at),
+            unread_counts: None,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Table `participants`: who is in which chat.
+
+use std::collections::BTreeMap;
+
+use parley_domain::ask::{JoinAnswer, JoinRefusal, JoinSnapshot};
+use parley_domain::chat::{MAX_LISTED_PARTICIPANTS, ParticipantRole};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::version::{Seq, Version};
+
+use crate::users::user_id;
+use crate::{Store, StoreError, unsigned};
+
+/// A current participant's place in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// What the participant is there.
+    pub role: ParticipantRole,
+}
+
+/// What a chat is to a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// There is no such chat.
+    NoChat,
+    /// The chat is there, and not the user's.
+    Outsider,
+    /// The user is in it.
+    Participant(Membership),
+}
+
+impl Store {
+    /// What `chat` is to `user`, now and uncached.
+    pub async fn access(&self, chat: ChatId, user: &UserId) -> Result<Access, StoreError> {
+        let row = sqlx::query!(
+            r#"
+            select p.role as "role?"
+            from chats c
+            left join participants p on p.chat_id = c.id and p.user_id = $2 and p.left_at is null
+            where c.id = $1
+            "#,
+            chat.uuid(),
+            user.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        match row.map(|row| row.role) {
+            None => Ok(Access::NoChat),
+            Some(None) => Ok(Access::Outsider),
+            Some(Some(role)) => Ok(Access::Participant(Membership { role: participant_role(&role)? })),
+        }
+    }
+
+    /// Membership, version and read positions of one moment: what a joining connection starts from.
+    pub async fn join(&self, chat: ChatId, user: &UserId) -> Result<JoinAnswer, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let row = sqlx::query!(
+            r#"
+            select c.version, p.read_seq as "read_seq?"
+            from chats c
+            left join participants p on p.chat_id = c.id and p.user_id = $2 and p.left_at is null
+            where c.id = $1
+            "#,
+            chat.uuid(),
+            user.as_str(),
+        )
+        .fetch_optional(&mut *snapshot)
+        .await?;
+        let refused = |refusal| Ok(JoinAnswer::Refused { refusal });
+        let Some(row) = row else { return refused(JoinRefusal::ChatNotFound) };
+        let Some(own) = row.read_seq else { return refused(JoinRefusal::NotParticipant) };
+        let others = sqlx::query!(
+            r#"
+            select user_id, read_seq
+            from participants
+            where chat_id = $1 and user_id <> $2 and left_at is null
+            order by user_id
+            limit $3
+            "#,
+            chat.uuid(),
+            user.as_str(),
+            i64::try_from(MAX_LISTED_PARTICIPANTS).unwrap_or(i64::MAX) - 1,
+        )
+        .fetch_all(&mut *snapshot)
+        .await?;
+        snapshot.commit().await?;
+        let mut read_pointers = BTreeMap::from([(user.clone(), Seq(unsigned(own)))]);
+        for other in others {
+            read_pointers.insert(user_id("participants", &other.user_id)?, Seq(unsigned(other.read_seq)));
+        }
+        Ok(JoinAnswer::Joined(JoinSnapshot {
+            version: Version(unsigned(row.version)),
+            epoch: self.epoch(),
+            read_pointers,
+        }))
+    }
+}
+
+/// A role that the schema says is one.
+pub(crate) fn participant_role(text: &str) -> Result<ParticipantRole, StoreError> {
+    ParticipantRole::parse(text)
+        .ok_or_else(|| StoreError::inconsistent("participants", format!("unknown role {text}")))
+}

@@ -1,0 +1,51 @@
+//! How the database is reached.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::StoreError;
+
+/// Postgres.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Postgres")]
+pub struct DatabaseSettings {
+    /// The primary, `postgres://user:password@host:port/database`
+    #[arg(long, env = "PARLEY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+
+    /// Most connections of this pod
+    #[arg(long, env = "PARLEY_DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "NUMBER")]
+    pub database_connections: u32,
+
+    /// Milliseconds that a request waits for a free connection before it is refused with 503
+    #[arg(long, env = "PARLEY_DATABASE_WAIT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=60_000), value_name = "MS")]
+    pub database_wait_ms: u64,
+
+    /// Milliseconds after which the database gives a statement up
+    #[arg(long, env = "PARLEY_DATABASE_STATEMENT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=60_000), value_name = "MS")]
+    pub database_statement_ms: u64,
+}
+
+impl DatabaseSettings {
+    /// Tests what can be tested without connecting.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.connect_options().map(drop)
+    }
+
+    pub(crate) const fn acquire_timeout(&self) -> Duration {
+        Duration::from_millis(self.database_wait_ms)
+    }
+
+    pub(crate) fn connect_options(&self) -> Result<PgConnectOptions, StoreError> {
+        let options = PgConnectOptions::from_str(&self.database_url).map_err(|_| StoreError::Url)?;
+        Ok(options.application_name("parley-api").options([
+            ("statement_timeout", format!("{}ms", self.database_statement_ms)),
+            // A pod that hangs in the middle of a transaction must not hold a chat's lock.
+            ("idle_in_transaction_session_timeout", format!("{}ms", self.database_statement_ms)),
+            ("timezone", "UTC".to_owned()),
+        ]))
+    }
+}
