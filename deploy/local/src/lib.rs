@@ -1,1 +1,37 @@
-//! .
+//! The whole cluster on one machine: for a newcomer's first minute and for every system test.
+//!
+//! This crate gets real Postgres, NATS, Redis and a load balancer, starts Parley's pods on them,
+//! and says where everything is. [`Cluster`] is the same thing for tests.
+//!
+//! It must never know a rule of the chat. It speaks to the services only as an operator and a
+//! client would: through their settings, their REST interface and their admin ports.
+
+mod balancer;
+mod cluster;
+pub mod commands;
+mod demo;
+mod home;
+mod interrupt;
+mod nats;
+mod npm;
+mod pods;
+mod ports;
+mod postgres;
+mod process;
+mod redis;
+mod rest;
+pub mod say;
+mod secrets;
+mod services;
+mod state;
+pub mod testing;
+mod token;
+mod tools;
+
+pub use cluster::{Cluster, Durability, Options, Place};
+pub use home::Home;
+pub use interrupt::Interrupt;
+pub use process::Process;
+pub use rest::{Answer, Client};
+pub use state::{Address, Description, Jwt, Named, Pod};
+pub use token::{Role, Token};

@@ -71,7 +71,8 @@ impl App {
         let registry = telemetry::registry("parley-api", env!("CARGO_PKG_VERSION"), &process.pod)?;
         let listener = listen("PARLEY_LISTEN", settings.http.listen).await?;
         let admin_listener = listen("PARLEY_ADMIN_LISTEN", process.admin_listen).await?;
-        let app = Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
+        let app =
+            Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
         let store = Store::connect(&settings.database).await?;
         store.check_schema().await?;
         let bus = Bus::connect(settings.nats()?, &process.pod, &registry).await?;
@@ -88,7 +89,10 @@ impl App {
 
         let stop = lifecycle.stop();
         let postgres = lifecycle.readiness().condition("postgres");
-        lifecycle.spawn("watch", watch::run(store.clone(), postgres, state.metrics.clone(), stop.clone()));
+        lifecycle.spawn(
+            "watch",
+            watch::run(store.clone(), postgres, state.metrics.clone(), stop.clone()),
+        );
         lifecycle.spawn("answers", answers::run(bus, store, stop.clone()));
         lifecycle.spawn("publisher", async move {
             publishing.run().await;
@@ -104,7 +108,9 @@ impl App {
 }
 
 async fn listen(setting: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 async fn serve(

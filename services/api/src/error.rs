@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use parley_domain::Invalid;
 use parley_domain::token::TokenError;
 use parley_store::StoreError;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Seconds after which a client may try again what was unavailable.
@@ -31,7 +32,7 @@ pub(crate) enum ApiError {
     #[error("{0}.")]
     InvalidId(Invalid),
     /// No token, or one that does not count.
-    #[error("{0}.")]
+    #[error("This needs a valid token: {0}.")]
     Unauthorized(TokenError),
     /// The caller's role does not allow it.
     #[error("You are not allowed to do this.")]
@@ -96,7 +97,9 @@ impl ApiError {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
             Self::IdempotencyConflict => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_conflict"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -119,7 +122,9 @@ impl ApiError {
 
     fn details(&self) -> Option<Value> {
         match self {
-            Self::Invalid(invalid) | Self::InvalidId(invalid) => Some(json!({ "field": invalid.field })),
+            Self::Invalid(invalid) | Self::InvalidId(invalid) => {
+                Some(json!({ "field": invalid.field }))
+            }
             Self::ParticipantNotFound { user_id } => Some(json!({ "userId": user_id })),
             _ => None,
         }
@@ -128,11 +133,8 @@ impl ApiError {
     /// The finished answer.
     pub(crate) fn render(&self, request_id: &str) -> Response {
         let (status, code) = self.status_and_code();
-        let mut error = json!({ "code": code, "message": sentence(&self.to_string()) });
-        if let Some(details) = self.details() {
-            error["details"] = details;
-        }
-        let body = json!({ "success": false, "error": error, "requestId": request_id });
+        let error = Described { code, message: self.to_string(), details: self.details() };
+        let body = Failure { success: false, error, request_id };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         match self {
@@ -146,10 +148,20 @@ impl ApiError {
     }
 }
 
-/// Inner errors are lower-case fragments; what a client reads is a sentence.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    success: bool,
+    error: Described,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Described {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
 }
 
 impl IntoResponse for ApiError {

@@ -20,7 +20,8 @@ impl FromRequestParts<State> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let token = bearer(parts).map_err(ApiError::Unauthorized)?;
-        let caller = state.verifier.verify(token, state.clock.now()).map_err(ApiError::Unauthorized)?;
+        let caller =
+            state.verifier.verify(token, state.clock.now()).map_err(ApiError::Unauthorized)?;
         state.directory.note(&caller, &state.store).await?;
         Ok(Self(caller))
     }

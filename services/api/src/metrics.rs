@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 /// Handles of this crate's metrics; cheap to clone.
 #[derive(Clone)]
@@ -22,20 +24,39 @@ impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
             requests: IntCounterVec::new(
-                Opts::new("parley_http_requests_total", "Requests answered, by route, method and status."),
+                Opts::new(
+                    "parley_http_requests_total",
+                    "Requests answered, by route, method and status.",
+                ),
                 &["route", "method", "status"],
             )?,
             seconds: HistogramVec::new(
-                HistogramOpts::new("parley_http_request_seconds", "Time to answer, by route and method.").buckets(
-                    vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
-                ),
+                HistogramOpts::new(
+                    "parley_http_request_seconds",
+                    "Time to answer, by route and method.",
+                )
+                .buckets(vec![
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                ]),
                 &["route", "method"],
             )?,
-            panics: IntCounter::new("parley_http_panics_total", "Requests whose handler panicked: bugs.")?,
-            messages: IntCounter::new("parley_messages_appended_total", "Messages committed by this pod.")?,
+            panics: IntCounter::new(
+                "parley_http_panics_total",
+                "Requests whose handler panicked: bugs.",
+            )?,
+            messages: IntCounter::new(
+                "parley_messages_appended_total",
+                "Messages committed by this pod.",
+            )?,
             postgres_up: IntGauge::new("parley_postgres_up", "1 while Postgres answers this pod.")?,
-            postgres_connections: IntGauge::new("parley_postgres_connections", "Connections of the pool.")?,
-            postgres_idle: IntGauge::new("parley_postgres_idle_connections", "Connections without work.")?,
+            postgres_connections: IntGauge::new(
+                "parley_postgres_connections",
+                "Connections of the pool.",
+            )?,
+            postgres_idle: IntGauge::new(
+                "parley_postgres_idle_connections",
+                "Connections without work.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;

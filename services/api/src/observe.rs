@@ -17,7 +17,11 @@ const POD: HeaderName = HeaderName::from_static("x-parley-pod");
 const MAX_REQUEST_ID: usize = 128;
 
 /// The outermost layer of the routes.
-pub(crate) async fn observe(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(
+    Extract(state): Extract<State>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let method = request.method().clone();

@@ -60,9 +60,10 @@ impl JoinRefusal {
             Self::ChatNotFound => {
                 Refusal { code: "chat_not_found", message: "There is no such chat." }
             }
-            Self::NotParticipant => {
-                Refusal { code: "not_participant", message: "You are not a participant of this chat." }
-            }
+            Self::NotParticipant => Refusal {
+                code: "not_participant",
+                message: "You are not a participant of this chat.",
+            },
         }
     }
 }

@@ -151,7 +151,8 @@ impl<'a> Reader<'a> {
 
     fn user(&mut self) -> Result<UserId, Unreadable> {
         let length = self.u16()?;
-        let id = std::str::from_utf8(self.take(usize::from(length))?).map_err(|_| Unreadable::UserId)?;
+        let id =
+            std::str::from_utf8(self.take(usize::from(length))?).map_err(|_| Unreadable::UserId)?;
         UserId::parse(id).map_err(|_| Unreadable::UserId)
     }
 }

@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn user_ids_are_the_hosts() {
-        for good in ["alice", "auth0|5f7c", "a@b.example", "507f1f77bcf86cd799439011", "Zoë Q", "用户"] {
+        for good in
+            ["alice", "auth0|5f7c", "a@b.example", "507f1f77bcf86cd799439011", "Zoë Q", "用户"]
+        {
             assert_eq!(UserId::parse(good).unwrap().as_str(), good);
         }
         for bad in ["", " a", "a ", "a\0b", "a\nb", "a\u{85}b", &"x".repeat(129)] {
@@ -153,7 +155,12 @@ mod tests {
     fn chat_ids_have_one_spelling() {
         let text = "0192f0a4-7c3b-7d2e-8a1b-0123456789ab";
         assert_eq!(ChatId::parse(text).unwrap().to_string(), text);
-        for bad in ["", "abc", "{0192f0a4-7c3b-7d2e-8a1b-0123456789ab}", "0192f0a47c3b7d2e8a1b0123456789ab"] {
+        for bad in [
+            "",
+            "abc",
+            "{0192f0a4-7c3b-7d2e-8a1b-0123456789ab}",
+            "0192f0a47c3b7d2e8a1b0123456789ab",
+        ] {
             assert!(ChatId::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -27,7 +27,10 @@ impl Content {
         }
         // Bytes bound characters, so the count is only taken where it can matter.
         if text.len() > MAX_CONTENT && text.chars().count() > MAX_CONTENT {
-            return Err(Invalid::new("content", format!("must not exceed {MAX_CONTENT} characters")));
+            return Err(Invalid::new(
+                "content",
+                format!("must not exceed {MAX_CONTENT} characters"),
+            ));
         }
         Ok(Self(text.into()))
     }

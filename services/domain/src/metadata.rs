@@ -80,7 +80,9 @@ mod tests {
 
     #[test]
     fn only_objects_without_nul() {
-        for bad in [json!([]), json!("x"), json!(null), json!({"a": "\0"}), json!({"a": [{"\0": 1}]})] {
+        for bad in
+            [json!([]), json!("x"), json!(null), json!({"a": "\0"}), json!({"a": [{"\0": 1}]})]
+        {
             assert!(Metadata::parse(bad.clone()).is_err(), "{bad}");
         }
     }

@@ -21,7 +21,11 @@ pub struct Page {
 
 impl Page {
     /// Reads `page` and `limit` of a query; absent ones are 1 and `default_limit`.
-    pub fn parse(page: Option<&str>, limit: Option<&str>, default_limit: u32) -> Result<Self, Invalid> {
+    pub fn parse(
+        page: Option<&str>,
+        limit: Option<&str>,
+        default_limit: u32,
+    ) -> Result<Self, Invalid> {
         let number = positive("page", page)?.unwrap_or(1);
         if number > MAX_PAGE {
             return Err(Invalid::new("page", format!("must be at most {MAX_PAGE}")));
@@ -91,7 +95,10 @@ mod tests {
     #[test]
     fn limits_are_clamped_and_nonsense_is_refused() {
         assert_eq!(Page::parse(None, None, 50).unwrap(), Page { number: 1, limit: 50 });
-        assert_eq!(Page::parse(Some("3"), Some("1000"), 50).unwrap(), Page { number: 3, limit: 100 });
+        assert_eq!(
+            Page::parse(Some("3"), Some("1000"), 50).unwrap(),
+            Page { number: 3, limit: 100 }
+        );
         assert_eq!(Page::parse(None, Some("99999999999999999999999"), 50).unwrap().limit, 100);
         for bad in ["0", "-1", "", "x", "1.5", "+1", " 1"] {
             assert!(Page::parse(None, Some(bad), 50).is_err(), "limit={bad:?}");

@@ -166,7 +166,10 @@ impl Verifier {
 }
 
 /// A NumericDate of RFC 7519: seconds, possibly with a fraction.
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked first; fractions of a second are cut")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the range is checked first; fractions of a second are cut"
+)]
 fn moment(claim: Option<&Value>) -> Option<DateTime<Utc>> {
     let claim = claim?;
     let seconds = claim.as_i64().or_else(|| {
@@ -267,7 +270,12 @@ mod tests {
         let check = |extra| verifier.verify(&sign(&with(extra), Algorithm::HS256, SECRET), now());
         assert!(check(json!({ "iss": "host", "aud": "chat" })).is_ok());
         assert!(check(json!({ "iss": "host", "aud": ["x", "chat"] })).is_ok());
-        for bad in [json!({}), json!({ "iss": "host" }), json!({ "aud": "chat" }), json!({ "iss": "x", "aud": "chat" })] {
+        for bad in [
+            json!({}),
+            json!({ "iss": "host" }),
+            json!({ "aud": "chat" }),
+            json!({ "iss": "x", "aud": "chat" }),
+        ] {
             assert_eq!(check(bad), Err(TokenError::Invalid));
         }
     }

@@ -1,1 +1,20 @@
-//! .
+//! The way out: it holds the users' Socket.IO connections and passes on what rooms hear.
+//!
+//! A gateway subscribes to a chat when its first local connection joins it, and hands every event on as the bytes
+//! that the api pod encoded: one frame for all sockets of the room. What it has to know, it asks an api pod over the
+//! bus.
+//!
+//! This crate must never reach Postgres, directly or through a crate of ours, must never read or write the body of an
+//! event, and must never let one connection wait for another.
+
+mod app;
+mod asks;
+mod connection;
+mod metrics;
+mod protocol;
+mod room;
+mod rooms;
+mod settings;
+
+pub use app::App;
+pub use settings::Settings;

@@ -33,17 +33,22 @@ impl Bus {
     /// Asks one api pod whether a user may enter a room, and where it stands; waits at most 2 s.
     pub async fn ask_join(&self, ask: &JoinAsk) -> Result<JoinAnswer, AskError> {
         let question = serde_json::to_vec(ask).map_err(|_| AskError::Unreadable)?;
-        let answer = self.client.request(subject::ASK_JOIN, question.into()).await.map_err(|error| {
-            match error.kind() {
-                RequestErrorKind::NoResponders => AskError::NoApiPod,
-                _ => AskError::NoAnswer,
-            }
-        })?;
+        let answer =
+            self.client.request(subject::ASK_JOIN, question.into()).await.map_err(|error| {
+                match error.kind() {
+                    RequestErrorKind::NoResponders => AskError::NoApiPod,
+                    _ => AskError::NoAnswer,
+                }
+            })?;
         serde_json::from_slice(&answer.payload).map_err(|_| AskError::Unreadable)
     }
 
     /// Answers joins, each ask by one pod of all that do this, until `stop` is done; then finishes what was begun.
-    pub async fn answer_joins<F, Fut>(&self, answer: F, stop: impl Future<Output = ()> + Send) -> Result<(), RelayError>
+    pub async fn answer_joins<F, Fut>(
+        &self,
+        answer: F,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), RelayError>
     where
         F: Fn(JoinAsk) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = JoinAnswer> + Send + 'static,

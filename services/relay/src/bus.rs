@@ -43,7 +43,11 @@ pub struct BusState {
 
 impl Bus {
     /// Starts connecting and returns at once: a bus that is away at the start is like one that goes away later.
-    pub async fn connect(settings: &NatsSettings, pod: &str, registry: &Registry) -> Result<Self, RelayError> {
+    pub async fn connect(
+        settings: &NatsSettings,
+        pod: &str,
+        registry: &Registry,
+    ) -> Result<Self, RelayError> {
         let metrics = Metrics::register(registry)?;
         let (changes, state) = watch::channel(BusState::default());
         let counted = metrics.clone();
@@ -53,7 +57,9 @@ impl Bus {
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(CLIENT_CAPACITY)
             .request_timeout(Some(DEADLINE))
-            .reconnect_delay_callback(|_| Duration::from_millis(rand::random_range(RECONNECT_PAUSE_MS)))
+            .reconnect_delay_callback(|_| {
+                Duration::from_millis(rand::random_range(RECONNECT_PAUSE_MS))
+            })
             .event_callback(move |event| {
                 note(&event, &changes, &counted);
                 std::future::ready(())

@@ -32,17 +32,26 @@ pub(crate) enum Dropped {
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
-            connected: IntGauge::new("parley_bus_connected", "1 while this pod is connected to NATS.")?,
+            connected: IntGauge::new(
+                "parley_bus_connected",
+                "1 while this pod is connected to NATS.",
+            )?,
             interruptions: IntCounter::new(
                 "parley_bus_interruptions_total",
                 "Disconnects from NATS and overrun subscriptions; after each, something may have been missed.",
             )?,
             published: IntCounter::new("parley_bus_published_total", "Room events given to NATS.")?,
             dropped: IntCounterVec::new(
-                Opts::new("parley_bus_dropped_total", "Room events that were not published, by reason."),
+                Opts::new(
+                    "parley_bus_dropped_total",
+                    "Room events that were not published, by reason.",
+                ),
                 &["reason"],
             )?,
-            received: IntCounter::new("parley_bus_received_total", "Room events that arrived from NATS.")?,
+            received: IntCounter::new(
+                "parley_bus_received_total",
+                "Room events that arrived from NATS.",
+            )?,
             unreadable: IntCounter::new(
                 "parley_bus_unreadable_total",
                 "Room events that this release cannot read.",

@@ -12,7 +12,14 @@ use crate::RelayError;
 #[command(next_help_heading = "NATS")]
 pub struct NatsSettings {
     /// The servers of one cluster, `nats://host:port`, separated by commas
-    #[arg(long, env = "PARLEY_NATS_URL", hide_env_values = true, value_delimiter = ',', required = true, value_name = "URLS")]
+    #[arg(
+        long,
+        env = "PARLEY_NATS_URL",
+        hide_env_values = true,
+        value_delimiter = ',',
+        required = true,
+        value_name = "URLS"
+    )]
     pub nats_url: Vec<String>,
 }
 
@@ -23,6 +30,9 @@ impl NatsSettings {
     }
 
     pub(crate) fn servers(&self) -> Result<Vec<ServerAddr>, RelayError> {
-        self.nats_url.iter().map(|url| ServerAddr::from_str(url).map_err(|_| RelayError::Url)).collect()
+        self.nats_url
+            .iter()
+            .map(|url| ServerAddr::from_str(url).map_err(|_| RelayError::Url))
+            .collect()
     }
 }

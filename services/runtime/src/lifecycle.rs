@@ -54,7 +54,11 @@ impl Lifecycle {
             match task.await {
                 Ok(()) if soft.is_cancelled() => drop(alarm.disarm()),
                 Ok(()) => tracing::error!(task = name, "a task ended too early; the pod stops"),
-                Err(error) => tracing::error!(task = name, error = format!("{error:#}"), "a task failed; the pod stops"),
+                Err(error) => tracing::error!(
+                    task = name,
+                    error = format!("{error:#}"),
+                    "a task failed; the pod stops"
+                ),
             }
         });
     }

@@ -15,11 +15,21 @@ pub struct ProcessSettings {
     pub pod: String,
 
     /// Where `/livez`, `/readyz` and `/metrics` are served
-    #[arg(long, env = "PARLEY_ADMIN_LISTEN", default_value = "0.0.0.0:9080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "PARLEY_ADMIN_LISTEN",
+        default_value = "0.0.0.0:9080",
+        value_name = "ADDRESS"
+    )]
     pub admin_listen: SocketAddr,
 
     /// What is logged, as directives of tracing's `EnvFilter`
-    #[arg(long, env = "PARLEY_LOG", default_value = "info,async_nats=warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "PARLEY_LOG",
+        default_value = "info,async_nats=warn,sqlx=warn",
+        value_name = "FILTER"
+    )]
     pub log: String,
 
     /// How it is logged; `auto` is text in a terminal and JSON elsewhere
@@ -70,7 +80,13 @@ pub struct TokenSettings {
     pub jwt_audience: Option<String>,
 
     /// The claims that may hold the user's id; the first one present counts
-    #[arg(long, env = "PARLEY_JWT_ID_CLAIMS", value_delimiter = ',', default_value = "sub,id,userId", value_name = "CLAIMS")]
+    #[arg(
+        long,
+        env = "PARLEY_JWT_ID_CLAIMS",
+        value_delimiter = ',',
+        default_value = "sub,id,userId",
+        value_name = "CLAIMS"
+    )]
     pub jwt_id_claims: Vec<String>,
 
     /// Seconds by which the host's clock and ours may differ
@@ -92,7 +108,9 @@ pub fn read<S: Parser>() -> Result<S, NotRead> {
     read_from(std::env::args_os())
 }
 
-fn read_from<S: Parser>(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<S, NotRead> {
+fn read_from<S: Parser>(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<S, NotRead> {
     S::try_parse_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NotRead::Asked(error.to_string()),
         _ => NotRead::Wrong(one_line::<S>(&error)),
@@ -112,7 +130,8 @@ fn one_line<S: CommandFactory>(error: &clap::Error) -> String {
     // clap names an argument as it is typed, `--jwt-secret <SECRET>`.
     let argument = command.get_arguments().find(|argument| {
         argument.get_long().is_some_and(|long| {
-            named.strip_prefix("--").and_then(|rest| rest.split([' ', '=', ',']).next()) == Some(long)
+            named.strip_prefix("--").and_then(|rest| rest.split([' ', '=', ',']).next())
+                == Some(long)
         })
     });
     let name = argument

@@ -24,7 +24,10 @@ pub fn start_logging(settings: &ProcessSettings) -> anyhow::Result<()> {
         let json = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
         registry.with(json).try_init().context("start logging")
     } else {
-        registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init().context("start logging")
+        registry
+            .with(layer.with_ansi(std::io::stderr().is_terminal()))
+            .try_init()
+            .context("start logging")
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use parley_domain::chat::{Chat, ChatType, MAX_LISTED_PARTICIPANTS, NewChat, NewChatKind, Participant};
+use parley_domain::chat::{
+    Chat, ChatType, MAX_LISTED_PARTICIPANTS, NewChat, NewChatKind, Participant,
+};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::message::Message;
 use parley_domain::page::{Page, Pagination};
@@ -152,7 +154,8 @@ impl Store {
         let Some(mut shown) = show(&mut snapshot, &[chat.uuid()], viewer).await?.pop() else {
             return Ok(None);
         };
-        let listed: Vec<String> = shown.participants.iter().map(|p| p.user_id.to_string()).collect();
+        let listed: Vec<String> =
+            shown.participants.iter().map(|p| p.user_id.to_string()).collect();
         shown.unread_counts = Some(unread_counts(&mut snapshot, chat.uuid(), &listed).await?);
         snapshot.commit().await?;
         Ok(Some(shown))
@@ -208,7 +211,11 @@ impl Store {
 }
 
 /// The chats of these ids as `viewer` sees them, in the order of the ids; absent ones are left out.
-async fn show(connection: &mut PgConnection, ids: &[Uuid], viewer: &UserId) -> Result<Vec<Chat>, StoreError> {
+async fn show(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    viewer: &UserId,
+) -> Result<Vec<Chat>, StoreError> {
     let rows = sqlx::query_as!(
         ChatRow,
         r#"
@@ -234,8 +241,11 @@ async fn show(connection: &mut PgConnection, ids: &[Uuid], viewer: &UserId) -> R
     .fetch_all(&mut *connection)
     .await?;
     let mut participants = listed_participants(connection, ids, viewer).await?;
-    let mut last: HashMap<ChatId, Message> =
-        last_messages(connection, ids).await?.into_iter().map(|message| (message.chat_id, message)).collect();
+    let mut last: HashMap<ChatId, Message> = last_messages(connection, ids)
+        .await?
+        .into_iter()
+        .map(|message| (message.chat_id, message))
+        .collect();
     rows.into_iter()
         .map(|row| {
             let id = row.id.into();
@@ -345,7 +355,11 @@ struct ChatRow {
 }
 
 impl ChatRow {
-    fn chat(self, participants: Vec<Participant>, last_message: Option<Message>) -> Result<Chat, StoreError> {
+    fn chat(
+        self,
+        participants: Vec<Participant>,
+        last_message: Option<Message>,
+    ) -> Result<Chat, StoreError> {
         let party = |id: Option<String>| id.map(|id| user_id("chats", &id)).transpose();
         Ok(Chat {
             id: self.id.into(),

@@ -8,7 +8,7 @@ pub enum StoreError {
     Url,
     /// The database does not answer, is overloaded, shuts down, or is not the primary. Trying again may help.
     #[error("Postgres is unavailable: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(sqlx::Error),
     /// The schema is not the one that this release was built for.
     #[error("the database is not migrated: {0}")]
     Schema(String),
@@ -22,7 +22,7 @@ pub enum StoreError {
     },
     /// Anything else: a bug of ours.
     #[error("unexpected database error: {0}")]
-    Unexpected(#[source] sqlx::Error),
+    Unexpected(sqlx::Error),
 }
 
 impl StoreError {
@@ -48,5 +48,6 @@ impl From<sqlx::Error> for StoreError {
 /// SQLSTATEs that say nothing about the statement: connection trouble (08), resources (53), operator's intervention
 /// and time-outs (57), a serialization failure or deadlock (40), a lock not to be had, and a server that only reads.
 fn is_passing(code: &str) -> bool {
-    ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || ["55P03", "25006"].contains(&code)
+    ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
+        || ["55P03", "25006"].contains(&code)
 }

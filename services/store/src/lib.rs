@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_domain::version::Epoch;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 pub use chats::{ChatFilter, CreateChat, CreatedChat};
 pub use error::StoreError;
@@ -43,6 +44,11 @@ pub struct Store {
 impl Store {
     /// Connects, and proves it with one connection.
     pub async fn connect(settings: &DatabaseSettings) -> Result<Self, StoreError> {
+        let options = settings.connect_options()?;
+        // A pool tells only that it waited in vain; one connection by hand tells why.
+        let attempt =
+            timeout(settings.acquire_timeout(), PgConnection::connect_with(&options)).await;
+        attempt.map_err(|_| StoreError::from(sqlx::Error::PoolTimedOut))??.close().await?;
         let epoch = Arc::new(CurrentEpoch::default());
         let noted = epoch.clone();
         let pool = PgPoolOptions::new()
@@ -57,9 +63,8 @@ impl Store {
                 let noted = noted.clone();
                 Box::pin(async move { noted.note(connection).await })
             })
-            .connect_with(settings.connect_options()?)
-            .await
-            .map_err(StoreError::from)?;
+            .connect_with(options)
+            .await?;
         Ok(Self { pool, epoch })
     }
 

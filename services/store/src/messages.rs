@@ -139,7 +139,11 @@ impl Store {
 
     /// A page of a chat's messages, or `None` without such a chat. Seqs are dense, so a page is a range of them
     /// whatever its number: no row is read only to be skipped.
-    pub async fn messages(&self, chat: ChatId, query: &MessageQuery) -> Result<Option<MessagePage>, StoreError> {
+    pub async fn messages(
+        &self,
+        chat: ChatId,
+        query: &MessageQuery,
+    ) -> Result<Option<MessagePage>, StoreError> {
         let mut snapshot = self.snapshot().await?;
         let head = sqlx::query!("select version, last_seq from chats where id = $1", chat.uuid())
             .fetch_optional(&mut *snapshot)
@@ -148,7 +152,7 @@ impl Store {
         let range = resolve(&mut snapshot, chat, query, unsigned(head.last_seq)).await?;
         let slice = Slice::of(range, query);
         let rows = message_rows!(
-        "where m.chat_id = $1 and m.seq between $2 and $3 order by m.seq",
+            "where m.chat_id = $1 and m.seq between $2 and $3 order by m.seq",
             chat.uuid(),
             signed(slice.first),
             signed(slice.last),
@@ -156,8 +160,10 @@ impl Store {
         .fetch_all(&mut *snapshot)
         .await?;
         snapshot.commit().await?;
-        let mut messages = rows.into_iter().map(MessageRow::message).collect::<Result<Vec<_>, _>>()?;
-        let next_before = messages.first().filter(|oldest| oldest.seq > Seq(1)).map(|oldest| oldest.id);
+        let mut messages =
+            rows.into_iter().map(MessageRow::message).collect::<Result<Vec<_>, _>>()?;
+        let next_before =
+            messages.first().filter(|oldest| oldest.seq > Seq(1)).map(|oldest| oldest.id);
         if query.order == Order::NewestFirst {
             messages.reverse();
         }
@@ -176,7 +182,10 @@ struct Place {
     created_at: DateTime<Utc>,
 }
 
-async fn lock_chat(connection: &mut PgConnection, chat: ChatId) -> Result<Option<Place>, StoreError> {
+async fn lock_chat(
+    connection: &mut PgConnection,
+    chat: ChatId,
+) -> Result<Option<Place>, StoreError> {
     let row = sqlx::query!(
         r#"
         select
@@ -204,7 +213,11 @@ async fn lock_chat(connection: &mut PgConnection, chat: ChatId) -> Result<Option
     )
     .fetch_one(connection)
     .await?;
-    Ok(Some(Place { seq: Seq(unsigned(row.seq)), version: Version(unsigned(row.version)), created_at }))
+    Ok(Some(Place {
+        seq: Seq(unsigned(row.seq)),
+        version: Version(unsigned(row.version)),
+        created_at,
+    }))
 }
 
 struct Found {
@@ -300,15 +313,15 @@ fn request_hash(new: &NewMessage) -> Vec<u8> {
     Sha256::digest(serde_json::to_vec(&request).unwrap_or_default()).to_vec()
 }
 
-async fn message_at(connection: &mut PgConnection, chat: ChatId, seq: i64) -> Result<Message, StoreError> {
-    message_rows!(
-        "where m.chat_id = $1 and m.seq = $2",
-        chat.uuid(),
-        seq,
-    )
-    .fetch_one(connection)
-    .await?
-    .message()
+async fn message_at(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    seq: i64,
+) -> Result<Message, StoreError> {
+    message_rows!("where m.chat_id = $1 and m.seq = $2", chat.uuid(), seq,)
+        .fetch_one(connection)
+        .await?
+        .message()
 }
 
 /// The newest message of each chat that has one.
@@ -368,7 +381,9 @@ async fn seqs_below(
         Cursor::Seq(seq) => Ok(seq.0.saturating_sub(1).min(last_seq)),
         Cursor::Id(id) => last_seq_below(connection, chat, id.uuid()).await,
         // A time may be finer than the milliseconds of a message: round up, and what is earlier stays in.
-        Cursor::Time(time) => last_seq_below(connection, chat, first_id_at(millis_ceil(time))).await,
+        Cursor::Time(time) => {
+            last_seq_below(connection, chat, first_id_at(millis_ceil(time))).await
+        }
     }
 }
 
@@ -396,7 +411,11 @@ fn millis_ceil(time: DateTime<Utc>) -> i64 {
     time.timestamp_millis() + i64::from(finer)
 }
 
-async fn last_seq_below(connection: &mut PgConnection, chat: ChatId, id: Uuid) -> Result<u64, StoreError> {
+async fn last_seq_below(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    id: Uuid,
+) -> Result<u64, StoreError> {
     let seq = sqlx::query_scalar!(
         "select seq from messages where chat_id = $1 and id < $2 order by id desc limit 1",
         chat.uuid(),
@@ -457,7 +476,8 @@ struct MessageRow {
 
 impl MessageRow {
     fn message(self) -> Result<Message, StoreError> {
-        let broken = |error: parley_domain::Invalid| StoreError::inconsistent("messages", error.to_string());
+        let broken =
+            |error: parley_domain::Invalid| StoreError::inconsistent("messages", error.to_string());
         let sender_id: UserId = user_id("messages", &self.sender_id)?;
         Ok(Message {
             id: self.id.into(),
@@ -465,7 +485,11 @@ impl MessageRow {
             seq: Seq(unsigned(self.seq)),
             version: Version(unsigned(self.version)),
             changed_version: self.changed_version.map(|version| Version(unsigned(version))),
-            sender: Sender { id: sender_id.clone(), name: self.sender_name, avatar: self.sender_avatar },
+            sender: Sender {
+                id: sender_id.clone(),
+                name: self.sender_name,
+                avatar: self.sender_avatar,
+            },
             sender_id,
             message_type: MessageType::parse(&self.message_type).map_err(broken)?,
             content: self.content,
@@ -498,7 +522,8 @@ mod tests {
     fn pages_cover_a_range_once_in_either_order() {
         for order in [Order::NewestFirst, Order::OldestFirst] {
             for limit in 1..=6 {
-                let mut all: Vec<u64> = (1..=12).flat_map(|n| slice(3, 12, order, n, limit)).collect();
+                let mut all: Vec<u64> =
+                    (1..=12).flat_map(|n| slice(3, 12, order, n, limit)).collect();
                 all.sort_unstable();
                 assert_eq!(all, (3..=12).collect::<Vec<_>>(), "{order:?} by {limit}");
             }

@@ -25,16 +25,19 @@ impl Store {
     /// Whether the database has every migration that this release carries. Newer ones are welcome: during a rollout,
     /// the schema is ahead of the pods.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        let applied = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "there!""#)
-            .fetch_one(&self.pool)
-            .await?;
+        let applied = sqlx::query_scalar!(
+            r#"select to_regclass('_sqlx_migrations') is not null as "there!""#
+        )
+        .fetch_one(&self.pool)
+        .await?;
         if !applied {
             return Err(StoreError::Schema("run `parley-api migrate` first".to_owned()));
         }
         // Not a checked query: the table is the migrator's own and not part of our schema.
-        let versions: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations where success")
-            .fetch_all(&self.pool)
-            .await?;
+        let versions: Vec<i64> =
+            sqlx::query_scalar("select version from _sqlx_migrations where success")
+                .fetch_all(&self.pool)
+                .await?;
         match MIGRATOR.iter().find(|migration| !versions.contains(&migration.version)) {
             None => Ok(()),
             Some(lacking) => Err(StoreError::Schema(format!(

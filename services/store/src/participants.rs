@@ -46,7 +46,9 @@ impl Store {
         match row.map(|row| row.role) {
             None => Ok(Access::NoChat),
             Some(None) => Ok(Access::Outsider),
-            Some(Some(role)) => Ok(Access::Participant(Membership { role: participant_role(&role)? })),
+            Some(Some(role)) => {
+                Ok(Access::Participant(Membership { role: participant_role(&role)? }))
+            }
         }
     }
 
@@ -85,7 +87,8 @@ impl Store {
         snapshot.commit().await?;
         let mut read_pointers = BTreeMap::from([(user.clone(), Seq(unsigned(own)))]);
         for other in others {
-            read_pointers.insert(user_id("participants", &other.user_id)?, Seq(unsigned(other.read_seq)));
+            read_pointers
+                .insert(user_id("participants", &other.user_id)?, Seq(unsigned(other.read_seq)));
         }
         Ok(JoinAnswer::Joined(JoinSnapshot {
             version: Version(unsigned(row.version)),

@@ -40,7 +40,8 @@ impl DatabaseSettings {
     }
 
     pub(crate) fn connect_options(&self) -> Result<PgConnectOptions, StoreError> {
-        let options = PgConnectOptions::from_str(&self.database_url).map_err(|_| StoreError::Url)?;
+        let options =
+            PgConnectOptions::from_str(&self.database_url).map_err(|_| StoreError::Url)?;
         Ok(options.application_name("parley-api").options([
             ("statement_timeout", format!("{}ms", self.database_statement_ms)),
             // A pod that hangs in the middle of a transaction must not hold a chat's lock.

@@ -86,8 +86,14 @@ pub(crate) async fn send(
 }
 
 impl SendRequest {
-    fn parse(self, chat_id: ChatId, caller: &token::Caller, headers: &HeaderMap) -> Result<NewMessage, Invalid> {
-        let message_type = self.message_type.as_deref().map(MessageType::parse).transpose()?.unwrap_or_default();
+    fn parse(
+        self,
+        chat_id: ChatId,
+        caller: &token::Caller,
+        headers: &HeaderMap,
+    ) -> Result<NewMessage, Invalid> {
+        let message_type =
+            self.message_type.as_deref().map(MessageType::parse).transpose()?.unwrap_or_default();
         Ok(NewMessage {
             chat_id,
             sender_id: caller.id.clone(),
@@ -96,7 +102,9 @@ impl SendRequest {
             content: Content::parse(self.content.as_deref().unwrap_or_default())?,
             reply_to: self
                 .reply_to_message_id
-                .map(|id| MessageId::parse(&id).map_err(|invalid| invalid.in_field("replyToMessageId")))
+                .map(|id| {
+                    MessageId::parse(&id).map_err(|invalid| invalid.in_field("replyToMessageId"))
+                })
                 .transpose()?,
             metadata: self.metadata.map(Metadata::parse).transpose()?,
             client_message_id: client_message_id(self.client_message_id.as_deref(), headers)?,
@@ -105,12 +113,16 @@ impl SendRequest {
 }
 
 /// The sender's own id of the message, from the body or the `Idempotency-Key` header; both have to agree.
-fn client_message_id(body: Option<&str>, headers: &HeaderMap) -> Result<Option<ClientMessageId>, Invalid> {
-    let header = match headers.get(IDEMPOTENCY_KEY).map(|value| std::str::from_utf8(value.as_bytes())) {
-        None => None,
-        Some(Ok(text)) => Some(text),
-        Some(Err(_)) => return Err(Invalid::new("Idempotency-Key", "must be UTF-8")),
-    };
+fn client_message_id(
+    body: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Option<ClientMessageId>, Invalid> {
+    let header =
+        match headers.get(IDEMPOTENCY_KEY).map(|value| std::str::from_utf8(value.as_bytes())) {
+            None => None,
+            Some(Ok(text)) => Some(text),
+            Some(Err(_)) => return Err(Invalid::new("Idempotency-Key", "must be UTF-8")),
+        };
     if let (Some(body), Some(header)) = (body, header)
         && body != header
     {
@@ -183,7 +195,9 @@ mod tests {
         assert_eq!(read("99999999999999999999999"), Ok(Some(Cursor::Seq(Seq(u64::MAX)))));
         assert!(matches!(read("0192f0a4-7c3b-7d2e-8a1b-0123456789ab"), Ok(Some(Cursor::Id(_)))));
         let moment = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
-        for text in ["2026-01-01T00:00:00.000Z", "2026-01-01T02:00:00+02:00", "2026-01-01T02:00:00 02:00"] {
+        for text in
+            ["2026-01-01T00:00:00.000Z", "2026-01-01T02:00:00+02:00", "2026-01-01T02:00:00 02:00"]
+        {
             assert_eq!(read(text), Ok(Some(Cursor::Time(moment))), "{text}");
         }
         for bad in ["", "-1", "yesterday", "2026-01-01", "+17"] {
@@ -194,7 +208,9 @@ mod tests {
     #[test]
     fn the_two_places_of_an_idempotency_key_agree_or_the_send_is_refused() {
         let mut headers = HeaderMap::new();
-        let id = |body, headers: &HeaderMap| client_message_id(body, headers).map(|id| id.map(String::from));
+        let id = |body, headers: &HeaderMap| {
+            client_message_id(body, headers).map(|id| id.map(String::from))
+        };
         assert_eq!(id(None, &headers), Ok(None));
         assert_eq!(id(Some("a"), &headers), Ok(Some("a".to_owned())));
         headers.insert(IDEMPOTENCY_KEY, "a".parse().unwrap());

@@ -1,0 +1,451 @@
+//! A whole cluster, from ports to pods.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use crate::balancer::Balancer;
+use crate::demo::{self, Demo, Seeded};
+use crate::home::{Home, make_folder, shown, write_json};
+use crate::interrupt::Interrupt;
+use crate::nats::{self, Nats};
+use crate::pods::{self, Plan, Settings};
+use crate::ports::Ports;
+pub use crate::postgres::Durability;
+use crate::postgres::Postgres;
+use crate::process::{Keeper, Kind, Process};
+use crate::redis::Redis;
+use crate::rest::Client;
+use crate::say;
+use crate::secrets::Secrets;
+use crate::services;
+use crate::state::{Address, Description, Jwt, Named, Run};
+use crate::token::Token;
+use crate::tools::{self, Programs};
+
+/// Which ports a cluster takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// The balancer's port; pods sit right above it.
+    At(u16),
+    /// Free ports for everything.
+    Anywhere,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many api pods.
+    pub api: u16,
+    /// How many gateway pods.
+    pub gateways: u16,
+    /// On which ports.
+    pub place: Place,
+    /// On an empty data folder that goes with the cluster.
+    pub ephemeral: bool,
+    /// What a crash may cost.
+    pub durability: Durability,
+    /// Settings for every pod, by their full names.
+    pub settings: Vec<(String, String)>,
+    /// Takes the components on PATH.
+    pub system: bool,
+    /// With the demo page and its data.
+    pub demo: bool,
+}
+
+impl Options {
+    /// Two and two on free ports and empty, quick data, as tests want it.
+    pub fn for_tests() -> Self {
+        Self {
+            api: 2,
+            gateways: 2,
+            place: Place::Anywhere,
+            ephemeral: true,
+            durability: Durability::Forgetful,
+            settings: Vec::new(),
+            system: false,
+            demo: false,
+        }
+    }
+}
+
+/// A running cluster. One that was started here is stopped when this is dropped.
+pub struct Cluster {
+    description: Description,
+    processes: Vec<Process>,
+    keeper: Option<Keeper>,
+    seeded: Option<Seeded>,
+}
+
+impl Cluster {
+    /// The cluster that `cargo parley test` has started for this test.
+    ///
+    /// # Panics
+    /// When the test is not run by `cargo parley test`.
+    #[expect(clippy::panic, reason = "a system test without its cluster must fail, never skip")]
+    pub fn of_test() -> Self {
+        let Some(path) = std::env::var_os("PARLEY_CLUSTER") else {
+            panic!("PARLEY_CLUSTER is not set: run `cargo parley test`");
+        };
+        match Self::load(Path::new(&path)) {
+            Ok(cluster) => cluster,
+            Err(error) => panic!("{}", say::one_line(&error)),
+        }
+    }
+
+    /// A cluster that somebody else has started, by its `cluster.json`.
+    pub fn load(file: &Path) -> Result<Self> {
+        let description = Description::read(file)?;
+        let home = Home::from_env()?.beside(file.parent().context("no folder")?.to_owned());
+        let run = Run::of(&home)?.with_context(|| format!("no run.json beside {}", shown(file)))?;
+        Ok(Self { description, processes: run.processes, keeper: None, seeded: None })
+    }
+
+    /// Starts a cluster in a launcher folder.
+    pub fn start(home: &Home, options: &Options, interrupt: &Interrupt) -> Result<Self> {
+        make_folder(home.root())?;
+        let _lock = lock(home)?;
+        refuse_second(home)?;
+        let mut start = Starting::prepare(home, options, interrupt)?;
+        start.components()?;
+        pods::migrate(&start.binaries, &start.settings.database_url)?;
+        start.pods()?;
+        start.balancer()?;
+        start.finish()
+    }
+
+    /// What runs where.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The processes, in the order of their start.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// One process by its name.
+    pub fn process(&self, name: &str) -> Result<&Process> {
+        let found = self.processes.iter().find(|process| process.name == name);
+        found.with_context(|| format!("there is no {name}"))
+    }
+
+    /// A user's token for an hour.
+    pub fn token(&self, user: &str) -> Result<String> {
+        Token::user(user).sign(&self.description.jwt.secret)
+    }
+
+    /// A REST client at this address (a pod's or the balancer's) as this user.
+    pub fn client(&self, url: &str, user: &str) -> Result<Client> {
+        Ok(Client::new(url, Some(self.token(user)?)))
+    }
+
+    /// Kills a process as the kernel would when memory runs out.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        self.process(name)?.signal(Signal::KILL)
+    }
+
+    /// Makes a process hang until [`Self::resume`].
+    pub fn pause(&self, name: &str) -> Result<()> {
+        self.process(name)?.signal(Signal::STOP)
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self, name: &str) -> Result<()> {
+        self.process(name)?.signal(Signal::CONT)
+    }
+
+    /// Asks a process to stop, as an orchestrator does.
+    pub fn terminate(&self, name: &str) -> Result<()> {
+        self.process(name)?.signal(Signal::TERM)
+    }
+
+    pub(crate) fn seeded(&self) -> Option<&Seeded> {
+        self.seeded.as_ref()
+    }
+
+    /// The processes that have ended by themselves since the start, and how.
+    pub(crate) fn ended(&mut self) -> Vec<(Process, String)> {
+        self.keeper.as_mut().map(Keeper::ended).unwrap_or_default()
+    }
+
+    /// Lets the cluster run on after this process.
+    pub fn let_go(mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.let_go();
+        }
+    }
+}
+
+/// Two launchers must not start in one folder at once. The lock ends with the returned file.
+fn lock(home: &Home) -> Result<std::fs::File> {
+    let path = home.file("lock");
+    let file = std::fs::File::create(&path);
+    let file = file.with_context(|| format!("cannot write {}", shown(&path)))?;
+    if file.try_lock().is_err() {
+        bail!("another launcher is starting a cluster in {}", shown(home.root()));
+    }
+    Ok(file)
+}
+
+fn refuse_second(home: &Home) -> Result<()> {
+    let Some(run) = Run::of(home)? else { return Ok(()) };
+    if run.something_lives() {
+        bail!(
+            "a cluster is up already: see `cargo parley status`, stop it with `cargo parley down`"
+        );
+    }
+    // Left by a machine that went down: nothing to stop, perhaps a folder to remove.
+    crate::process::stop_noted(home).map(|_| ())
+}
+
+/// The ports of one cluster.
+struct Layout {
+    postgres: u16,
+    nats: Nats,
+    redis: Redis,
+    balancer: u16,
+    pods: Vec<Plan>,
+}
+
+impl Layout {
+    fn choose(home: &Home, options: &Options) -> Result<Self> {
+        let mut ports = Ports::of(home)?;
+        let balancer = match options.place {
+            Place::At(port) => ports.fixed("the balancer", port)?,
+            Place::Anywhere => ports.free("balancer")?,
+        };
+        let mut plans = Vec::new();
+        // Gateways sit ten above the api pods, further when there are more of those.
+        let rows = [
+            (Kind::Api, "api", options.api, 0),
+            (Kind::Gateway, "gateway", options.gateways, options.api.max(10)),
+        ];
+        for (kind, word, count, offset) in rows {
+            for number in 1..=count {
+                let name = format!("{word}-{number}");
+                let (port, admin) = match options.place {
+                    Place::At(base) => {
+                        let port =
+                            base.checked_add(offset + number).context("the port is too high")?;
+                        let admin = port.checked_add(1000).context("the port is too high")?;
+                        (
+                            ports.fixed(&name, port)?,
+                            ports.fixed(&format!("{name}'s admin port"), admin)?,
+                        )
+                    }
+                    Place::Anywhere => (ports.free(&name)?, ports.free(&format!("{name}-admin"))?),
+                };
+                plans.push(Plan { kind, name, port, admin });
+            }
+        }
+        let nats =
+            Nats { port: ports.free("nats-1")?, monitoring: ports.free("nats-1-monitoring")? };
+        let layout = Self {
+            postgres: ports.free("postgres")?,
+            nats,
+            redis: Redis { port: ports.free("redis")? },
+            balancer,
+            pods: plans,
+        };
+        ports.save(home)?;
+        Ok(layout)
+    }
+}
+
+/// A cluster that is being started; what runs already is stopped when a step fails.
+struct Starting<'a> {
+    options: &'a Options,
+    programs: Programs,
+    binaries: PathBuf,
+    layout: Layout,
+    secrets: Secrets,
+    settings: Settings,
+    keeper: Keeper,
+}
+
+impl<'a> Starting<'a> {
+    /// Everything that can go wrong before the first process.
+    fn prepare(home: &Home, options: &'a Options, interrupt: &Interrupt) -> Result<Self> {
+        let layout = Layout::choose(home, options)?;
+        let programs = tools::programs(home, options.system, interrupt)?;
+        let binaries = services::binaries(interrupt)?;
+        let mut secrets = Secrets::of(home)?;
+        if let Some((_, secret)) =
+            options.settings.iter().rfind(|(name, _)| name == "PARLEY_JWT_SECRET")
+        {
+            secrets.jwt.clone_from(secret);
+        }
+        let keeper = Keeper::new(home, interrupt)?;
+        let mut start = Self {
+            options,
+            programs,
+            binaries,
+            settings: Settings {
+                database_url: String::new(),
+                nats_url: layout.nats.url(),
+                redis_url: layout.redis.url(),
+                jwt_secret: secrets.jwt.clone(),
+                extra: options.settings.clone(),
+            },
+            layout,
+            secrets,
+            keeper,
+        };
+        start.settings.database_url = start.postgres().url();
+        for kind in [Kind::Api, Kind::Gateway] {
+            if let Some(plan) = start.layout.pods.iter().find(|plan| plan.kind == kind) {
+                plan.check(&start.binaries, &start.settings)?;
+            }
+        }
+        Ok(start)
+    }
+
+    fn postgres(&self) -> Postgres {
+        Postgres {
+            programs: self.programs.postgres.clone(),
+            port: self.layout.postgres,
+            password: self.secrets.postgres.clone(),
+            durability: self.options.durability,
+            ephemeral: self.options.ephemeral,
+        }
+    }
+
+    fn components(&mut self) -> Result<()> {
+        let (postgres, layout) = (self.postgres(), &self.layout);
+        start_components(&postgres, &layout.nats, &layout.redis, &self.programs, &mut self.keeper)
+    }
+
+    fn pods(&mut self) -> Result<()> {
+        for plan in &self.layout.pods {
+            plan.start(&self.binaries, &self.settings, &mut self.keeper)?;
+        }
+        for plan in &self.layout.pods {
+            plan.wait(&mut self.keeper)?;
+        }
+        Ok(())
+    }
+
+    fn ports_of(&self, kind: Kind) -> Vec<u16> {
+        self.layout.pods.iter().filter(|plan| plan.kind == kind).map(|plan| plan.port).collect()
+    }
+
+    fn balancer(&mut self) -> Result<()> {
+        let demo = self.demo()?;
+        let balancer = Balancer {
+            program: &self.programs.nginx,
+            port: self.layout.balancer,
+            api: self.ports_of(Kind::Api),
+            gateway: self.ports_of(Kind::Gateway),
+            demo: demo.as_ref(),
+        };
+        balancer.start(&mut self.keeper)
+    }
+
+    /// The chat works without its demo, so a missing Node.js is said and no more.
+    fn demo(&self) -> Result<Option<Demo>> {
+        if !self.options.demo {
+            return Ok(None);
+        }
+        let interrupt = self.keeper.interrupt();
+        match Demo::prepare(self.keeper.home(), &self.secrets.jwt, interrupt) {
+            Ok(demo) => Ok(Some(demo)),
+            Err(error) => {
+                interrupt.check()?;
+                say::note(format_args!("the demo page is left out: {}", say::one_line(&error)));
+                Ok(None)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Cluster> {
+        let description = self.describe()?;
+        write_json(&self.keeper.home().cluster_file(), &description)?;
+        let seeded = if self.options.demo {
+            Some(demo::seed(&description.url, &self.secrets.jwt)?)
+        } else {
+            None
+        };
+        let processes = self.keeper.processes().to_vec();
+        Ok(Cluster { description, processes, keeper: Some(self.keeper), seeded })
+    }
+
+    fn describe(&self) -> Result<Description> {
+        let find = |name: &str| {
+            let found = self.keeper.processes().iter().find(|process| process.name == name);
+            found.with_context(|| format!("{name} was not started"))
+        };
+        let address = |name| find(name).map(|it| Address { url: it.url.clone(), pid: it.pid });
+        let named = |name| {
+            find(name).map(|it| Named { name: it.name.clone(), url: it.url.clone(), pid: it.pid })
+        };
+        let pods = |kind| -> Result<Vec<_>> {
+            let plans = self.layout.pods.iter().filter(|plan| plan.kind == kind);
+            plans.map(|plan| Ok(plan.described(find(&plan.name)?.pid))).collect()
+        };
+        let balancer = named("balancer")?;
+        Ok(Description {
+            url: balancer.url.clone(),
+            api: pods(Kind::Api)?,
+            gateway: pods(Kind::Gateway)?,
+            balancer,
+            postgres: address("postgres")?,
+            nats: vec![named(nats::NAME)?],
+            redis: address("redis")?,
+            jwt: Jwt { algorithm: "HS256".to_owned(), secret: self.secrets.jwt.clone() },
+        })
+    }
+}
+
+fn start_components(
+    postgres: &Postgres,
+    nats: &Nats,
+    redis: &Redis,
+    programs: &Programs,
+    keeper: &mut Keeper,
+) -> Result<()> {
+    nats.start(programs, keeper)?;
+    redis.start(&programs.redis, keeper)?;
+    postgres.start(keeper)?;
+    nats.wait(keeper)?;
+    redis.wait(keeper)
+}
+
+/// Postgres, NATS and Redis without any pod, for the tests of single crates.
+pub(crate) struct Bare {
+    pub(crate) database_url: String,
+    pub(crate) nats_url: String,
+    pub(crate) redis_url: String,
+    pub(crate) psql: PathBuf,
+    _keeper: Keeper,
+}
+
+impl Bare {
+    pub(crate) fn start(home: &Home, interrupt: &Interrupt) -> Result<Self> {
+        make_folder(home.root())?;
+        let mut ports = Ports::of(home)?;
+        let nats =
+            Nats { port: ports.free("nats-1")?, monitoring: ports.free("nats-1-monitoring")? };
+        let redis = Redis { port: ports.free("redis")? };
+        let port = ports.free("postgres")?;
+        let programs = tools::programs(home, false, interrupt)?;
+        let secrets = Secrets::of(home)?;
+        let postgres = Postgres {
+            programs: programs.postgres.clone(),
+            port,
+            password: secrets.postgres,
+            durability: Durability::Forgetful,
+            ephemeral: true,
+        };
+        let mut keeper = Keeper::new(home, interrupt)?;
+        start_components(&postgres, &nats, &redis, &programs, &mut keeper)?;
+        Ok(Self {
+            database_url: postgres.url(),
+            nats_url: nats.url(),
+            redis_url: redis.url(),
+            psql: programs.postgres.join("psql"),
+            _keeper: keeper,
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! What the launcher can be told to do, one file per command.
+
+mod clean;
+mod down;
+mod logs;
+mod migrate;
+mod sqlx;
+mod status;
+pub mod test;
+mod token;
+pub mod up;
+
+pub use clean::clean;
+pub use down::down;
+pub use logs::logs;
+pub use migrate::migrate;
+pub use sqlx::sqlx;
+pub use status::status;
+pub use token::{Arguments as TokenArguments, token};

@@ -1,0 +1,143 @@
+//! The list of steps.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::bench::Bench;
+use super::counting::{self, Tally};
+use super::{Arguments, browser, clients};
+use crate::cluster::{Bare, Cluster, Options};
+use crate::commands::sqlx::is_fresh;
+use crate::home::{Home, workspace};
+use crate::services;
+use crate::tools::{Group, install, venv_program};
+
+/// Runs them all.
+pub(super) fn run(bench: &mut Bench<'_>, arguments: &Arguments) {
+    checks(bench);
+    crates(bench);
+    system(bench, arguments);
+    if arguments.full {
+        repetitions(bench);
+    }
+}
+
+fn cargo(arguments: &str) -> Command {
+    let mut command = services::cargo();
+    command.args(arguments.split(' ')).current_dir(workspace());
+    // The launcher's own folder is none of the tests' business.
+    command.env_remove("PARLEY_HOME");
+    command
+}
+
+fn checks(bench: &mut Bench<'_>) {
+    bench.step("rustfmt", |bench| bench.check(&mut cargo("fmt --all --check")));
+    bench.step("clippy", |bench| {
+        bench.check(&mut cargo("clippy --workspace --all-targets -- -D warnings"))
+    });
+    bench.step("cargo-deny: bans, licences, sources", |bench| {
+        install(bench.home, Group::Run, bench.interrupt)?;
+        install(bench.home, Group::Test, bench.interrupt)?;
+        let mut deny = Command::new(venv_program(bench.home, "cargo-deny"));
+        deny.args(["check", "-A", "unused-wrapper", "bans", "licenses", "sources"]);
+        bench.check(deny.current_dir(workspace()))
+    });
+}
+
+/// Every crate by itself, with real components where it wants them.
+fn crates(bench: &mut Bench<'_>) {
+    let own = bench.home.beside(bench.folder.join("components"));
+    let bare = bench.obtain("start Postgres, NATS, Redis", |bench| {
+        Ok((Bare::start(&own, bench.interrupt)?, Tally::PASSED))
+    });
+    if let Some(bare) = &bare {
+        bench.step("tests of the crates", |bench| {
+            let mut tests = cargo("test --workspace --exclude parley-local --no-fail-fast");
+            tests.env("PARLEY_TEST_DATABASE_URL", &bare.database_url);
+            tests.env("PARLEY_TEST_NATS_URL", &bare.nats_url);
+            tests.env("PARLEY_TEST_REDIS_URL", &bare.redis_url);
+            tests.env("PARLEY_TEST_PSQL", &bare.psql);
+            bench.tests(&mut tests, counting::cargo)
+        });
+        bench.step("the queries' descriptions are fresh", |bench| {
+            let fresh = is_fresh(&own, bare, bench.interrupt)?;
+            Ok(if fresh { Tally::PASSED } else { Tally::FAILED })
+        });
+    }
+    bench.step("unit tests of the launcher", |bench| {
+        bench.tests(&mut cargo("test -p parley-local --lib"), counting::cargo)
+    });
+}
+
+/// The whole of it, as clients and operators see it.
+fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
+    let home = bench.home.beside(bench.folder.join("cluster"));
+    let cluster = bench.obtain("build and start a cluster", |bench| {
+        let binaries = services::build(bench.interrupt)?;
+        let options = Options { demo: true, ..Options::for_tests() };
+        let cluster = Cluster::start(&home, &options, bench.interrupt)?;
+        Ok(((cluster, binaries), Tally::PASSED))
+    });
+    let Some((cluster, binaries)) = cluster else { return };
+    let file = home.cluster_file();
+    system_tests(bench, arguments, &file, &binaries);
+    client_tests(bench, arguments, &file);
+    drop(cluster);
+}
+
+fn system_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binaries: &Path) {
+    const OTHER_USER: &str = "unprivileged";
+    let why = match (arguments.no_root, rustix::process::getuid().is_root()) {
+        (true, _) => Some("--no-root"),
+        (false, false) => Some("only root can become another user; this user is none already"),
+        (false, true) => None,
+    };
+    if let Some(why) = why {
+        bench.leave_out("a cluster of an unprivileged user", why);
+    }
+    bench.step("system tests", |bench| {
+        let mut tests = cargo("test --release -p parley-local --test system --no-fail-fast --");
+        if why.is_some() {
+            tests.args(["--skip", OTHER_USER]);
+        }
+        let home: &Home = bench.home;
+        tests.env("PARLEY_CLUSTER", file).env("PARLEY_BIN_DIR", binaries);
+        tests.env("PARLEY_TEST_FOLDER", &bench.folder).env("PARLEY_TOOLS", home.tools());
+        bench.tests(&mut tests, counting::cargo)
+    });
+}
+
+fn client_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path) {
+    let folder = bench.obtain("prepare the JavaScript tests", |bench| {
+        Ok((clients::prepare(bench)?, Tally::PASSED))
+    });
+    if let Some(folder) = &folder {
+        bench.step("JavaScript clients", |bench| clients::javascript(bench, folder, file));
+    }
+    bench.step("Python client", |bench| clients::python(bench, file));
+    if arguments.no_root && browser::installed().is_none() {
+        bench.leave_out("the demo in a browser", "--no-root, and there is no chromium");
+    } else if let Some(folder) = &folder {
+        bench.step("the demo in a browser", |bench| {
+            let chromium = browser::find_or_install(bench)?;
+            clients::browser(bench, folder, file, &chromium)
+        });
+    }
+}
+
+/// Timing has many faces: what depends on it runs many times.
+fn repetitions(bench: &mut Bench<'_>) {
+    bench.step("protocol conformance, 20 times", |bench| -> Result<Tally> {
+        let mut total = Tally::default();
+        for _ in 0..20 {
+            let mut tests = cargo("test --quiet --release -p parley-socketio --test conformance");
+            total.add(bench.tests(&mut tests, counting::cargo)?);
+            if total.failed > 0 {
+                break;
+            }
+        }
+        Ok(total)
+    });
+}

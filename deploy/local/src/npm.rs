@@ -1,0 +1,52 @@
+//! npm packages, installed beside the tools so that no `node_modules` lands in the sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::home::{Home, make_folder, shown};
+use crate::interrupt::Interrupt;
+use crate::process::{capture, on_path};
+use crate::say;
+use crate::tools::{logged, once};
+
+/// Installs what `source/package-lock.json` pins and returns the folder that holds `node_modules`.
+pub(crate) fn install(
+    home: &Home,
+    source: &Path,
+    name: &str,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
+    let folder = home.tools().join(name);
+    let lock_file = source.join("package-lock.json");
+    let wanted = fs::read_to_string(&lock_file);
+    let wanted = wanted.with_context(|| format!("cannot read {}", shown(&lock_file)))?;
+    let stamp = home.tools().join(format!("{name}.installed"));
+    once(home, &stamp, &wanted, || {
+        node()?;
+        let npm = on_path("npm").context("npm is missing")?;
+        say::note(format_args!("installing npm packages into {}", shown(&folder)));
+        make_folder(&folder)?;
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(source.join(file), folder.join(file)).with_context(|| format!("no {file}"))?;
+        }
+        let mut command = Command::new(npm);
+        command.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
+        let log = home.tools().join(format!("{name}.log"));
+        logged(&mut command, &log, interrupt).context("npm ci")
+    })?;
+    Ok(folder)
+}
+
+/// Node.js, new enough.
+pub(crate) fn node() -> Result<PathBuf> {
+    let node = on_path("node").context("Node.js is missing (version 20 or newer)")?;
+    let version = capture(Command::new(&node).arg("--version"))?;
+    let major = version.trim_start_matches('v').split('.').next().and_then(|it| it.parse().ok());
+    if major.is_none_or(|major: u32| major < 20) {
+        bail!("Node.js {version} is too old: 20 or newer is needed");
+    }
+    Ok(node)
+}

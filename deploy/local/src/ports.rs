@@ -1,0 +1,91 @@
+//! Ports: fixed ones are checked before anything starts, the others are chosen and remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+
+use crate::home::{Home, read_json, write_json};
+
+/// Below the ephemeral ranges of Linux and macOS, where any client socket may sit on a port.
+const CHOSEN: Range<u16> = 18_000..32_000;
+
+pub(crate) struct Ports {
+    kept: BTreeMap<String, u16>,
+    taken: BTreeSet<u16>,
+}
+
+impl Ports {
+    pub(crate) fn of(home: &Home) -> Result<Self> {
+        let kept = read_json(&home.file("ports.json"))?.unwrap_or_default();
+        Ok(Self { kept, taken: BTreeSet::new() })
+    }
+
+    /// The port that `name` had last time if it is still free, else a new one.
+    pub(crate) fn free(&mut self, name: &str) -> Result<u16> {
+        let last = self.kept.get(name).copied();
+        let tries = last.into_iter().chain((0..200).map(|_| rand::random_range(CHOSEN)));
+        for port in tries {
+            if !self.taken.contains(&port) && is_free(port) {
+                self.taken.insert(port);
+                self.kept.insert(name.to_owned(), port);
+                return Ok(port);
+            }
+        }
+        bail!("no free port found for {name} between {} and {}", CHOSEN.start, CHOSEN.end)
+    }
+
+    /// Exactly this port, or an error that says who wanted it.
+    pub(crate) fn fixed(&mut self, name: &str, port: u16) -> Result<u16> {
+        if !self.taken.insert(port) || !is_free(port) {
+            bail!("port {port} for {name} is in use: stop what uses it, or choose with --port");
+        }
+        Ok(port)
+    }
+
+    pub(crate) fn save(&self, home: &Home) -> Result<()> {
+        write_json(&home.file("ports.json"), &self.kept)
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none() -> Ports {
+        Ports { kept: BTreeMap::new(), taken: BTreeSet::new() }
+    }
+
+    #[test]
+    fn a_used_port_is_refused_by_name() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let error = none().fixed("api-1", port).unwrap_err().to_string();
+        assert!(error.contains("api-1") && error.contains(&port.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_chosen_port_is_kept_while_it_is_free() {
+        let mut ports = none();
+        let first = ports.free("nats-1").unwrap();
+        ports.taken.clear();
+        assert_eq!(ports.free("nats-1").unwrap(), first);
+        ports.taken.clear();
+        let _holder = TcpListener::bind(("127.0.0.1", first)).unwrap();
+        assert_ne!(ports.free("nats-1").unwrap(), first);
+    }
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let mut ports = none();
+        let given: BTreeSet<_> =
+            (0..20).map(|index| ports.free(&index.to_string()).unwrap()).collect();
+        assert_eq!(given.len(), 20);
+        assert!(given.iter().all(|port| CHOSEN.contains(port)));
+    }
+}

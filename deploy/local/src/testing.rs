@@ -1,0 +1,95 @@
+//! For the tests of other crates: real components, a fresh database each.
+//!
+//! `cargo parley test` starts the components and tells where they are. A test that is run without
+//! them fails and says so; none is ever skipped.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Result;
+
+use crate::home::Home;
+use crate::postgres;
+
+/// A database of its own for one test; dropped with this value.
+#[derive(Debug)]
+pub struct FreshDatabase {
+    admin_url: String,
+    name: String,
+    url: String,
+}
+
+impl FreshDatabase {
+    /// Where it is, with user and password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for FreshDatabase {
+    fn drop(&mut self) {
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // The server goes with the test run: a database that stays harms nobody.
+        let _ = postgres::sql(&psql(), &self.admin_url, &statement);
+    }
+}
+
+/// Makes an empty database on the server of `admin_url`.
+///
+/// # Panics
+/// When the server does not make one.
+#[expect(clippy::panic, reason = "a test without its database must fail, never skip")]
+pub fn fresh_database(admin_url: &str) -> FreshDatabase {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("test_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
+    if let Err(error) = postgres::sql(&psql(), admin_url, &format!("CREATE DATABASE {name}")) {
+        panic!("no fresh database ({error:#}): run `cargo parley test`");
+    }
+    let server = admin_url.rsplit_once('/').map_or(admin_url, |(server, _)| server);
+    FreshDatabase { admin_url: admin_url.to_owned(), url: format!("{server}/{name}"), name }
+}
+
+/// An address from which tests make databases (`PARLEY_TEST_DATABASE_URL`).
+pub fn database_url() -> String {
+    wanted("PARLEY_TEST_DATABASE_URL")
+}
+
+/// The NATS server for tests (`PARLEY_TEST_NATS_URL`).
+pub fn nats_url() -> String {
+    wanted("PARLEY_TEST_NATS_URL")
+}
+
+/// The Redis server for tests (`PARLEY_TEST_REDIS_URL`).
+pub fn redis_url() -> String {
+    wanted("PARLEY_TEST_REDIS_URL")
+}
+
+#[expect(clippy::panic, reason = "a test without its components must fail, never skip")]
+fn wanted(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo parley test`"))
+}
+
+fn psql() -> PathBuf {
+    std::env::var_os("PARLEY_TEST_PSQL").map_or_else(|| "psql".into(), PathBuf::from)
+}
+
+/// A launcher folder of its own for a cluster that a test starts, within this test run's folder,
+/// where `cargo parley test` stops whatever a test has left running.
+pub fn home(name: &str) -> Result<Home> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let home = Home::from_env()?;
+    let base = PathBuf::from(wanted("PARLEY_TEST_FOLDER"));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = format!("{name}-{}-{number}", std::process::id());
+    Ok(home.beside(base.join(folder)))
+}
+
+/// A command that speaks to the launcher of another folder, in an environment without the
+/// settings of this one.
+pub fn launcher(program: &str, home: &Home) -> Command {
+    let mut command = Command::new(program);
+    command.env("PARLEY_HOME", home.root()).env("PARLEY_TOOLS", home.tools());
+    command
+}

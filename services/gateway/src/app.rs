@@ -1,0 +1,125 @@
+//! A gateway pod: what it is made of, how it starts, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use parley_domain::time::SystemClock;
+use parley_relay::{Bus, BusState};
+use parley_runtime::lifecycle::Lifecycle;
+use parley_runtime::readiness::Condition;
+use parley_runtime::{admin, telemetry};
+use parley_socketio::{CloseReason, Config, Cors, Server};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Chat;
+use crate::metrics::Metrics;
+use crate::rooms::Rooms;
+use crate::settings::SocketSettings;
+use crate::{Settings, metrics};
+
+/// A running gateway pod.
+pub struct App {
+    /// Where `/socket.io/` is served.
+    pub address: SocketAddr,
+    /// Where the admin port is.
+    pub admin_address: SocketAddr,
+}
+
+impl App {
+    /// Connects, listens and serves as tasks of `lifecycle`. Port 0 takes a free one.
+    pub async fn start(settings: Settings, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let process = &settings.process;
+        let registry =
+            telemetry::registry("parley-gateway", env!("CARGO_PKG_VERSION"), &process.pod)?;
+        let listener = listen("PARLEY_LISTEN", settings.sockets.listen).await?;
+        let admin_listener = listen("PARLEY_ADMIN_LISTEN", process.admin_listen).await?;
+        let app =
+            Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
+        let bus = Bus::connect(&settings.nats, &process.pod, &registry).await?;
+        let metrics = Metrics::register(&registry)?;
+        let chat = Chat {
+            verifier: settings.verifier()?,
+            clock: Arc::new(SystemClock),
+            rooms: Rooms::new(bus.clone(), metrics.clone(), process.pod.clone()),
+            metrics,
+        };
+        let server = Server::new(config(&settings.sockets), chat);
+        metrics::register_sockets(&registry, &server)?;
+
+        let stop = lifecycle.stop();
+        let nats = lifecycle.readiness().condition("nats");
+        lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
+        let admin = admin::router(lifecycle.readiness().clone(), registry);
+        lifecycle.spawn("admin", serve_admin(admin_listener, admin, stop.clone()));
+        lifecycle.spawn("sockets", serve_sockets(server, listener, stop));
+        tracing::info!(pod = process.pod, address = %app.address, "serving Socket.IO");
+        Ok(app)
+    }
+}
+
+fn config(settings: &SocketSettings) -> Config {
+    let cors = if settings.origins.iter().any(|origin| origin == "*") {
+        Cors::Any
+    } else {
+        Cors::List(settings.origins.clone())
+    };
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Config {
+        ping_interval: Duration::from_millis(settings.ping_interval_ms),
+        ping_timeout: Duration::from_millis(settings.ping_timeout_ms),
+        max_payload: size(settings.max_payload_bytes),
+        max_connections: size(settings.max_connections),
+        outbox_bytes: size(settings.outbox_bytes),
+        cors,
+        ..Config::default()
+    }
+}
+
+async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// Accepts until `stop`, then sends everybody elsewhere.
+async fn serve_sockets(
+    server: Arc<Server<Chat>>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    server.clone().serve(listener, stop).await.context("accept connections")?;
+    tracing::info!(connections = server.connections(), "closing connections");
+    server.refuse_new();
+    server.close_all(CloseReason::GoingAway).await;
+    Ok(())
+}
+
+/// A gateway without the bus hears nothing; new connections are better off elsewhere.
+async fn watch_bus(
+    mut state: watch::Receiver<BusState>,
+    ready: Condition,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        ready.set(state.borrow_and_update().connected);
+        match stop.run_until_cancelled(state.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => anyhow::bail!("the connection to NATS is closed for good"),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn serve_admin(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok(())
+}

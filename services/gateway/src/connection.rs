@@ -1,0 +1,133 @@
+//! One connection: who it is, and what it asks for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parley_domain::event::{self, Refusal};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::time::Clock;
+use parley_domain::token::{Caller, TokenError, Verifier};
+use parley_socketio::{
+    Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
+};
+use serde_json::{Value, json};
+
+use crate::metrics::Metrics;
+use crate::protocol::{self, parse_join, parse_leave};
+use crate::rooms::{JoinOutcome, Rooms};
+
+/// What the Socket.IO server runs.
+pub(crate) struct Chat {
+    pub(crate) verifier: Verifier,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rooms: Rooms,
+    pub(crate) metrics: Metrics,
+}
+
+/// A connection whose token counts.
+pub(crate) struct Session {
+    user: UserId,
+    socket: Socket,
+    rooms: HashSet<ChatId>,
+}
+
+impl Application for Chat {
+    type Session = Session;
+
+    async fn connect(&self, connect: Connect, socket: Socket) -> Result<Session, ConnectError> {
+        if connect.namespace != "/" {
+            return Err(ConnectError::invalid_namespace());
+        }
+        match self.authenticate(&connect) {
+            Ok(caller) => {
+                self.metrics.connect("accepted");
+                Ok(Session { user: caller.id, socket, rooms: HashSet::new() })
+            }
+            Err(error) => {
+                self.metrics.connect(error.code());
+                let data = json!({ "code": error.code(), "message": error.to_string() });
+                Err(ConnectError::new("unauthorized").with_data(data))
+            }
+        }
+    }
+
+    async fn event(&self, session: &mut Session, event: Event) {
+        let argument = event.arg::<Value>(0).and_then(Result::ok);
+        match event.name.as_str() {
+            event::client::JOIN => self.join(session, argument.as_ref(), event.ack).await,
+            event::client::LEAVE => self.leave(session, argument.as_ref(), event.ack).await,
+            // As every Socket.IO server does with an event that nobody listens to.
+            _ => {}
+        }
+    }
+
+    async fn disconnect(&self, session: Session, _reason: DisconnectReason) {
+        for chat in session.rooms {
+            self.rooms.forget(chat, &session.socket).await;
+        }
+    }
+}
+
+impl Chat {
+    /// The token stands in the CONNECT's auth, in the handshake's header, or in its query.
+    fn authenticate(&self, connect: &Connect) -> Result<Caller, TokenError> {
+        let auth: Option<Value> =
+            connect.auth.as_ref().and_then(|auth| serde_json::from_str(auth.get()).ok());
+        let handshake = &connect.handshake;
+        let token = auth
+            .as_ref()
+            .and_then(|auth| auth.get("token"))
+            .and_then(Value::as_str)
+            .or_else(|| handshake.authorization())
+            .or_else(|| handshake.query("token"))
+            .ok_or(TokenError::Missing)?;
+        let token = token.strip_prefix("Bearer ").unwrap_or(token);
+        self.verifier.verify(token, self.clock.now())
+    }
+
+    async fn join(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
+        let join = match parse_join(argument) {
+            Ok(join) => join,
+            Err(refusal) => return self.refuse(&session.socket, ack, &refusal),
+        };
+        match self.rooms.join(&session.socket, &session.user, join, ack).await {
+            JoinOutcome::Joined => {
+                self.metrics.join("joined");
+                session.rooms.insert(join.chat);
+            }
+            JoinOutcome::Refused(refusal, ack) => {
+                session.rooms.remove(&join.chat);
+                self.refuse(&session.socket, ack, &refusal.refusal());
+            }
+            JoinOutcome::Unavailable => {
+                self.metrics.join("unavailable");
+                // A stock client waits for an ack for ever; closed, it comes back.
+                session.socket.close(CloseReason::GoingAway);
+            }
+        }
+    }
+
+    async fn leave(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
+        match parse_leave(argument) {
+            Ok(chat) => {
+                if session.rooms.remove(&chat) {
+                    self.rooms.leave(chat, &session.socket).await;
+                }
+                if let Some(ack) = ack {
+                    // A socket that is closed needs no answer.
+                    let _ = session.socket.ack(ack, &protocol::leave_ack(chat));
+                }
+            }
+            Err(refusal) => self.refuse(&session.socket, ack, &refusal),
+        }
+    }
+
+    fn refuse(&self, socket: &Socket, ack: Option<Ack>, refusal: &Refusal) {
+        self.metrics.join(refusal.code);
+        // A socket that is closed needs no answer.
+        match ack {
+            Some(ack) => drop(socket.ack(ack, &protocol::refusal_ack(refusal))),
+            None => drop(socket.emit(event::server::ERROR, refusal)),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What clients send, parsed; and what they are answered.
+
+use parley_domain::ask::JoinSnapshot;
+use parley_domain::event::Refusal;
+use parley_domain::ids::ChatId;
+use parley_domain::version::{Epoch, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `join-chat-room`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Join {
+    pub(crate) chat: ChatId,
+    /// The version up to which the client has everything.
+    pub(crate) since: Option<Version>,
+    /// The history of that version.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+impl Join {
+    /// Whether a client that says where it was has to reload, given that the chat stands at `snapshot`.
+    pub(crate) fn needs_resync(&self, snapshot: &JoinSnapshot) -> bool {
+        self.since.is_some_and(|since| since != snapshot.version)
+            || self.epoch.is_some_and(|epoch| epoch != snapshot.epoch)
+    }
+}
+
+pub(crate) const INVALID_CHAT_ID: Refusal =
+    Refusal { code: "invalid_chat_id", message: "The chat id must be a UUID, or chat-<UUID>." };
+pub(crate) const INVALID_POSITION: Refusal = Refusal {
+    code: "invalid_request",
+    message: "since must be a version and epoch one that the server gave.",
+};
+
+/// Reads `'<chatId>'`, `'chat-<chatId>'` or `{ chatId, since?, epoch? }`.
+pub(crate) fn parse_join(argument: Option<&Value>) -> Result<Join, Refusal> {
+    #[derive(Deserialize)]
+    struct Position {
+        since: Option<Version>,
+        epoch: Option<Epoch>,
+    }
+    let argument = argument.ok_or(INVALID_CHAT_ID)?;
+    match argument {
+        Value::String(id) => Ok(Join { chat: chat_id(id)?, since: None, epoch: None }),
+        Value::Object(fields) => {
+            let id = fields.get("chatId").and_then(Value::as_str).ok_or(INVALID_CHAT_ID)?;
+            let chat = chat_id(id)?;
+            let Position { since, epoch } =
+                Position::deserialize(argument).map_err(|_| INVALID_POSITION)?;
+            Ok(Join { chat, since, epoch })
+        }
+        _ => Err(INVALID_CHAT_ID),
+    }
+}
+
+/// Reads the chat of `leave-chat-room`, which takes the same forms.
+pub(crate) fn parse_leave(argument: Option<&Value>) -> Result<ChatId, Refusal> {
+    parse_join(argument).map(|join| join.chat)
+}
+
+fn chat_id(text: &str) -> Result<ChatId, Refusal> {
+    ChatId::parse(text.strip_prefix("chat-").unwrap_or(text)).map_err(|_| INVALID_CHAT_ID)
+}
+
+/// The ack of a join.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JoinAck<'a> {
+    success: bool,
+    chat_id: ChatId,
+    version: Version,
+    epoch: Epoch,
+    /// Nothing is replayed: the client reloads, and is live from `version` on.
+    resync: bool,
+    read_pointers:
+        &'a std::collections::BTreeMap<parley_domain::ids::UserId, parley_domain::version::Seq>,
+    /// Who is typing now.
+    typing: [(); 0],
+    pod: &'a str,
+}
+
+/// The arguments of a join's ack.
+pub(crate) fn join_ack(join: &Join, snapshot: &JoinSnapshot, pod: &str) -> Vec<u8> {
+    arguments(&JoinAck {
+        success: true,
+        chat_id: join.chat,
+        version: snapshot.version,
+        epoch: snapshot.epoch,
+        resync: join.needs_resync(snapshot),
+        read_pointers: &snapshot.read_pointers,
+        typing: [],
+        pod,
+    })
+}
+
+/// The arguments of a leave's ack.
+pub(crate) fn leave_ack(chat: ChatId) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct LeaveAck {
+        success: bool,
+        chat_id: ChatId,
+    }
+    arguments(&LeaveAck { success: true, chat_id: chat })
+}
+
+/// The arguments of the ack that refuses.
+pub(crate) fn refusal_ack(refusal: &Refusal) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct RefusalAck<'a> {
+        success: bool,
+        error: &'a Refusal,
+    }
+    arguments(&RefusalAck { success: false, error: refusal })
+}
+
+fn arguments(only: &impl Serialize) -> Vec<u8> {
+    // Our own types: string keys, nothing that JSON lacks.
+    serde_json::to_vec(&(only,)).expect("an ack is plain JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    const ID: &str = "0192f0a4-7c3b-7d2e-8a1b-0123456789ab";
+
+    fn code(argument: Value) -> Result<Join, &'static str> {
+        parse_join(Some(&argument)).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn every_form_of_a_join_is_read() {
+        let chat = ChatId::parse(ID).unwrap();
+        let plain = Join { chat, since: None, epoch: None };
+        assert_eq!(code(json!(ID)), Ok(plain));
+        assert_eq!(code(json!(format!("chat-{ID}"))), Ok(plain));
+        assert_eq!(code(json!({ "chatId": ID })), Ok(plain));
+        assert_eq!(
+            code(json!({ "chatId": ID, "since": null, "epoch": null, "more": 1 })),
+            Ok(plain)
+        );
+        let whole = code(json!({ "chatId": ID, "since": 7, "epoch": "00000000000000ff" })).unwrap();
+        assert_eq!((whole.since, whole.epoch), (Some(Version(7)), Some(Epoch(255))));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_a_code() {
+        for bad in [
+            json!(null),
+            json!(7),
+            json!(""),
+            json!("chat-"),
+            json!([ID]),
+            json!({}),
+            json!({ "chatId": 7 }),
+        ] {
+            assert_eq!(code(bad.clone()), Err("invalid_chat_id"), "{bad}");
+        }
+        for bad in [json!(-1), json!(1.5), json!("7"), json!({})] {
+            assert_eq!(code(json!({ "chatId": ID, "since": bad })), Err("invalid_request"));
+        }
+        assert_eq!(code(json!({ "chatId": ID, "epoch": "x" })), Err("invalid_request"));
+        assert_eq!(parse_join(None).unwrap_err().code, "invalid_chat_id");
+    }
+
+    #[test]
+    fn only_a_client_that_is_where_the_chat_is_goes_on_without_a_reload() {
+        let snapshot =
+            JoinSnapshot { version: Version(7), epoch: Epoch(1), read_pointers: BTreeMap::new() };
+        let join = |since: Option<u64>, epoch: Option<u64>| Join {
+            chat: ChatId::parse(ID).unwrap(),
+            since: since.map(Version),
+            epoch: epoch.map(Epoch),
+        };
+        assert!(!join(None, None).needs_resync(&snapshot));
+        assert!(!join(Some(7), None).needs_resync(&snapshot));
+        assert!(!join(Some(7), Some(1)).needs_resync(&snapshot));
+        for behind in [join(Some(6), None), join(Some(8), None), join(Some(7), Some(2))] {
+            assert!(behind.needs_resync(&snapshot));
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The rooms of this pod: one task and one subscription each, from the first local connection to a second after the
+//! last.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use parley_domain::ask::{JoinAsk, JoinSnapshot};
+use parley_domain::bus::RoomEvent;
+use parley_domain::event::Resync;
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::version::Version;
+use parley_relay::{Bus, BusState, RoomSubscription};
+use parley_socketio::{Ack, Frame, Socket};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::asks::{self, Asked, PATIENCE};
+use crate::metrics::Metrics;
+use crate::protocol::{self, Join};
+use crate::room::{Heard, Joined, Room};
+
+/// Joins and leaves that may wait for one room; more wait in their connections, each in its own.
+const COMMANDS: usize = 256;
+/// How long an empty room stays subscribed: a page that is reloaded comes back within it.
+const LINGER: Duration = Duration::from_secs(1);
+/// Sockets served before other tasks get a turn.
+const FAN_OUT_TURN: usize = 256;
+
+/// Every room of this pod.
+#[derive(Clone)]
+pub(crate) struct Rooms(Arc<Shared>);
+
+struct Shared {
+    bus: Bus,
+    metrics: Metrics,
+    pod: String,
+    open: Mutex<HashMap<ChatId, mpsc::Sender<Command>>>,
+}
+
+enum Command {
+    /// A join begins: keep what passes from now on. Answered once the room is subscribed.
+    Begin { ticket: Weak<()>, ready: oneshot::Sender<Interruptions> },
+    /// The join's snapshot is there.
+    End { joiner: Joiner, ended: oneshot::Sender<Ended> },
+    /// A connection leaves.
+    Leave { key: u64, left: Option<oneshot::Sender<()>> },
+}
+
+/// How often the bus had been interrupted when a join began; a snapshot that an interruption may have overtaken is
+/// worth nothing.
+type Interruptions = u64;
+
+struct Joiner {
+    socket: Socket,
+    user: UserId,
+    join: Join,
+    begun: Interruptions,
+    snapshot: JoinSnapshot,
+    ack: Option<Ack>,
+}
+
+enum Ended {
+    Member,
+    /// The room passed more than it keeps, or was interrupted; here is the ack for the next try.
+    Again(Option<Ack>),
+}
+
+/// How a join came out.
+pub(crate) enum JoinOutcome {
+    /// The connection is a member and has its ack.
+    Joined,
+    /// It may not; the ack is still to be sent.
+    Refused(parley_domain::ask::JoinRefusal, Option<Ack>),
+    /// Nobody could say within [`PATIENCE`].
+    Unavailable,
+}
+
+impl Rooms {
+    pub(crate) fn new(bus: Bus, metrics: Metrics, pod: String) -> Self {
+        Self(Arc::new(Shared { bus, metrics, pod, open: Mutex::default() }))
+    }
+
+    /// Makes `socket` a member of the room, sends its ack, and then what passed after its snapshot.
+    pub(crate) async fn join(
+        &self,
+        socket: &Socket,
+        user: &UserId,
+        join: Join,
+        mut ack: Option<Ack>,
+    ) -> JoinOutcome {
+        let until = Instant::now() + PATIENCE;
+        let ask = JoinAsk { chat_id: join.chat, user_id: user.clone() };
+        // Who may not enter must not make this pod subscribe.
+        if !self.is_open(join.chat) {
+            match asks::ask_join(&self.0.bus, &ask, until).await {
+                Asked::Joined(_) => {}
+                Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
+                Asked::Unavailable => return JoinOutcome::Unavailable,
+            }
+        }
+        while Instant::now() < until {
+            let room = self.open(join.chat);
+            // While the ticket lives, the room keeps what passes.
+            let ticket = Arc::new(());
+            let (ready, readied) = oneshot::channel();
+            let begin = Command::Begin { ticket: Arc::downgrade(&ticket), ready };
+            if room.send(begin).await.is_err() {
+                continue;
+            }
+            // The room ended just now, or could not subscribe; its task has paused for that.
+            let Ok(begun) = readied.await else { continue };
+            let snapshot = match asks::ask_join(&self.0.bus, &ask, until).await {
+                Asked::Joined(snapshot) => snapshot,
+                Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
+                Asked::Unavailable => return JoinOutcome::Unavailable,
+            };
+            let (ended, end) = oneshot::channel();
+            let joiner =
+                Joiner { socket: socket.clone(), user: user.clone(), join, begun, snapshot, ack };
+            // Should the room's task break with the ack in its hands, both of these fail.
+            let _ = room.send(Command::End { joiner, ended }).await;
+            match end.await {
+                Ok(Ended::Member) => return JoinOutcome::Joined,
+                Ok(Ended::Again(unused)) => ack = unused,
+                Err(_) => return JoinOutcome::Unavailable,
+            }
+        }
+        JoinOutcome::Unavailable
+    }
+
+    /// Ends a membership. When this returns, nothing more of the room reaches the socket.
+    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) {
+        let (left, done) = oneshot::channel();
+        if self.send(chat, Command::Leave { key: socket.key(), left: Some(left) }).await {
+            let _ = done.await;
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) async fn forget(&self, chat: ChatId, socket: &Socket) {
+        self.send(chat, Command::Leave { key: socket.key(), left: None }).await;
+    }
+
+    async fn send(&self, chat: ChatId, command: Command) -> bool {
+        let room = self.0.open.lock().get(&chat).cloned();
+        match room {
+            Some(room) => room.send(command).await.is_ok(),
+            None => false,
+        }
+    }
+
+    fn is_open(&self, chat: ChatId) -> bool {
+        self.0.open.lock().contains_key(&chat)
+    }
+
+    /// The room's task, started if there is none.
+    fn open(&self, chat: ChatId) -> mpsc::Sender<Command> {
+        let mut open = self.0.open.lock();
+        if let Some(room) = open.get(&chat).filter(|room| !room.is_closed()) {
+            return room.clone();
+        }
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        open.insert(chat, sender.clone());
+        self.0.metrics.rooms.inc();
+        let rooms = self.clone();
+        tokio::spawn(async move {
+            RoomTask::new(rooms.clone(), chat, commands).run().await;
+            rooms.0.metrics.rooms.dec();
+        });
+        sender
+    }
+}
+
+struct Member {
+    socket: Socket,
+    /// The version of the member's snapshot: what is at or below it is known there.
+    floor: Version,
+    /// Whose head is asked for after an interruption.
+    user: UserId,
+}
+
+/// One room's task. Everything in the room happens here, one thing after the other.
+struct RoomTask {
+    rooms: Rooms,
+    chat: ChatId,
+    commands: mpsc::Receiver<Command>,
+    state: watch::Receiver<BusState>,
+    room: Room<Frame>,
+    members: HashMap<u64, Member>,
+    /// Joins that have begun and not ended; a dead one was given up.
+    pending: Vec<Weak<()>>,
+    /// When the room ends, unless somebody comes.
+    closes_at: Option<Instant>,
+    /// After an interruption: finding out where the chat stands.
+    check: Option<Check>,
+}
+
+/// `None`: the bus was cut off again.
+type Check = Pin<Box<dyn Future<Output = Option<Asked>> + Send>>;
+
+impl RoomTask {
+    fn new(rooms: Rooms, chat: ChatId, commands: mpsc::Receiver<Command>) -> Self {
+        let state = rooms.0.bus.state();
+        Self {
+            rooms,
+            chat,
+            commands,
+            state,
+            room: Room::new(),
+            members: HashMap::new(),
+            pending: Vec::new(),
+            closes_at: Some(Instant::now() + PATIENCE),
+            check: None,
+        }
+    }
+
+    async fn run(mut self) {
+        self.state.mark_unchanged();
+        match self.rooms.0.bus.subscribe(self.chat).await {
+            Ok(subscription) => self.serve(subscription).await,
+            Err(error) => {
+                tracing::warn!(chat.id = %self.chat, %error, "a room could not subscribe");
+                // Whoever waits tries again; not at once.
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }
+        self.close();
+    }
+
+    async fn serve(&mut self, mut subscription: RoomSubscription) {
+        loop {
+            tokio::select! {
+                event = subscription.next() => match event {
+                    Some(event) => self.on_event(event).await,
+                    None => return,
+                },
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+                changed = self.state.changed() => match changed {
+                    Ok(()) => self.on_bus_change(),
+                    Err(_) => return,
+                },
+                asked = checked(&mut self.check) => self.on_checked(asked).await,
+                () = until(self.room.deadline().map(Instant::from_std)) => self.on_hold_over().await,
+                () = until(self.closes_at) => if self.may_close() { return },
+            }
+        }
+    }
+
+    async fn on_event(&mut self, event: RoomEvent) {
+        let frame = Frame::event("/", &event.event);
+        let pending = self.joins_pending();
+        let heard = self.room.on_event(event.version, frame, std::time::Instant::now(), pending);
+        self.fan_out(heard).await;
+    }
+
+    async fn on_hold_over(&mut self) {
+        let pending = self.joins_pending();
+        let heard = self.room.on_deadline(std::time::Instant::now(), pending);
+        self.fan_out(heard).await;
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Begin { ticket, ready } => {
+                self.pending.push(ticket);
+                self.linger();
+                // Whoever does not wait any more has dropped its ticket too.
+                let _ = ready.send(self.state.borrow().interruptions);
+            }
+            Command::End { joiner, ended } => {
+                let outcome = self.on_joined(joiner).await;
+                let _ = ended.send(outcome);
+            }
+            Command::Leave { key, left } => {
+                self.members.remove(&key);
+                self.linger();
+                if let Some(left) = left {
+                    let _ = left.send(());
+                }
+            }
+        }
+    }
+
+    async fn on_joined(&mut self, joiner: Joiner) -> Ended {
+        let Joiner { socket, user, join, begun, snapshot, ack } = joiner;
+        if begun != self.state.borrow().interruptions {
+            return Ended::Again(ack);
+        }
+        let (joined, heard) = self.room.on_join(snapshot.version, std::time::Instant::now());
+        // For those who were here before; the joiner gets it by replay.
+        self.fan_out(heard).await;
+        let Joined::At(replay) = joined else { return Ended::Again(ack) };
+        if let Some(ack) = ack {
+            let arguments = protocol::join_ack(&join, &snapshot, &self.rooms.0.pod);
+            let _ = socket.ack(ack, &arguments);
+        }
+        if !self.members.contains_key(&socket.key()) {
+            for frame in &replay {
+                let _ = socket.send(frame);
+            }
+            let member = Member { socket: socket.clone(), floor: snapshot.version, user };
+            self.members.insert(socket.key(), member);
+        }
+        self.linger();
+        Ended::Member
+    }
+
+    /// Passes on, and lets go of members whose connection is closed.
+    async fn fan_out(&mut self, heard: Vec<Heard<Frame>>) {
+        for heard in heard {
+            let (version, frame) = match heard {
+                Heard::Event(version, frame) => (version, frame),
+                Heard::Resync(reason) => {
+                    self.rooms.0.metrics.resync(reason);
+                    let resync = Resync { chat_id: self.chat, reason };
+                    (None, Frame::event("/", &resync.encode()))
+                }
+            };
+            self.deliver(version, &frame).await;
+        }
+    }
+
+    async fn deliver(&mut self, version: Option<Version>, frame: &Frame) {
+        let mut delivered = 0;
+        let mut closed = Vec::new();
+        for (key, member) in &self.members {
+            if version.is_some_and(|version| version <= member.floor) {
+                continue;
+            }
+            if member.socket.send(frame).is_err() {
+                closed.push(*key);
+                continue;
+            }
+            delivered += 1;
+            if delivered % FAN_OUT_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.rooms.0.metrics.delivered.inc_by(delivered as u64);
+        for key in closed {
+            self.members.remove(&key);
+        }
+        self.linger();
+    }
+
+    /// After an interruption nothing passes until somebody has looked where the chat stands.
+    fn on_bus_change(&mut self) {
+        self.room.on_interruption();
+        let connected = self.state.borrow_and_update().connected;
+        let somebody = self.members.values().next().map(|member| member.user.clone());
+        let (true, true, Some(user_id)) = (connected, self.room.is_unsure(), somebody) else {
+            return;
+        };
+        let bus = self.rooms.0.bus.clone();
+        let ask = JoinAsk { chat_id: self.chat, user_id };
+        self.check = Some(Box::pin(async move {
+            // The subscription has to be whole again before the head is read; what comes meanwhile waits in it.
+            bus.barrier().await.ok()?;
+            Some(asks::ask_join(&bus, &ask, Instant::now() + PATIENCE).await)
+        }));
+    }
+
+    async fn on_checked(&mut self, asked: Option<Asked>) {
+        match asked {
+            // Cut off again: its end leads back to `on_bus_change`.
+            None => {}
+            Some(Asked::Joined(snapshot)) => {
+                let heard = self.room.on_head(snapshot.version, std::time::Instant::now());
+                self.fan_out(heard).await;
+            }
+            // Nobody can say: the members come back by themselves and reload.
+            Some(Asked::Refused(_) | Asked::Unavailable) => self.drop_members(),
+        }
+    }
+
+    fn drop_members(&mut self) {
+        tracing::warn!(chat.id = %self.chat, "nobody could say where a room stands; its connections are closed");
+        for (_, member) in self.members.drain() {
+            member.socket.close(parley_socketio::CloseReason::GoingAway);
+        }
+        self.linger();
+    }
+
+    fn joins_pending(&mut self) -> bool {
+        self.pending.retain(|ticket| ticket.strong_count() > 0);
+        !self.pending.is_empty()
+    }
+
+    /// An empty room ends a while after it became empty; a room with members does not.
+    fn linger(&mut self) {
+        if !self.members.is_empty() {
+            self.closes_at = None;
+        } else if self.closes_at.is_none() {
+            self.closes_at = Some(Instant::now() + LINGER);
+        }
+    }
+
+    /// Whether the room may end now: empty, with nobody on the way in.
+    fn may_close(&mut self) -> bool {
+        if self.joins_pending() || !self.commands.is_empty() {
+            self.closes_at = Some(Instant::now() + LINGER);
+            return false;
+        }
+        self.members.is_empty()
+    }
+
+    /// Takes the room off the list, unless a successor stands there already. Commands that come too late fail, and
+    /// their senders begin again with a new room.
+    fn close(&mut self) {
+        self.commands.close();
+        let mut open = self.rooms.0.open.lock();
+        if open.get(&self.chat).is_some_and(mpsc::Sender::is_closed) {
+            open.remove(&self.chat);
+        }
+    }
+}
+
+async fn checked(check: &mut Option<Check>) -> Option<Asked> {
+    let Some(running) = check else { return std::future::pending().await };
+    let asked = running.await;
+    *check = None;
+    asked
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,335 @@
+//! A WebSocket under a session: the socket, what was read too early, what is being written.
+
+use super::packet::Packet;
+use super::session::Session;
+use crate::reason::DisconnectReason;
+use crate::websocket::{self, Decoder, Item, code};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+const READ_BUFFER: usize = 64 * 1024;
+/// Frames of one `writev`.
+const BATCH: usize = 64;
+
+thread_local! {
+    /// What a connection reads into: it needs no buffer of its own unless a frame is incomplete.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
+}
+
+pub(crate) struct Link {
+    stream: TcpStream,
+    decoder: Decoder,
+    /// Read, but not decoded yet: the inbox was full, or another task read it.
+    carry: Vec<u8>,
+    writing: VecDeque<Bytes>,
+    /// Bytes of the first frame that are gone.
+    offset: usize,
+    /// The answer to the client's last ping.
+    pong: Option<Bytes>,
+    /// Since when nothing could be written, though something waited.
+    stalled: Option<Instant>,
+    farewell: Farewell,
+}
+
+#[derive(Debug)]
+enum Farewell {
+    Writing,
+    ShuttingDown,
+    /// Until the client is done: a socket closed with unread bytes would be reset, and the reset
+    /// would overtake the close frame.
+    Draining,
+}
+
+/// The link is of no more use, for this reason and with this close code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) reason: DisconnectReason,
+    pub(crate) code: Option<u16>,
+}
+
+impl Broken {
+    fn io(error: &io::Error) -> Self {
+        tracing::debug!(%error, "WebSocket connection failed");
+        Self { reason: DisconnectReason::TransportError, code: None }
+    }
+}
+
+impl From<websocket::Violation> for Broken {
+    fn from(violation: websocket::Violation) -> Self {
+        let reason = match violation {
+            websocket::Violation::TooBig => DisconnectReason::PayloadTooLarge,
+            _ => DisconnectReason::ProtocolError,
+        };
+        Self { reason, code: Some(violation.code()) }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(stream: TcpStream, carry: &[u8], max_payload: usize) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::new(max_payload),
+            carry: carry.to_vec(),
+            writing: VecDeque::new(),
+            offset: 0,
+            pong: None,
+            stalled: None,
+            farewell: Farewell::Writing,
+        }
+    }
+
+    /// Reads once and gives the session what came. Ready with whether to try again.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+        now: Instant,
+    ) -> Poll<Result<(), Broken>> {
+        {
+            let mut inner = session.lock();
+            if inner.inbox_is_full() {
+                if !inner.machine.is_paused() {
+                    session.core.stats.inbox_pauses.fetch_add(1, Relaxed);
+                    inner.machine.pause();
+                }
+                return Poll::Pending;
+            }
+            inner.machine.resume(now);
+        }
+        if !self.carry.is_empty() {
+            let mut carry = std::mem::take(&mut self.carry);
+            let used = self.feed(&mut carry, session, now)?;
+            carry.drain(..used);
+            self.carry = carry;
+            return Poll::Ready(Ok(()));
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+                Ok(()) if read.filled().is_empty() => {
+                    let reason = DisconnectReason::TransportClose;
+                    Poll::Ready(Err(Broken { reason, code: None }))
+                }
+                Ok(()) => {
+                    let used = self.feed(read.filled_mut(), session, now)?;
+                    self.carry = read.filled()[used..].to_vec();
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) => Poll::Ready(Err(Broken::io(&error))),
+            }
+        })
+    }
+
+    /// Decodes `input` until the inbox is full, and says how far it came.
+    fn feed(&mut self, input: &mut [u8], session: &Session, now: Instant) -> Result<usize, Broken> {
+        let stats = &session.core.stats;
+        let mut inner = session.lock();
+        let mut used = 0;
+        while used < input.len() && !inner.inbox_is_full() {
+            if inner.machine.closed().is_some() {
+                return Ok(input.len());
+            }
+            let (taken, item) = self.decoder.next(&mut input[used..])?;
+            used += taken;
+            match item {
+                Some(Item::Text(text)) => {
+                    stats.received(text.len());
+                    inner.receive(Packet::parse(text), now);
+                }
+                Some(Item::Binary(data)) => {
+                    stats.received(data.len());
+                    inner.receive(Ok(Packet::Binary(Bytes::copy_from_slice(data))), now);
+                }
+                Some(Item::Ping(payload)) => self.pong = Some(websocket::pong_frame(payload)),
+                Some(Item::Close(code)) => {
+                    let reason = DisconnectReason::TransportClose;
+                    return Err(Broken { reason, code: Some(code.unwrap_or(code::NORMAL)) });
+                }
+                Some(Item::Pong) | None => {}
+            }
+        }
+        Ok(used)
+    }
+
+    /// Writes what waits. Ready when nothing does any more.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+        now: Instant,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if self.writing.is_empty() {
+                let mut inner = session.lock();
+                if let Some(pong) = self.pong.take() {
+                    inner.outbox.push_control(pong);
+                }
+                inner.outbox.take_all(&mut self.writing);
+                inner.writer_idle = self.writing.is_empty();
+            }
+            if self.writing.is_empty() {
+                self.stalled = None;
+                return Poll::Ready(Ok(()));
+            }
+            match self.poll_write_batch(cx) {
+                Poll::Ready(Ok((frames, bytes))) => {
+                    self.stalled = None;
+                    session.core.stats.written(frames, bytes);
+                    session.lock().outbox.written(frames, bytes);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::io(&error))),
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// One `writev`; the frames it finished, and their bytes.
+    fn poll_write_batch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, usize)>> {
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let mut count = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.writing) {
+            *slice = IoSlice::new(if count == 0 { &frame[self.offset..] } else { frame });
+            count += 1;
+        }
+        let stream = Pin::new(&mut self.stream);
+        let mut left = ready!(stream.poll_write_vectored(cx, &slices[..count]))?;
+        if left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let (mut frames, mut bytes) = (0, 0);
+        left += self.offset;
+        while let Some(frame) = self.writing.pop_front_if(|frame| frame.len() <= left) {
+            left -= frame.len();
+            frames += 1;
+            bytes += frame.len();
+        }
+        self.offset = left;
+        Poll::Ready(Ok((frames, bytes)))
+    }
+
+    /// Since when nothing could be written.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        self.stalled
+    }
+
+    /// Puts a close frame behind what is being written, and behind what waits if `flush`.
+    pub(crate) fn begin_farewell(&mut self, session: &Session, code: u16, flush: bool) {
+        let mut inner = session.lock();
+        if flush {
+            inner.outbox.take_all(&mut self.writing);
+        } else {
+            self.writing.truncate(usize::from(self.offset > 0));
+        }
+        inner.outbox.clear();
+        self.writing.push_back(websocket::close_frame(code));
+    }
+
+    /// Writes the rest, says that nothing follows, and waits for the client to be done.
+    pub(crate) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.farewell {
+                Farewell::Writing if self.writing.is_empty() => {
+                    self.farewell = Farewell::ShuttingDown;
+                }
+                Farewell::Writing => {
+                    if ready!(self.poll_write_batch(cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                }
+                Farewell::ShuttingDown => {
+                    if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                    self.farewell = Farewell::Draining;
+                }
+                Farewell::Draining => {
+                    let stream = Pin::new(&mut self.stream);
+                    let more = BUFFER.with_borrow_mut(|buffer| {
+                        let mut read = ReadBuf::new(buffer);
+                        stream.poll_read(cx, &mut read).map_ok(|()| !read.filled().is_empty())
+                    });
+                    if !matches!(ready!(more), Ok(true)) {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the next message is a text as expected, outside of a session's traffic: for a probe.
+    pub(crate) async fn next_text(
+        &mut self,
+        expected: impl Fn(&str) -> bool + Send,
+    ) -> Result<bool, Broken> {
+        loop {
+            let mut used = 0;
+            while used < self.carry.len() {
+                let (taken, item) = self.decoder.next(&mut self.carry[used..])?;
+                used += taken;
+                let outcome = match item {
+                    Some(Item::Text(text)) => Some(expected(text)),
+                    Some(Item::Binary(_)) => Some(false),
+                    Some(Item::Ping(payload)) => {
+                        self.pong = Some(websocket::pong_frame(payload));
+                        None
+                    }
+                    Some(Item::Close(_)) => {
+                        let reason = DisconnectReason::TransportClose;
+                        return Err(Broken { reason, code: Some(code::NORMAL) });
+                    }
+                    Some(Item::Pong) | None => None,
+                };
+                if let Some(outcome) = outcome {
+                    self.carry.drain(..used);
+                    return Ok(outcome);
+                }
+            }
+            self.carry.clear();
+            self.writing.extend(self.pong.take());
+            self.flush().await?;
+            let read = poll_fn(|cx| {
+                BUFFER.with_borrow_mut(|buffer| {
+                    let mut read = ReadBuf::new(buffer);
+                    let polled = Pin::new(&mut self.stream).poll_read(cx, &mut read);
+                    polled.map_ok(|()| read.filled().to_vec())
+                })
+            });
+            self.carry = read.await.map_err(|error| Broken::io(&error))?;
+            if self.carry.is_empty() {
+                return Err(Broken { reason: DisconnectReason::TransportClose, code: None });
+            }
+        }
+    }
+
+    /// Writes one frame, outside of a session's traffic.
+    pub(crate) async fn send(&mut self, frame: Bytes) -> Result<(), Broken> {
+        self.writing.push_back(frame);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        while !self.writing.is_empty() {
+            let written = poll_fn(|cx| self.poll_write_batch(cx)).await;
+            written.map_err(|error| Broken::io(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a WebSocket that never became a session's.
+    pub(crate) async fn dismiss(mut self, code: u16) {
+        self.writing.push_back(websocket::close_frame(code));
+        poll_fn(|cx| self.poll_farewell(cx)).await;
+    }
+}

@@ -1,0 +1,240 @@
+//! An Engine.IO 4 server: messages of text and bytes over long-polling and WebSocket.
+//!
+//! [`Engine`] is the layer below [`Server`](crate::Server), and can be used alone: implement
+//! [`Handler`] and mount the engine on a [`Router`](crate::Router).
+//!
+//! How the parts stand to each other: a [`machine`] knows the protocol and the clock, and does no
+//! I/O; a [`session`] puts it under one lock together with the outbox and the inbox; a [`driver`] is
+//! the one task of a session; [`http`] answers requests; a [`link`] is a WebSocket.
+
+mod driver;
+mod http;
+mod link;
+mod machine;
+mod outbox;
+mod packet;
+mod session;
+mod timer;
+
+pub(crate) use self::http::{Body, Upgrade, error_body, respond};
+pub use self::session::Handle;
+pub(crate) use self::session::Session;
+
+use self::driver::Driver;
+use self::link::Link;
+use crate::config::Config;
+use crate::handshake::{Handshake, Transport};
+use crate::reason::{CloseReason, DisconnectReason};
+use crate::stats::{Refusal, Stats, StatsSnapshot};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The application behind an Engine.IO server.
+pub trait Handler: Send + Sync + 'static {
+    /// What is kept for each session.
+    type Connection: Send + 'static;
+
+    /// A session opened.
+    fn open(&self, handle: Handle) -> Self::Connection;
+
+    /// One message, in order: the next is handed over when this future is done. A future that
+    /// panics ends the session without [`Handler::close`].
+    fn message(
+        &self,
+        connection: &mut Self::Connection,
+        message: Message,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// The session ended. Called exactly once, after the last message.
+    fn close(
+        &self,
+        connection: Self::Connection,
+        reason: DisconnectReason,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// The layer above asked for its turn.
+    #[doc(hidden)]
+    fn woken(&self, _connection: &mut Self::Connection) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// A message from a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl Message {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(data) => data.len(),
+        }
+    }
+}
+
+/// An Engine.IO server at one path. Cheap to clone; all clones are the same server.
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+}
+
+impl Engine {
+    /// An engine that is not yet reachable: mount it on a [`Router`](crate::Router).
+    pub fn new<H: Handler>(config: Config, handler: H) -> Self {
+        let handler = Arc::new(handler);
+        let start = move |session, link, unfinished| {
+            tokio::spawn(Driver::new(Arc::clone(&handler), session, link, unfinished));
+        };
+        Self {
+            core: Arc::new(Core {
+                config,
+                stats: Stats::default(),
+                sessions: Mutex::default(),
+                draining: AtomicBool::new(false),
+                unfinished: AtomicUsize::new(0),
+                finished: Notify::new(),
+                start: Box::new(start),
+            }),
+        }
+    }
+
+    /// From now on new sessions are refused with 503.
+    pub fn refuse_new(&self) {
+        self.core.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Refuses new sessions, closes all, and waits until their handlers have been told.
+    pub async fn close_all(&self, reason: CloseReason) {
+        self.refuse_new();
+        let sessions: Vec<_> = self.core.sessions.lock().values().cloned().collect();
+        for session in sessions {
+            session.close(DisconnectReason::ServerClose(reason));
+        }
+        loop {
+            let finished = self.core.finished.notified();
+            if self.core.unfinished.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    /// Open sessions.
+    pub fn connections(&self) -> usize {
+        self.core.sessions.lock().len()
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.core.stats.snapshot(self.connections())
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("path", &self.core.config.path).finish_non_exhaustive()
+    }
+}
+
+/// What all sessions of an engine share.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) stats: Stats,
+    sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
+    draining: AtomicBool,
+    /// Sessions whose handler has not yet been told of the end.
+    unfinished: AtomicUsize,
+    finished: Notify,
+    start: Box<Start>,
+}
+
+/// Spawns the driver of a session, for the engine's kind of handler.
+type Start = dyn Fn(Arc<Session>, Option<Box<Link>>, Unfinished) + Send + Sync;
+
+impl Core {
+    /// Whether there would be room for a session.
+    fn admits(&self, open: usize) -> Result<(), Refusal> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Refusal::Draining);
+        }
+        if open >= self.config.max_connections { Err(Refusal::Full) } else { Ok(()) }
+    }
+
+    fn admits_now(&self) -> Result<(), Refusal> {
+        let open = self.sessions.lock().len();
+        self.admits(open)
+    }
+
+    /// Opens a session and starts its driver. Over a WebSocket the first frame is the open packet;
+    /// over polling it is the answer to the request.
+    fn open(
+        self: &Arc<Self>,
+        handshake: Handshake,
+        link: Option<Box<Link>>,
+        now: Instant,
+    ) -> Result<Arc<Session>, Refusal> {
+        let transport = handshake.transport();
+        let session = Session::new(Arc::clone(self), Arc::new(handshake), transport, now);
+        let session = Arc::new(session);
+        let opened = match transport {
+            Transport::Polling => &self.stats.opened_polling,
+            Transport::WebSocket => {
+                let open = packet::frame(&session.open_packet());
+                session.lock().outbox.push_control(open);
+                &self.stats.opened_websocket
+            }
+        };
+        let unfinished = {
+            let mut sessions = self.sessions.lock();
+            self.admits(sessions.len())?;
+            sessions.insert(session.sid.clone(), Arc::clone(&session));
+            // Under the lock: `close_all` waits for this session, or it was refused.
+            Unfinished::new(Arc::clone(self))
+        };
+        (self.start)(Arc::clone(&session), link, unfinished);
+        opened.fetch_add(1, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    fn find(&self, sid: &str) -> Option<Arc<Session>> {
+        self.sessions.lock().get(sid).cloned()
+    }
+
+    fn remove(&self, sid: &str) {
+        self.sessions.lock().remove(sid);
+    }
+}
+
+/// One session whose handler has not yet been told of the end.
+struct Unfinished(Arc<Core>);
+
+impl Unfinished {
+    fn new(core: Arc<Core>) -> Self {
+        core.unfinished.fetch_add(1, Ordering::SeqCst);
+        Self(core)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.0.unfinished.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.finished.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What waits to be written to one connection, bounded in frames and in bytes.
+
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// A queue that grew above this gives its memory back once it is empty.
+const KEPT_CAPACITY: usize = 8;
+
+/// Frames taken for writing count until [`Outbox::written`] says that they are gone.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Bytes>,
+    frames: usize,
+    bytes: usize,
+    max_frames: usize,
+    max_bytes: usize,
+}
+
+/// There is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+impl Outbox {
+    pub(crate) fn new(max_frames: usize, max_bytes: usize) -> Self {
+        Self { queue: VecDeque::new(), frames: 0, bytes: 0, max_frames, max_bytes }
+    }
+
+    /// All of these, or none.
+    pub(crate) fn push(&mut self, frames: &[Bytes]) -> Result<(), Overflow> {
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        if self.frames + frames.len() > self.max_frames || self.bytes + bytes > self.max_bytes {
+            return Err(Overflow);
+        }
+        self.frames += frames.len();
+        self.bytes += bytes;
+        self.queue.extend(frames.iter().cloned());
+        Ok(())
+    }
+
+    /// A packet of the protocol itself: few, small, and not subject to the bounds.
+    pub(crate) fn push_control(&mut self, frame: Bytes) {
+        self.frames += 1;
+        self.bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// Moves everything to the end of `writing`.
+    pub(crate) fn take_all(&mut self, writing: &mut VecDeque<Bytes>) {
+        if writing.is_empty() {
+            std::mem::swap(&mut self.queue, writing);
+        } else {
+            writing.append(&mut self.queue);
+        }
+        if self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// The next frame, if `accept` wants it.
+    pub(crate) fn pop_if(&mut self, accept: impl FnOnce(&Bytes) -> bool) -> Option<Bytes> {
+        if !accept(self.queue.front()?) {
+            return None;
+        }
+        let frame = self.queue.pop_front();
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+        frame
+    }
+
+    /// These no longer wait.
+    pub(crate) fn written(&mut self, frames: usize, bytes: usize) {
+        self.frames -= frames;
+        self.bytes -= bytes;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.queue = VecDeque::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(length: usize) -> Bytes {
+        Bytes::from(vec![0; length])
+    }
+
+    #[test]
+    fn bounds_hold_for_frames_and_for_bytes() {
+        let mut outbox = Outbox::new(3, 100);
+        assert_eq!(outbox.push(&[frame(50), frame(50)]), Ok(()));
+        assert_eq!(outbox.push(&[frame(1)]), Err(Overflow));
+        assert_eq!(outbox.push(&[frame(0)]), Ok(()));
+        assert_eq!(outbox.push(&[frame(0)]), Err(Overflow));
+    }
+
+    #[test]
+    fn a_group_is_taken_whole_or_not_at_all() {
+        let mut outbox = Outbox::new(3, 100);
+        assert_eq!(outbox.push(&[frame(1), frame(1)]), Ok(()));
+        assert_eq!(outbox.push(&[frame(1), frame(1)]), Err(Overflow));
+        let mut writing = VecDeque::new();
+        outbox.take_all(&mut writing);
+        assert_eq!(writing.len(), 2);
+    }
+
+    #[test]
+    fn what_is_being_written_still_counts() {
+        let mut outbox = Outbox::new(1, 100);
+        assert_eq!(outbox.push(&[frame(10)]), Ok(()));
+        let mut writing = VecDeque::new();
+        outbox.take_all(&mut writing);
+        assert_eq!(outbox.push(&[frame(10)]), Err(Overflow));
+        outbox.written(1, 10);
+        assert_eq!(outbox.push(&[frame(10)]), Ok(()));
+    }
+
+    #[test]
+    fn control_packets_pass_the_bounds() {
+        let mut outbox = Outbox::new(0, 0);
+        outbox.push_control(frame(3));
+        assert!(outbox.pop_if(|_| false).is_none());
+        assert_eq!(outbox.pop_if(|_| true), Some(frame(3)));
+        assert!(outbox.pop_if(|_| true).is_none());
+    }
+}

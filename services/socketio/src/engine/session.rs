@@ -1,0 +1,310 @@
+//! One session, shared by its driver, its requests and everybody who sends to it.
+
+use super::link::Link;
+use super::machine::{Due, Machine, Received, Timings};
+use super::outbox::Outbox;
+use super::packet::{self, Malformed, Packet};
+use super::{Core, Message};
+use crate::handshake::{Handshake, Transport};
+use crate::reason::{Closed, DisconnectReason};
+use crate::{frame, id};
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::task::Waker;
+use tokio::time::Instant;
+
+/// Packets of one polling payload: the Python client refuses to read more.
+const MAX_PAYLOAD_PACKETS: usize = 16;
+
+pub(crate) struct Session {
+    pub(crate) key: u64,
+    pub(crate) sid: Box<str>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) handshake: Arc<Handshake>,
+    pub(crate) opened: Instant,
+    inner: Mutex<Inner>,
+}
+
+/// Everything about a session that changes, under one short lock.
+pub(crate) struct Inner {
+    pub(crate) machine: Machine,
+    pub(crate) outbox: Outbox,
+    inbox: VecDeque<Message>,
+    inbox_bytes: usize,
+    max_inbox: usize,
+    max_inbox_bytes: usize,
+    /// The handler asked to be called.
+    pub(crate) nudged: bool,
+    /// A parked poll is to be released.
+    pub(crate) noop: bool,
+    /// The writer has nothing to do and waits for something.
+    pub(crate) writer_idle: bool,
+    /// The WebSocket that takes over.
+    pub(crate) handover: Option<Box<Link>>,
+    pub(crate) driver: Option<Waker>,
+    pub(crate) poller: Option<Waker>,
+    pub(crate) poster: Option<Waker>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        handshake: Arc<Handshake>,
+        transport: Transport,
+        now: Instant,
+    ) -> Self {
+        let config = &core.config;
+        let timings =
+            Timings { ping_interval: config.ping_interval, ping_timeout: config.ping_timeout };
+        let inner = Inner {
+            machine: Machine::new(transport, timings, now),
+            outbox: Outbox::new(config.outbox_frames, config.outbox_bytes),
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            max_inbox: config.inbox_events.max(1),
+            max_inbox_bytes: config.max_payload.max(1),
+            nudged: false,
+            noop: false,
+            writer_idle: false,
+            handover: None,
+            driver: None,
+            poller: None,
+            poster: None,
+        };
+        let sid = id::session_id(&config.id_prefix);
+        Self { key: id::next_key(), sid, handshake, opened: now, core, inner: Mutex::new(inner) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// The packet that opens the session.
+    pub(crate) fn open_packet(&self) -> String {
+        let config = &self.core.config;
+        let upgrades = match self.handshake.transport() {
+            Transport::Polling => r#""websocket""#,
+            Transport::WebSocket => "",
+        };
+        format!(
+            r#"0{{"sid":"{}","upgrades":[{upgrades}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            self.sid,
+            config.ping_interval.as_millis(),
+            config.ping_timeout.as_millis(),
+            config.max_payload,
+        )
+    }
+
+    /// Queues these frames together; never waits.
+    pub(crate) fn push(&self, frames: &[Bytes]) -> Result<(), Closed> {
+        let writer = {
+            let mut inner = self.lock();
+            if inner.machine.closed().is_some() {
+                return Err(Closed);
+            }
+            if inner.outbox.push(frames).is_err() {
+                self.core.stats.outbox_overflows.fetch_add(1, Relaxed);
+                inner.close(DisconnectReason::SlowConsumer);
+                return Err(Closed);
+            }
+            inner.take_writer()
+        };
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&self, reason: DisconnectReason) {
+        self.lock().close(reason);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().machine.closed().is_some()
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        if self.lock().machine.is_polling() { Transport::Polling } else { Transport::WebSocket }
+    }
+}
+
+impl Inner {
+    /// Who is to be woken because something can be written.
+    fn take_writer(&mut self) -> Option<Waker> {
+        if self.machine.is_polling() {
+            self.poller.take()
+        } else if std::mem::take(&mut self.writer_idle) {
+            self.driver.take()
+        } else {
+            None
+        }
+    }
+
+    /// Closes the session, unless it is closed already.
+    pub(crate) fn close(&mut self, reason: DisconnectReason) {
+        if self.machine.close(reason) {
+            wake(&mut self.driver);
+            wake(&mut self.poller);
+            wake(&mut self.poster);
+        }
+    }
+
+    pub(crate) fn inbox_is_full(&self) -> bool {
+        self.inbox.len() >= self.max_inbox || self.inbox_bytes >= self.max_inbox_bytes
+    }
+
+    /// One packet of the client. What it breaks closes the session.
+    pub(crate) fn receive(&mut self, packet: Result<Packet<'_>, Malformed>, now: Instant) {
+        let message = match packet.map(|packet| self.machine.receive(packet, now)) {
+            Ok(Received::Text(text)) => Message::Text(text.to_owned()),
+            Ok(Received::Binary(data)) => Message::Binary(data),
+            Ok(Received::Nothing) => return,
+            Ok(Received::Close(reason)) => return self.close(reason),
+            Err(Malformed) => return self.close(DisconnectReason::ProtocolError),
+        };
+        self.inbox_bytes += message.len();
+        self.inbox.push_back(message);
+        wake(&mut self.driver);
+    }
+
+    pub(crate) fn next_message(&mut self) -> Option<Message> {
+        let message = self.inbox.pop_front()?;
+        self.inbox_bytes -= message.len();
+        if self.inbox.is_empty() {
+            self.inbox = VecDeque::new();
+        }
+        wake(&mut self.poster);
+        Some(message)
+    }
+
+    /// Nobody will want these any more.
+    pub(crate) fn forget_messages(&mut self) {
+        self.inbox = VecDeque::new();
+        self.inbox_bytes = 0;
+    }
+
+    /// Does what time has brought.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some(due) = self.machine.due(now) {
+            match due {
+                Due::Ping => {
+                    self.outbox.push_control(packet::frame(packet::PING));
+                    if let Some(writer) = self.take_writer() {
+                        writer.wake();
+                    }
+                }
+                Due::Noop => {
+                    self.noop = true;
+                    wake(&mut self.poller);
+                }
+                Due::Close(reason) => self.close(reason),
+            }
+        }
+    }
+
+    /// A polling payload of what waits, at least one frame if there is any.
+    pub(crate) fn take_payload(&mut self, limit: usize) -> Option<(Bytes, usize)> {
+        let mut body = Vec::new();
+        let mut frames = 0;
+        while frames < MAX_PAYLOAD_PACKETS
+            && let Some(frame) = self.outbox.pop_if(|frame| packet::append(&mut body, frame, limit))
+        {
+            self.outbox.written(1, frame.len());
+            frames += 1;
+        }
+        (frames > 0).then(|| (Bytes::from(body), frames))
+    }
+}
+
+pub(crate) fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+/// A session's end of the connection, for the handler and whoever it gives it to. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(pub(crate) Arc<Session>);
+
+impl Handle {
+    /// A number that no other session of this process has.
+    pub fn key(&self) -> u64 {
+        self.0.key
+    }
+
+    /// What is kept of the request that opened the session.
+    pub fn handshake(&self) -> &Arc<Handshake> {
+        &self.0.handshake
+    }
+
+    /// Queues a text message; never waits. An outbox that would overflow closes the session.
+    pub fn send_text(&self, text: &str) -> Result<(), Closed> {
+        self.send(&frame::Frame::text(text))
+    }
+
+    /// Queues a binary message; never waits. An outbox that would overflow closes the session.
+    pub fn send_binary(&self, data: &[u8]) -> Result<(), Closed> {
+        self.send(&frame::Frame::binary(data))
+    }
+
+    pub(crate) fn send(&self, frame: &frame::Frame) -> Result<(), Closed> {
+        self.0.push(frame.parts())
+    }
+
+    pub(crate) fn send_all(&self, frames: &[Bytes]) -> Result<(), Closed> {
+        self.0.push(frames)
+    }
+
+    /// Whether an outbox would hold as much; otherwise the session is closed.
+    pub(crate) fn would_hold(&self, frames: &[Bytes]) -> bool {
+        let config = &self.0.core.config;
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        let fits = frames.len() <= config.outbox_frames && bytes <= config.outbox_bytes;
+        if !fits {
+            self.0.core.stats.outbox_overflows.fetch_add(1, Relaxed);
+            self.0.close(DisconnectReason::SlowConsumer);
+        }
+        fits && !self.0.is_closed()
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.0.opened
+    }
+
+    /// Asks for [`Handler::woken`](super::Handler::woken).
+    pub(crate) fn nudge(&self) {
+        let mut inner = self.0.lock();
+        inner.nudged = true;
+        wake(&mut inner.driver);
+    }
+
+    pub(crate) fn set_patience(&self, patience: Option<(Instant, DisconnectReason)>) {
+        let mut inner = self.0.lock();
+        inner.machine.set_patience(patience);
+        wake(&mut inner.driver);
+    }
+
+    /// Closes the session.
+    pub fn close(&self, reason: DisconnectReason) {
+        self.0.close(reason);
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// How its bytes travel now.
+    pub fn transport(&self) -> Transport {
+        self.0.transport()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("key", &self.0.key).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,326 @@
+//! The Socket.IO server.
+
+use crate::config::Config;
+use crate::engine::{Engine, Handle, Handler, Message};
+use crate::frame::Frame;
+use crate::handshake::Handshake;
+use crate::namespaces::{Namespaces, Step};
+use crate::packet::{Decoder, Malformed};
+use crate::reason::{CloseReason, DisconnectReason};
+use crate::router::Router;
+use crate::socket::{Ack, Socket};
+use crate::stats::StatsSnapshot;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The application behind a Socket.IO server.
+///
+/// The methods of one connection never run at the same time. While one of them does, the connection
+/// is written, kept alive and watched; it is read until [`Config::inbox_events`] events wait. A
+/// future is never dropped half-way; one that panics takes its connection with it, and then
+/// [`Application::disconnect`] is not called for that connection.
+pub trait Application: Send + Sync + 'static {
+    /// What is kept for each client in each namespace.
+    type Session: Send + 'static;
+
+    /// A client asks to join a namespace. With an error the connection stays open, and the client
+    /// may try again until [`Config::connect_timeout`] has passed since it came.
+    fn connect(
+        &self,
+        connect: Connect,
+        socket: Socket,
+    ) -> impl Future<Output = Result<Self::Session, ConnectError>> + Send;
+
+    /// One event, in order; the next is handed over when this future is done.
+    fn event(&self, session: &mut Self::Session, event: Event) -> impl Future<Output = ()> + Send;
+
+    /// The client left, or the connection ended. Called exactly once for each session.
+    fn disconnect(
+        &self,
+        session: Self::Session,
+        reason: DisconnectReason,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// A client that asks to join a namespace.
+#[derive(Debug)]
+pub struct Connect {
+    /// Its name, `/` or `/something`.
+    pub namespace: String,
+    /// What the client gave to identify itself: a JSON object.
+    pub auth: Option<Box<RawValue>>,
+    /// What is kept of the request that opened the connection.
+    pub handshake: Arc<Handshake>,
+}
+
+/// Why a client may not join. It receives this as `{"message":…,"data":…}`.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct ConnectError {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<serde_json::Value>,
+}
+
+impl ConnectError {
+    /// An error with a message for the client.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+
+    /// The answer of the reference server to a namespace that it does not have.
+    pub fn invalid_namespace() -> Self {
+        Self::new("Invalid namespace")
+    }
+
+    /// Adds details for the client's code.
+    #[must_use]
+    pub fn with_data(mut self, data: serde_json::Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+}
+
+/// An event from a client.
+#[derive(Debug)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// Its arguments: a JSON array, without the name. Where an attachment belongs there is
+    /// `{"_placeholder":true,"num":n}`; whether `n` is one of them is the application's to check.
+    pub args: Box<RawValue>,
+    /// Its attachments.
+    pub attachments: Vec<Bytes>,
+    /// Set if the client waits for an answer.
+    pub ack: Option<Ack>,
+}
+
+impl Event {
+    /// The argument at `index`, if there are as many.
+    pub fn arg<'a, T: Deserialize<'a>>(&'a self, index: usize) -> Option<serde_json::Result<T>> {
+        match serde_json::from_str::<Vec<&RawValue>>(self.args.get()) {
+            Ok(args) => args.get(index).map(|arg| serde_json::from_str(arg.get())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// A Socket.IO server for one application.
+pub struct Server<A> {
+    engine: Engine,
+    app: Arc<A>,
+}
+
+impl<A: Application> Server<A> {
+    /// A server that is not yet reachable: see [`Server::serve`] and [`Server::engine`].
+    pub fn new(config: Config, app: A) -> Arc<Self> {
+        let app = Arc::new(app);
+        let engine = Engine::new(config.clone(), Protocol { config, app: Arc::clone(&app) });
+        Arc::new(Self { engine, app })
+    }
+
+    /// Accepts connections until `stop`; those that are open live on.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        Router::new().mount(self.engine()).serve(listener, stop).await
+    }
+
+    /// The engine below, to be mounted next to others.
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    /// The application.
+    pub fn app(&self) -> &Arc<A> {
+        &self.app
+    }
+
+    /// From now on new connections are refused with 503.
+    pub fn refuse_new(&self) {
+        self.engine.refuse_new();
+    }
+
+    /// Refuses new connections, closes all, and waits until [`Application::disconnect`] has run for
+    /// every session.
+    pub async fn close_all(&self, reason: CloseReason) {
+        self.engine.close_all(reason).await;
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.engine.connections()
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.engine.stats()
+    }
+}
+
+impl<A> fmt::Debug for Server<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+/// Socket.IO, as a handler of Engine.IO messages.
+struct Protocol<A> {
+    config: Config,
+    app: Arc<A>,
+}
+
+struct Connection<S> {
+    handle: Handle,
+    decoder: Decoder,
+    namespaces: Namespaces<Member<S>>,
+}
+
+struct Member<S> {
+    socket: Socket,
+    session: S,
+}
+
+impl<A: Application> Protocol<A> {
+    async fn connect(
+        &self,
+        connection: &mut Connection<A::Session>,
+        namespace: Box<str>,
+        auth: Option<Box<RawValue>>,
+    ) {
+        // Until the application has decided, the client is not the one to wait for.
+        connection.handle.set_patience(None);
+        let socket = Socket::new(connection.handle.clone(), namespace.clone());
+        let result = if connection.namespaces.is_full() {
+            Err(ConnectError::new("Too many namespaces"))
+        } else {
+            let handshake = Arc::clone(connection.handle.handshake());
+            let connect = Connect { namespace: namespace.to_string(), auth, handshake };
+            self.app.connect(connect, socket.clone()).await
+        };
+        match result {
+            Ok(session) => {
+                socket.join();
+                connection.namespaces.join(namespace, Member { socket, session });
+            }
+            Err(error) => {
+                socket.leave();
+                let json = serde_json::to_vec(&error).unwrap_or_default();
+                // A closed connection needs no answer.
+                let _ = connection.handle.send(&Frame::connect_error(&namespace, &json));
+                if connection.namespaces.is_empty() {
+                    self.expect_connect(&connection.handle, connection.handle.opened());
+                }
+            }
+        }
+    }
+
+    /// A connection in no namespace is of no use to anybody for long.
+    fn expect_connect(&self, handle: &Handle, since: tokio::time::Instant) {
+        let until = since + self.config.connect_timeout;
+        handle.set_patience(Some((until, DisconnectReason::ConnectTimeout)));
+    }
+
+    async fn left(
+        &self,
+        connection: &mut Connection<A::Session>,
+        member: Member<A::Session>,
+        reason: DisconnectReason,
+    ) {
+        member.socket.leave();
+        if connection.namespaces.is_empty() {
+            self.expect_connect(&connection.handle, tokio::time::Instant::now());
+        }
+        self.app.disconnect(member.session, reason).await;
+    }
+}
+
+impl<A: Application> Handler for Protocol<A> {
+    type Connection = Connection<A::Session>;
+
+    fn open(&self, handle: Handle) -> Self::Connection {
+        let decoder = Decoder::new(self.config.max_attachments, self.config.max_payload);
+        let namespaces = Namespaces::new(self.config.max_namespaces);
+        let connection = Connection { handle, decoder, namespaces };
+        self.expect_connect(&connection.handle, connection.handle.opened());
+        connection
+    }
+
+    async fn message(&self, connection: &mut Self::Connection, message: Message) {
+        let packet = match connection.decoder.decode(message) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return,
+            Err(Malformed::Syntax) => {
+                return connection.handle.close(DisconnectReason::ProtocolError);
+            }
+            Err(Malformed::TooLarge) => {
+                return connection.handle.close(DisconnectReason::PayloadTooLarge);
+            }
+        };
+        match connection.namespaces.step(packet) {
+            Step::Connect { namespace, auth } => self.connect(connection, namespace, auth).await,
+            Step::Event { member, name, args, attachments, ack } => {
+                let ack = ack.map(|id| Ack { id });
+                let event = Event { name, args, attachments, ack };
+                self.app.event(&mut member.session, event).await;
+            }
+            Step::Leave(member) => {
+                self.left(connection, member, DisconnectReason::ClientNamespace).await;
+            }
+            Step::Nothing => {}
+            Step::Broken => connection.handle.close(DisconnectReason::ProtocolError),
+        }
+    }
+
+    async fn woken(&self, connection: &mut Self::Connection) {
+        while let Some(member) = connection.namespaces.dismiss(|member| member.socket.has_left()) {
+            self.left(connection, member, DisconnectReason::ServerNamespace).await;
+        }
+    }
+
+    async fn close(&self, connection: Self::Connection, reason: DisconnectReason) {
+        for member in connection.namespaces.into_members() {
+            member.socket.leave();
+            self.app.disconnect(member.session, reason).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_found_by_its_place() {
+        let args = RawValue::from_string(r#"["a",{"b":[1]},null]"#.to_owned()).expect("JSON");
+        let event = Event { name: "x".to_owned(), args, attachments: Vec::new(), ack: None };
+        assert_eq!(event.arg::<&str>(0).and_then(Result::ok), Some("a"));
+        assert!(matches!(event.arg::<u8>(1), Some(Err(_))));
+        assert!(matches!(event.arg::<Option<u8>>(2), Some(Ok(None))));
+        assert!(event.arg::<u8>(3).is_none());
+    }
+
+    #[test]
+    fn nesting_without_end_is_an_error_and_not_a_crash() {
+        let deep = format!("[{}{}]", "[".repeat(10_000), "]".repeat(10_000));
+        let args = RawValue::from_string(deep).expect("JSON");
+        let event = Event { name: "x".to_owned(), args, attachments: Vec::new(), ack: None };
+        assert!(matches!(event.arg::<serde_json::Value>(0), Some(Err(_))));
+    }
+
+    #[test]
+    fn a_connect_error_is_what_the_client_expects() {
+        let json = |error| serde_json::to_string(&error).expect("JSON");
+        assert_eq!(json(ConnectError::invalid_namespace()), r#"{"message":"Invalid namespace"}"#);
+        let error = ConnectError::new("no").with_data(serde_json::json!({"code": 1}));
+        assert_eq!(json(error), r#"{"message":"no","data":{"code":1}}"#);
+    }
+}

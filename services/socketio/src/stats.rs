@@ -1,0 +1,149 @@
+//! Plain counters; the application gives them to whatever it measures with.
+
+use crate::reason::DisconnectReason;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why an HTTP request or a handshake was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such transport (code 0).
+    UnknownTransport,
+    /// No such session (code 1).
+    UnknownSession,
+    /// A handshake that is not a GET (code 2).
+    BadMethod,
+    /// Something else is wrong with the request (code 3).
+    BadRequest,
+    /// The origin is not on the list (code 4).
+    Forbidden,
+    /// Not Engine.IO 4 (code 5).
+    UnsupportedVersion,
+    /// `max_connections` sessions are open (503).
+    Full,
+    /// The server takes no new sessions (503).
+    Draining,
+    /// A polling body above `max_payload` (413).
+    TooLarge,
+}
+
+impl Refusal {
+    const ALL: [Self; 9] = [
+        Self::UnknownTransport,
+        Self::UnknownSession,
+        Self::BadMethod,
+        Self::BadRequest,
+        Self::Forbidden,
+        Self::UnsupportedVersion,
+        Self::Full,
+        Self::Draining,
+        Self::TooLarge,
+    ];
+
+    /// A stable label for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownTransport => "unknown_transport",
+            Self::UnknownSession => "unknown_session",
+            Self::BadMethod => "bad_method",
+            Self::BadRequest => "bad_request",
+            Self::Forbidden => "forbidden",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::Full => "full",
+            Self::Draining => "draining",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// The counters of one engine since it was made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StatsSnapshot {
+    /// Sessions that are open now.
+    pub connections: usize,
+    /// Sessions opened over polling.
+    pub opened_polling: u64,
+    /// Sessions opened over WebSocket.
+    pub opened_websocket: u64,
+    /// Sessions that moved from polling to WebSocket.
+    pub upgraded: u64,
+    /// Upgrades that were begun and not finished.
+    pub upgrades_failed: u64,
+    /// Sessions closed, by reason.
+    pub closed: Vec<(DisconnectReason, u64)>,
+    /// Requests refused, by reason.
+    pub refused: Vec<(Refusal, u64)>,
+    /// Engine.IO packets received.
+    pub frames_in: u64,
+    /// Bytes of those packets.
+    pub bytes_in: u64,
+    /// Engine.IO packets written.
+    pub frames_out: u64,
+    /// Bytes of those packets, with their WebSocket headers.
+    pub bytes_out: u64,
+    /// Connections closed because their outbox was full.
+    pub outbox_overflows: u64,
+    /// Times a connection was not read because its handler had enough to do.
+    pub inbox_pauses: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Stats {
+    pub(crate) opened_polling: AtomicU64,
+    pub(crate) opened_websocket: AtomicU64,
+    pub(crate) upgraded: AtomicU64,
+    pub(crate) upgrades_failed: AtomicU64,
+    pub(crate) frames_in: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) frames_out: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) outbox_overflows: AtomicU64,
+    pub(crate) inbox_pauses: AtomicU64,
+    closed: [AtomicU64; DisconnectReason::ALL.len()],
+    refused: [AtomicU64; Refusal::ALL.len()],
+}
+
+impl Stats {
+    pub(crate) fn closed(&self, reason: DisconnectReason) {
+        self.closed[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refused[refusal as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.frames_in.fetch_add(1, Relaxed);
+        self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn written(&self, frames: usize, bytes: usize) {
+        self.frames_out.fetch_add(frames as u64, Relaxed);
+        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, connections: usize) -> StatsSnapshot {
+        StatsSnapshot {
+            connections,
+            opened_polling: self.opened_polling.load(Relaxed),
+            opened_websocket: self.opened_websocket.load(Relaxed),
+            upgraded: self.upgraded.load(Relaxed),
+            upgrades_failed: self.upgrades_failed.load(Relaxed),
+            closed: DisconnectReason::ALL
+                .into_iter()
+                .map(|reason| (reason, self.closed[reason.index()].load(Relaxed)))
+                .collect(),
+            refused: Refusal::ALL
+                .into_iter()
+                .map(|refusal| (refusal, self.refused[refusal as usize].load(Relaxed)))
+                .collect(),
+            frames_in: self.frames_in.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            frames_out: self.frames_out.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            outbox_overflows: self.outbox_overflows.load(Relaxed),
+            inbox_pauses: self.inbox_pauses.load(Relaxed),
+        }
+    }
+}
