@@ -83,12 +83,11 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
 fn refuse_body(rejection: &JsonRejection) -> ApiError {
     match rejection {
         JsonRejection::MissingJsonContentType(_) => ApiError::UnsupportedMediaType,
-        JsonRejection::JsonSyntaxError(_) => ApiError::InvalidJson,
         JsonRejection::JsonDataError(error) => ApiError::InvalidBody(innermost(error)),
         JsonRejection::BytesRejection(BytesRejection::FailedToBufferBody(
             FailedToBufferBody::LengthLimitError(_),
         )) => ApiError::PayloadTooLarge,
-        // The client went away, or sent less than it announced.
+        // No JSON; or the client went away, or sent less than it announced.
         _ => ApiError::InvalidJson,
     }
 }

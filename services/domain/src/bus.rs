@@ -93,7 +93,7 @@ impl RoomEvent {
         let mut named = 0u16;
         for user in &self.affected {
             let id = user.as_str().as_bytes();
-            let fits = header.len() + 2 + id.len() <= usize::from(u16::MAX);
+            let fits = u16::try_from(header.len() + 2 + id.len()).is_ok();
             let (true, Ok(length)) = (fits, u16::try_from(id.len())) else { break };
             header.extend_from_slice(&length.to_be_bytes());
             header.extend_from_slice(id);

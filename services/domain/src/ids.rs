@@ -1,4 +1,4 @@
-//! Identifiers: ours are UUIDv7, the host application's are its own printable text.
+//! Identifiers: ours are `UUIDv7`, the host application's are its own printable text.
 
 use std::fmt;
 use std::str::FromStr;

@@ -165,7 +165,7 @@ impl Verifier {
     }
 }
 
-/// A NumericDate of RFC 7519: seconds, possibly with a fraction.
+/// A `NumericDate` of RFC 7519: seconds, possibly with a fraction.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the range is checked first; fractions of a second are cut"

@@ -2,6 +2,7 @@
 //! last.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -300,12 +301,12 @@ impl RoomTask {
             let arguments = protocol::join_ack(&join, &snapshot, &self.rooms.0.pod);
             let _ = socket.ack(ack, &arguments);
         }
-        if !self.members.contains_key(&socket.key()) {
+        if let Entry::Vacant(place) = self.members.entry(socket.key()) {
             for frame in &replay {
                 let _ = socket.send(frame);
             }
             let member = Member { socket: socket.clone(), floor: snapshot.version, user };
-            self.members.insert(socket.key(), member);
+            place.insert(member);
         }
         self.linger();
         Ended::Member

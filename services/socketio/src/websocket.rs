@@ -317,3 +317,143 @@ pub(crate) fn close_frame(code: u16) -> Bytes {
 pub(crate) fn pong_frame(payload: &[u8]) -> Bytes {
     seal(0x8a, &[payload])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A client's frame.
+    fn frame(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut frame = seal(first, &[payload]).to_vec();
+        let header = frame.len() - payload.len();
+        frame[1] |= 0x80;
+        unmask(&mut frame[header..], mask);
+        frame.splice(header..header, mask);
+        frame
+    }
+
+    /// Everything the pieces came to, as text.
+    fn decode(limit: usize, pieces: &[&[u8]]) -> Result<Vec<String>, Violation> {
+        let mut decoder = Decoder::new(limit);
+        let mut items = Vec::new();
+        for piece in pieces {
+            let mut piece = piece.to_vec();
+            let mut rest = &mut piece[..];
+            while !rest.is_empty() {
+                let (used, item) = decoder.next(rest)?;
+                items.extend(item.map(|item| format!("{item:?}")));
+                rest = &mut rest[used..];
+            }
+        }
+        Ok(items)
+    }
+
+    #[test]
+    fn the_answer_to_a_key_is_that_of_the_rfc() {
+        let accept = accept_key(b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(accept_key(b"short"), None);
+        assert_eq!(accept_key(b"c2hvcnQ="), None);
+    }
+
+    #[test]
+    fn a_whole_message_is_lent_from_where_it_was_read() {
+        let mut input = frame(0x81, [1, 2, 3, 4], b"hello");
+        let range = input.as_ptr_range();
+        let mut decoder = Decoder::new(10);
+        match decoder.next(&mut input) {
+            Ok((11, Some(Item::Text(text)))) => {
+                assert_eq!(text, "hello");
+                assert!(range.contains(&text.as_ptr()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_all_fragments_and_comes_before_their_bytes() {
+        let mask = [9; 4];
+        let whole = frame(0x82, mask, &[0; 10]);
+        assert!(decode(10, &[&whole]).is_ok());
+        assert_eq!(decode(9, &[&whole[..6]]), Err(Violation::TooBig));
+        let pieces = [frame(0x02, mask, &[0; 5]), frame(0x80, mask, &[0; 5])].concat();
+        assert!(decode(10, &[&pieces]).is_ok());
+        assert_eq!(decode(9, &[&pieces]), Err(Violation::TooBig));
+    }
+
+    #[test]
+    fn nothing_is_kept_between_messages() {
+        let mut decoder = Decoder::new(1000);
+        let mut input = frame(0x82, [1; 4], &[7; 500]);
+        let (one, two) = input.split_at_mut(100);
+        assert!(matches!(decoder.next(one), Ok((100, None))));
+        assert!(matches!(decoder.next(two), Ok((_, Some(Item::Binary(_))))));
+        assert!(matches!(decoder.next(&mut []), Ok((0, None))));
+        assert_eq!((decoder.done.capacity(), decoder.message.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn an_announced_length_takes_no_memory() {
+        let mut decoder = Decoder::new(usize::MAX);
+        let mut header = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 5]].concat();
+        assert!(matches!(decoder.next(&mut header), Ok((_, None))));
+        assert!(decoder.message.capacity() < 100);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_masks_fragments_and_cuts(
+            messages in prop::collection::vec((any::<[u8; 4]>(), "[a-z€]{0,200}", 0_usize..4), 1..6),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut bytes = Vec::new();
+            let mut expected = Vec::new();
+            for (mask, text, fragments) in &messages {
+                let chunk = (text.len() / (fragments + 1)).max(1);
+                let parts: Vec<_> = text.as_bytes().chunks(chunk).collect();
+                let parts = if parts.is_empty() { vec![&[][..]] } else { parts };
+                for (place, part) in parts.iter().enumerate() {
+                    let opcode = if place == 0 { 0x01 } else { 0x00 };
+                    let fin = if place + 1 == parts.len() { 0x80 } else { 0x00 };
+                    bytes.extend(frame(opcode | fin, *mask, part));
+                    bytes.extend(frame(0x89, *mask, b"between"));
+                }
+                expected.push(format!("{:?}", Item::Text(text)));
+            }
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut start = 0;
+            for cut in cuts {
+                pieces.push(&bytes[start..cut]);
+                start = cut;
+            }
+            pieces.push(&bytes[start..]);
+            let mut items = decode(1000, &pieces).expect("well formed");
+            let pings = items.len();
+            items.retain(|item| item.starts_with("Text"));
+            prop_assert!(pings > items.len());
+            prop_assert_eq!(items, expected);
+        }
+
+        #[test]
+        fn no_bytes_panic_and_cuts_change_nothing(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let cut = cut.index(bytes.len() + 1);
+            let whole = decode(100, &[&bytes]);
+            prop_assert_eq!(decode(100, &[&bytes[..cut], &bytes[cut..]]), whole);
+        }
+
+        #[test]
+        fn unmasking_twice_is_nothing(mut bytes in prop::collection::vec(any::<u8>(), 0..100), mask in any::<[u8; 4]>()) {
+            let before = bytes.clone();
+            unmask(&mut bytes, mask);
+            for (place, byte) in bytes.iter().enumerate() {
+                prop_assert_eq!(*byte, before[place] ^ mask[place % 4]);
+            }
+        }
+    }
+}

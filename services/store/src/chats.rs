@@ -119,7 +119,7 @@ impl Store {
             "#,
             id,
             chat_type.as_str(),
-            title.map(|title| title.as_str()),
+            title.map(parley_domain::chat::Title::as_str),
             new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
             new.creator.as_str(),
             people,

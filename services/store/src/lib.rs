@@ -57,7 +57,7 @@ impl Store {
             .acquire_timeout(settings.acquire_timeout())
             // A ping per use would double the round trips; a broken connection shows itself.
             .test_before_acquire(false)
-            .max_lifetime(Duration::from_secs(30 * 60))
+            .max_lifetime(Duration::from_mins(30))
             // A database cannot be replaced under an open connection, so each new one tells which history it is in.
             .after_connect(move |connection, _| {
                 let noted = noted.clone();

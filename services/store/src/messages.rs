@@ -39,7 +39,7 @@ macro_rules! message_rows {
 #[derive(Debug, Clone)]
 pub enum AppendMessage {
     /// It is committed, now or by an earlier try.
-    Appended(Appended),
+    Appended(Box<Appended>),
     /// There is no such chat.
     ChatNotFound,
     /// The sender is not in it.
@@ -126,7 +126,7 @@ impl Store {
                 return Ok(AppendMessage::IdempotencyConflict);
             }
             let message = message_at(&mut transaction, new.chat_id, seq).await?;
-            return Ok(AppendMessage::Appended(Appended { message, replay: true }));
+            return Ok(AppendMessage::Appended(Box::new(Appended { message, replay: true })));
         }
         if new.reply_to.is_some() && !found.reply_there {
             return Ok(AppendMessage::ReplyNotFound);
@@ -134,7 +134,7 @@ impl Store {
         insert(&mut transaction, new, &place, &hash).await?;
         let message = message_at(&mut transaction, new.chat_id, signed(place.seq.0)).await?;
         transaction.commit().await?;
-        Ok(AppendMessage::Appended(Appended { message, replay: false }))
+        Ok(AppendMessage::Appended(Box::new(Appended { message, replay: false })))
     }
 
     /// A page of a chat's messages, or `None` without such a chat. Seqs are dense, so a page is a range of them
@@ -293,7 +293,7 @@ async fn insert(
     Ok(())
 }
 
-/// A new id of this moment: a UUIDv7, so that ids rise with the chat's own times.
+/// A new id of this moment: a `UUIDv7`, so that ids rise with the chat's own times.
 fn id_at(moment: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(moment.timestamp_millis()).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
@@ -407,7 +407,7 @@ async fn seqs_up_to(
 }
 
 fn millis_ceil(time: DateTime<Utc>) -> i64 {
-    let finer = time.timestamp_subsec_nanos() % 1_000_000 != 0;
+    let finer = !time.timestamp_subsec_nanos().is_multiple_of(1_000_000);
     time.timestamp_millis() + i64::from(finer)
 }
 

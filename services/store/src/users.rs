@@ -36,8 +36,8 @@ impl Store {
                 , updated_at = now()
             "#,
             profile.id.as_str(),
-            profile.name.as_ref().map(|name| name.as_str()),
-            profile.avatar.as_ref().map(|avatar| avatar.as_str()),
+            profile.name.as_ref().map(parley_domain::user::Name::as_str),
+            profile.avatar.as_ref().map(parley_domain::user::Avatar::as_str),
         )
         .execute(&self.pool)
         .await?;
@@ -67,8 +67,8 @@ impl Store {
                     and (users.avatar is null or $4 > users.updated_at))
             "#,
             profile.id.as_str(),
-            profile.name.as_ref().map(|name| name.as_str()),
-            profile.avatar.as_ref().map(|avatar| avatar.as_str()),
+            profile.name.as_ref().map(parley_domain::user::Name::as_str),
+            profile.avatar.as_ref().map(parley_domain::user::Avatar::as_str),
             issued_at,
         )
         .execute(&self.pool)

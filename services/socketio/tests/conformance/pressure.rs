@@ -1,0 +1,243 @@
+//! Clients that are slow, stuck or many, and handlers that take their time.
+
+use crate::support::{TestServer, quick, soon};
+use parley_socketio::{Config, DisconnectReason, Frame};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A client that joins, and never reads anything after the handshake.
+async fn stalled(server: &TestServer) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut stream = socket.connect(server.address).await.expect("a connection");
+    let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: test\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("written");
+    // "40", masked with zeros.
+    stream.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']).await.expect("written");
+    stream
+}
+
+fn big(namespace: &str) -> Frame {
+    Frame::event(namespace, format!(r#"["big","{}"]"#, "x".repeat(60_000)).as_bytes())
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_and_its_handler_runs() {
+    let config = Config {
+        write_timeout: Duration::from_millis(300),
+        outbox_frames: 100_000,
+        outbox_bytes: usize::MAX / 2,
+        ..Config::default()
+    };
+    let server = TestServer::with(config).await;
+    let mut clients = Vec::new();
+    let mut sockets = Vec::new();
+    for _ in 0..10 {
+        clients.push(stalled(&server).await);
+        sockets.push(server.socket().await);
+    }
+    let frame = big("/");
+    for _ in 0..250 {
+        for socket in &sockets {
+            // Those that are closed meanwhile take nothing.
+            let _ = socket.send(&frame);
+        }
+    }
+    for _ in 0..10 {
+        let (_, reason) = server.disconnect().await;
+        // The system's own deadline may come first.
+        assert!(
+            [DisconnectReason::WriteTimeout, DisconnectReason::TransportError].contains(&reason),
+            "{reason}"
+        );
+    }
+    assert_eq!(server.server.connections(), 0);
+    assert!(sockets.iter().all(|socket| socket.send(&frame).is_err()));
+    drop(clients);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_by_its_heartbeat_too() {
+    let config = Config { outbox_bytes: usize::MAX / 2, ..quick() };
+    let server = TestServer::with(config).await;
+    let _client = stalled(&server).await;
+    let socket = server.socket().await;
+    for _ in 0..250 {
+        if socket.send(&big("/")).is_err() {
+            break;
+        }
+    }
+    assert_eq!(server.disconnect().await.1, DisconnectReason::PingTimeout);
+    assert_eq!(server.server.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_client_is_bounded_in_frames() {
+    let server = TestServer::with(Config { outbox_frames: 100, ..Config::default() }).await;
+    let _client = stalled(&server).await;
+    let socket = server.socket().await;
+    let frame = big("/");
+    while socket.send(&frame).is_ok() {}
+    assert_eq!(server.disconnect().await.1, DisconnectReason::SlowConsumer);
+    assert_eq!(server.server.stats().outbox_overflows, 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_client_is_bounded_in_bytes() {
+    let config = Config { outbox_bytes: 500_000, outbox_frames: 1 << 20, ..Config::default() };
+    let server = TestServer::with(config).await;
+    let session = server.poll_session("/socket.io/").await;
+    assert_eq!(session.post("40").await.status, 200);
+    let socket = server.socket().await;
+    let frame = big("/");
+    let mut sent = 0;
+    while socket.send(&frame).is_ok() {
+        sent += frame.len();
+    }
+    assert!(sent <= 500_000);
+    assert_eq!(server.disconnect().await.1, DisconnectReason::SlowConsumer);
+    session.assert_unknown().await;
+}
+
+#[tokio::test]
+async fn a_handler_may_take_longer_than_a_ping() {
+    let server = TestServer::with(quick()).await;
+    let mut ws = server.joined_ws().await;
+    ws.send("421[\"wait\",1]").await;
+    for _ in 0..4 {
+        assert_eq!(ws.text().await, "2", "the heartbeat goes on");
+        ws.send("3").await;
+    }
+    server.server.app().gate.add_permits(1);
+    let mut answer = ws.text().await;
+    while answer == "2" {
+        ws.send("3").await;
+        answer = ws.text().await;
+    }
+    assert_eq!(answer, "431[1]");
+}
+
+#[tokio::test]
+async fn a_pause_of_the_server_is_not_the_clients_silence() {
+    let server = TestServer::with(Config { inbox_events: 2, ..quick() }).await;
+    let mut ws = server.joined_ws().await;
+    for i in 0..10 {
+        ws.send(&format!("42{i}[\"wait\",{i}]")).await;
+    }
+    assert_eq!(ws.text().await, "2");
+    // The pong waits behind events that the server does not read: it is late, and that is fine.
+    ws.send("3").await;
+    tokio::time::sleep(quick().ping_timeout * 3).await;
+    assert!(server.server.stats().inbox_pauses > 0);
+    server.server.app().gate.add_permits(10);
+    let mut answers = Vec::new();
+    while answers.len() < 10 {
+        match ws.text().await {
+            ping if ping == "2" => ws.send("3").await,
+            answer => answers.push(answer),
+        }
+    }
+    let expected: Vec<_> = (0..10).map(|i| format!("43{i}[{i}]")).collect();
+    assert_eq!(answers, expected, "in order");
+}
+
+#[tokio::test]
+async fn order_is_kept_under_back_pressure() {
+    let server = TestServer::with(Config { inbox_events: 2, ..Config::default() }).await;
+    let mut ws = server.joined_ws().await;
+    server.server.app().gate.add_permits(2000);
+    let client = async {
+        for i in 0..2000 {
+            ws.send(&format!("42{i}[\"wait\",{i}]")).await;
+        }
+        for i in 0..2000 {
+            assert_eq!(ws.text().await, format!("43{i}[{i}]"));
+        }
+    };
+    client.await;
+}
+
+#[tokio::test]
+async fn a_post_waits_for_the_handler() {
+    let server = TestServer::with(Config { inbox_events: 2, ..Config::default() }).await;
+    let session = server.poll_session("/socket.io/").await;
+    let events = (0..10).map(|i| format!("\x1e42{i}[\"wait\",{i}]")).collect::<String>();
+    let body = format!("40{events}");
+    let post = tokio::spawn({
+        let session = session.clone();
+        async move { session.post(body).await }
+    });
+    while server.server.stats().inbox_pauses == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!post.is_finished());
+    server.server.app().gate.add_permits(10);
+    assert_eq!(post.await.expect("answered").status, 200);
+    let packets = session.packets(12).await;
+    let expected: Vec<_> = (0..10).map(|i| format!("43{i}[{i}]")).collect();
+    assert_eq!(packets[2..], expected);
+}
+
+#[tokio::test]
+async fn an_end_during_a_handler_waits_for_it_and_is_told_once() {
+    let server = TestServer::start().await;
+    let mut ws = server.joined_ws().await;
+    let socket = server.socket().await;
+    ws.send("42[\"wait\"]").await;
+    ws.send("42[\"message\"]").await;
+    drop(ws);
+    while !socket.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    server.server.app().gate.add_permits(1);
+    assert_eq!(server.disconnect().await.0, "/");
+    assert_eq!(server.server.app().gate.available_permits(), 0, "the handler ran to its end");
+}
+
+#[tokio::test]
+async fn many_frames_leave_in_order() {
+    let server = TestServer::with(Config { outbox_frames: 10_000, ..Config::default() }).await;
+    let mut ws = server.joined_ws().await;
+    let socket = server.socket().await;
+    for i in 0..5000 {
+        socket.emit("n", &i).expect("room for it");
+    }
+    for i in 0..5000 {
+        assert_eq!(ws.text().await, format!("42[\"n\",{i}]"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_sockets_share_a_frame() {
+    let server = TestServer::start().await;
+    let mut clients = Vec::new();
+    let mut sockets = Vec::new();
+    for _ in 0..1000 {
+        clients.push(server.joined_ws().await);
+        sockets.push(server.socket().await);
+    }
+    let first = Frame::event("/", br#"["shared",1]"#);
+    let second = Frame::event_binary(
+        "/",
+        br#"["shared",{"_placeholder":true,"num":0}]"#,
+        vec![vec![7; 1000].into()],
+    );
+    for frame in [&first, &second] {
+        for socket in &sockets {
+            socket.send(frame).expect("open");
+        }
+    }
+    for client in &mut clients {
+        assert_eq!(client.text().await, r#"42["shared",1]"#);
+        assert!(client.text().await.starts_with("451-"));
+        assert_eq!(client.binary().await, [7; 1000]);
+    }
+    drop(clients);
+    for _ in 0..1000 {
+        server.disconnect().await;
+    }
+    assert_eq!(soon(async { server.server.connections() }).await, 0);
+}
