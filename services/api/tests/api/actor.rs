@@ -1,0 +1,177 @@
+//! A pod, and people who call it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use clap::Parser;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use parley_api::{App, Settings};
+use parley_local::testing::{self, FreshDatabase};
+use parley_runtime::lifecycle::Lifecycle;
+use serde_json::{Value, json};
+
+use crate::wire::Wire;
+
+pub(crate) const SECRET: &str = "a secret of the tests, long enough.";
+
+/// A running pod behind a line to its database that can be cut.
+pub(crate) struct World {
+    pub(crate) app: App,
+    pub(crate) database: Wire,
+    client: Client<HttpConnector, Full<Bytes>>,
+    lifecycle: Lifecycle,
+    _fresh: FreshDatabase,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub(crate) async fn with(arguments: &[&str]) -> Self {
+        let fresh = testing::fresh_database(&testing::database_url());
+        let (credentials, place) = fresh.url().rsplit_once('@').unwrap();
+        let (target, name) = place.split_once('/').unwrap();
+        let database = Wire::to(target.to_owned()).await;
+        let url = format!("{credentials}@127.0.0.1:{}/{name}", database.port);
+        let nats = testing::nats_url();
+        let mut all =
+            vec!["parley-api", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        all.extend([
+            "--pod",
+            "api-test",
+            "--database-url",
+            &url,
+            "--nats-url",
+            &nats,
+            "--jwt-secret",
+            SECRET,
+        ]);
+        all.extend(arguments);
+        let settings = Settings::parse_from(all);
+        parley_store::migrate(&settings.database).await.unwrap();
+        let lifecycle = Lifecycle::default();
+        let app = App::start(settings, &lifecycle).await.unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { app, database, client, lifecycle, _fresh: fresh }
+    }
+
+    /// A new user, known to the pod by a first request.
+    pub(crate) async fn user(&self) -> Actor<'_> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let actor = self.actor(&format!("user-{}", NEXT.fetch_add(1, Ordering::Relaxed)), "user");
+        assert_eq!(actor.get("/api/chat").await.status, 200);
+        actor
+    }
+
+    /// Somebody with a role; unknown to the pod until a first request.
+    pub(crate) fn actor(&self, id: &str, role: &str) -> Actor<'_> {
+        let token = sign(&json!({ "sub": id, "role": role, "exp": u32::MAX }));
+        Actor { world: self, id: id.to_owned(), token }
+    }
+
+    pub(crate) async fn admin_port(&self, path: &str) -> (StatusCode, String) {
+        let uri = format!("http://{}{path}", self.app.admin_address);
+        let answer = self.raw(Request::get(uri).body(Full::default()).unwrap()).await;
+        (answer.status, answer.text)
+    }
+
+    pub(crate) async fn raw(&self, request: Request<Full<Bytes>>) -> Answer {
+        let response = self.client.request(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.app.address)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.lifecycle.stop().cancel();
+    }
+}
+
+pub(crate) struct Actor<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+impl Actor<'_> {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(self.world.url(path))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json");
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.world.raw(request.body(Full::from(body)).unwrap()).await
+    }
+
+    /// The direct chat with somebody.
+    pub(crate) async fn chat_with(&self, other: &Actor<'_>) -> String {
+        let answer = self.post("/api/chat", json!({ "participantIds": [other.id] })).await;
+        answer.data()["chat"]["_id"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    /// What a successful answer carries.
+    pub(crate) fn data(&self) -> Value {
+        let json = self.json();
+        assert!(self.status.is_success() && json["success"] == true, "{}", self.text);
+        json["data"].clone()
+    }
+
+    /// Status and code of a failure whose envelope is whole.
+    pub(crate) fn failure(&self) -> (u16, String) {
+        let json = self.json();
+        assert_eq!(json["success"], false, "{}", self.text);
+        assert!(json["error"]["message"].is_string(), "{}", self.text);
+        assert_eq!(json["requestId"], self.header("x-request-id"), "{}", self.text);
+        (self.status.as_u16(), json["error"]["code"].as_str().unwrap().to_owned())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+    }
+}
+
+pub(crate) fn sign(claims: &Value) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+}
+
+pub(crate) fn failure(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}

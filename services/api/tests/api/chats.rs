@@ -1,0 +1,112 @@
+use serde_json::{Value, json};
+
+use crate::actor::{World, failure};
+
+#[tokio::test]
+async fn a_direct_chat_is_made_once() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let first = alice.post("/api/chat", json!({ "participantIds": [bob.id] })).await;
+    assert_eq!(first.status, 201);
+    let again = bob
+        .post("/api/chat", json!({ "participantIds": [alice.id, bob.id], "type": "direct" }))
+        .await;
+    assert_eq!(again.status, 200);
+    assert_eq!(first.data()["chat"]["_id"], again.data()["chat"]["_id"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_chat_is_refused() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
+    let invalid = || failure(400, "invalid_request");
+    for (body, expected) in [
+        (json!({}), invalid()),
+        (json!({ "participantIds": [] }), invalid()),
+        (json!({ "participantIds": [alice.id] }), invalid()),
+        (json!({ "participantIds": [bob.id, carol.id] }), invalid()),
+        (json!({ "participantIds": [bob.id], "type": "support" }), invalid()),
+        (json!({ "participantIds": [bob.id], "type": "other" }), invalid()),
+        (json!({ "participantIds": "bob" }), invalid()),
+        (json!({ "participantIds": [7] }), invalid()),
+        (json!({ "participantIds": [""] }), invalid()),
+        (json!({ "participantIds": [bob.id], "type": "group", "title": "\u{0}" }), invalid()),
+        (json!({ "participantIds": [bob.id], "metadata": [] }), invalid()),
+        (json!({ "participantIds": ["nobody"] }), failure(404, "participant_not_found")),
+    ] {
+        assert_eq!(alice.post("/api/chat", body.clone()).await.failure(), expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn i6_a_chat_is_read_by_its_participants_and_by_admins() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    for path in [format!("/api/chat/{chat}/info"), format!("/api/chat/{chat}/messages")] {
+        for reader in [&alice, &bob, &world.actor("root", "admin"), &world.actor("host", "service")]
+        {
+            assert_eq!(reader.get(&path).await.status, 200, "{} {path}", reader.id);
+        }
+        for outsider in [&carol, &world.actor("agent", "support")] {
+            assert_eq!(outsider.get(&path).await.failure(), failure(403, "not_participant"));
+        }
+    }
+    for path in ["info", "messages"] {
+        let absent = format!("/api/chat/0192f0a4-7c3b-7d2e-8a1b-0123456789ab/{path}");
+        assert_eq!(alice.get(&absent).await.failure(), failure(404, "chat_not_found"));
+        assert_eq!(
+            alice.get(&format!("/api/chat/x/{path}")).await.failure(),
+            failure(400, "invalid_id")
+        );
+    }
+    assert!(carol.get("/api/chat").await.data()["chats"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_chat_has_every_field_of_the_contract() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let body = json!({ "participantIds": [bob.id], "type": "group", "title": "T", "metadata": { "a": [1] } });
+    let chat = alice.post("/api/chat", body).await.data()["chat"].clone();
+    let keys = |value: &Value| {
+        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort_unstable();
+        keys.join(" ")
+    };
+    assert_eq!(
+        keys(&chat),
+        "_id archived buyerId createdAt createdBy lastMessage messageCount metadata participantCount participants \
+         purchaseRequestId sellerId subject title type unreadCount unreadCounts updatedAt version"
+    );
+    assert_eq!(
+        keys(&chat["participants"][0]),
+        "_id avatar joinedAt lastSeenAt name online readUpTo role userId"
+    );
+    assert_eq!(
+        (&chat["title"], &chat["metadata"], &chat["version"]),
+        (&json!("T"), &json!({ "a": [1] }), &json!(0))
+    );
+    assert_eq!(chat["createdAt"].as_str().unwrap().len(), "2026-01-01T00:00:00.000Z".len());
+}
+
+#[tokio::test]
+async fn lists_are_paged_and_filtered() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    for title in ["one", "two", "three"] {
+        let body = json!({ "participantIds": [bob.id], "type": "group", "title": title });
+        alice.post("/api/chat", body).await.data();
+    }
+    let page = alice.get("/api/chat?limit=2&page=2&type=group&archived=false").await.data();
+    assert_eq!(page["chats"][0]["title"], "one");
+    assert_eq!(
+        page["pagination"],
+        json!({ "page": 2, "limit": 2, "total": 3, "totalPages": 2, "hasNext": false })
+    );
+    assert_eq!(alice.get("/api/chat?type=direct").await.data()["pagination"]["total"], 0);
+    for bad in ["limit=0", "page=0", "limit=x", "type=other", "archived=maybe"] {
+        let answer = alice.get(&format!("/api/chat?{bad}")).await;
+        assert_eq!(answer.failure(), failure(400, "invalid_request"), "{bad}");
+    }
+}
