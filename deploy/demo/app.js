@@ -19,7 +19,7 @@ async function loadUsers() {
 /** Puts together what the sender's pane and the other's know of one message: who, through which pods, how fast. */
 function followMessages(panes, users) {
   const ways = new Map();
-  const note = (message, facts) => {
+  const learn = (message, facts) => {
     const way = { ...ways.get(message._id), ...facts };
     ways.set(message._id, way);
     if (way.startedAt === undefined || way.at === undefined) return;
@@ -27,10 +27,10 @@ function followMessages(panes, users) {
     showRoute(way);
   };
   panes.forEach((pane, index) => {
-    pane.addEventListener('sent', ({ detail: { message, pod, startedAt } }) => note(message, { startedAt, pod, from: users[index].name }));
+    pane.addEventListener('sent', ({ detail: { message, pod, startedAt } }) => learn(message, { startedAt, pod, from: users[index].name }));
     pane.addEventListener('heard', ({ detail: { message, gateway, at } }) => {
       const sender = users[1 - index];
-      if (message.senderId === sender.id) note(message, { at, gateway, to: users[index].name });
+      if (message.senderId === sender.id) learn(message, { at, gateway, to: users[index].name });
     });
   });
 }
@@ -45,7 +45,6 @@ function showRoute({ from, pod, gateway, to, startedAt, at }) {
 }
 
 function explainMissing() {
-  note.classList.add('problem');
   note.replaceChildren(
     el('strong', {}, 'No demo users here.'),
     ' This page needs a running cluster with its two ready-made users. Start one with ',

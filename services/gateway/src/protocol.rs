@@ -127,22 +127,23 @@ mod tests {
 
     const ID: &str = "0192f0a4-7c3b-7d2e-8a1b-0123456789ab";
 
-    fn code(argument: Value) -> Result<Join, &'static str> {
-        parse_join(Some(&argument)).map_err(|refusal| refusal.code)
+    fn code(argument: &Value) -> Result<Join, &'static str> {
+        parse_join(Some(argument)).map_err(|refusal| refusal.code)
     }
 
     #[test]
     fn every_form_of_a_join_is_read() {
         let chat = ChatId::parse(ID).unwrap();
         let plain = Join { chat, since: None, epoch: None };
-        assert_eq!(code(json!(ID)), Ok(plain));
-        assert_eq!(code(json!(format!("chat-{ID}"))), Ok(plain));
-        assert_eq!(code(json!({ "chatId": ID })), Ok(plain));
+        assert_eq!(code(&json!(ID)), Ok(plain));
+        assert_eq!(code(&json!(format!("chat-{ID}"))), Ok(plain));
+        assert_eq!(code(&json!({ "chatId": ID })), Ok(plain));
         assert_eq!(
-            code(json!({ "chatId": ID, "since": null, "epoch": null, "more": 1 })),
+            code(&json!({ "chatId": ID, "since": null, "epoch": null, "more": 1 })),
             Ok(plain)
         );
-        let whole = code(json!({ "chatId": ID, "since": 7, "epoch": "00000000000000ff" })).unwrap();
+        let whole =
+            code(&json!({ "chatId": ID, "since": 7, "epoch": "00000000000000ff" })).unwrap();
         assert_eq!((whole.since, whole.epoch), (Some(Version(7)), Some(Epoch(255))));
     }
 
@@ -157,12 +158,12 @@ mod tests {
             json!({}),
             json!({ "chatId": 7 }),
         ] {
-            assert_eq!(code(bad.clone()), Err("invalid_chat_id"), "{bad}");
+            assert_eq!(code(&bad), Err("invalid_chat_id"), "{bad}");
         }
         for bad in [json!(-1), json!(1.5), json!("7"), json!({})] {
-            assert_eq!(code(json!({ "chatId": ID, "since": bad })), Err("invalid_request"));
+            assert_eq!(code(&json!({ "chatId": ID, "since": bad })), Err("invalid_request"));
         }
-        assert_eq!(code(json!({ "chatId": ID, "epoch": "x" })), Err("invalid_request"));
+        assert_eq!(code(&json!({ "chatId": ID, "epoch": "x" })), Err("invalid_request"));
         assert_eq!(parse_join(None).unwrap_err().code, "invalid_chat_id");
     }
 

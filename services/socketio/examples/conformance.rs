@@ -9,7 +9,7 @@ use parley_socketio::{
     Application, Config, Connect, ConnectError, Cors, DisconnectReason, Event, Frame, Router,
     Server, Socket,
 };
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -107,7 +107,9 @@ fn config(path: &str) -> Config {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).or_else(|| std::env::var("PORT").ok());
     let port: u16 = port.map_or(Ok(3000), |port| port.parse())?;
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    // Clients may look for `localhost` in either family.
+    let both: SocketAddr = (Ipv6Addr::UNSPECIFIED, port).into();
+    let listener = TcpListener::bind(&[both, (Ipv4Addr::UNSPECIFIED, port).into()][..]).await?;
     #[expect(clippy::print_stdout, reason = "says when a test may begin")]
     {
         println!("listening on port {}", listener.local_addr()?.port());

@@ -79,14 +79,18 @@ impl Router {
         })
     }
 
-    async fn answer(
+    fn answer(
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-    ) -> (Response<Body>, Option<Upgrade>) {
-        match self.find(request.uri().path()) {
-            Some(engine) => respond(engine.clone(), request, peer).await,
-            None => (error_body(StatusCode::NOT_FOUND, r#"{"message":"Not found"}"#), None),
+    ) -> impl Future<Output = (Response<Body>, Option<Upgrade>)> {
+        let found = self.find(request.uri().path());
+        let answer = found.map(|engine| respond(engine.clone(), request, peer));
+        async {
+            match answer {
+                Some(answer) => answer.await,
+                None => (error_body(StatusCode::NOT_FOUND, r#"{"message":"Not found"}"#), None),
+            }
         }
     }
 }
@@ -106,11 +110,18 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
+    // Requests that have arrived on older connections come first: a client may have given up a poll
+    // there before it came here.
+    tokio::task::yield_now().await;
     let upgrade = Mutex::new(None);
-    let service = service_fn(async |request| {
-        let (response, next) = router.answer(request, peer).await;
-        *upgrade.lock() = next;
-        Ok::<_, Infallible>(response)
+    let service = service_fn(|request| {
+        let answer = router.answer(request, peer);
+        let upgrade = &upgrade;
+        async move {
+            let (response, next) = answer.await;
+            *upgrade.lock() = next;
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = http.serve_connection(TokioIo::new(stream), service).without_shutdown().await;
     match served {

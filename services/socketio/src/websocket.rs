@@ -232,26 +232,22 @@ impl Decoder {
     /// The next header, and how many bytes of `input` belong to it. None: everything was kept.
     fn header(&mut self, input: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
         let kept = usize::from(self.head_length);
-        if kept == 0 {
-            if let Some(found) = Header::parse(input)? {
-                return Ok(Some(found));
-            }
+        if kept == 0
+            && let Some(found) = Header::parse(input)?
+        {
+            return Ok(Some(found));
         }
         let more = input.len().min(LONGEST_HEADER - kept);
         self.head[kept..kept + more].copy_from_slice(&input[..more]);
-        match Header::parse(&self.head[..kept + more])? {
-            Some((header, length)) => {
-                self.head_length = 0;
-                Ok(Some((header, length - kept)))
-            }
-            None => {
-                #[expect(clippy::cast_possible_truncation, reason = "at most LONGEST_HEADER")]
-                {
-                    self.head_length = (kept + more) as u8;
-                }
-                Ok(None)
-            }
+        if let Some((header, length)) = Header::parse(&self.head[..kept + more])? {
+            self.head_length = 0;
+            return Ok(Some((header, length - kept)));
         }
+        #[expect(clippy::cast_possible_truncation, reason = "at most LONGEST_HEADER")]
+        {
+            self.head_length = (kept + more) as u8;
+        }
+        Ok(None)
     }
 
     /// Whether this frame may come now, and be this long.
@@ -414,7 +410,7 @@ mod tests {
                 let parts: Vec<_> = text.as_bytes().chunks(chunk).collect();
                 let parts = if parts.is_empty() { vec![&[][..]] } else { parts };
                 for (place, part) in parts.iter().enumerate() {
-                    let opcode = if place == 0 { 0x01 } else { 0x00 };
+                    let opcode = u8::from(place == 0);
                     let fin = if place + 1 == parts.len() { 0x80 } else { 0x00 };
                     bytes.extend(frame(opcode | fin, *mask, part));
                     bytes.extend(frame(0x89, *mask, b"between"));

@@ -37,7 +37,7 @@ async function openPage(t, options = {}) {
   const [alice, bob] = users.map(({ id }) => paneOf(page, id));
   for (const pane of [alice, bob]) {
     await pane.root.and(page.locator('[data-state="connected"]')).waitFor();
-    await pane.part('gateway').filter({ hasText: /\w/u }).waitFor();
+    await pane.part('api').filter({ hasText: /\w/u }).waitFor();
   }
   return { page, alice, bob, complaints };
 }
@@ -64,6 +64,7 @@ function paneOf(page, id) {
 /** One direct chat of the two, open in both panes. */
 async function openTheirChat({ alice, bob }) {
   const [first, second] = users;
+  await alice.part('chat-list').getByRole('button').or(alice.part('no-chats')).first().waitFor();
   if (await alice.part('chat-list').getByRole('button').filter({ hasText: second.name }).count() === 0) {
     await alice.part('new-chat').click();
     await alice.part('new-chat-people').fill(second.id);
@@ -71,6 +72,7 @@ async function openTheirChat({ alice, bob }) {
   }
   await alice.open(second.name);
   await bob.open(first.name);
+  for (const pane of [alice, bob]) await pane.part('gateway').filter({ hasText: /\w/u }).waitFor();
 }
 
 test('a message typed in one pane appears in the other, both ways, without a reload', { timeout: 90_000 }, async (t) => {

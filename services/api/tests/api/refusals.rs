@@ -64,3 +64,13 @@ async fn requests_are_counted_by_route_and_never_by_chat_or_user() {
     assert!(metrics.contains(r#"route="unmatched",status="404""#));
     assert!(!metrics.contains(&chat) && !metrics.contains(&alice.id));
 }
+
+#[tokio::test]
+async fn i9_a_body_beyond_the_limit_is_answered_while_the_client_still_writes() {
+    let world = World::with(&["--max-body-bytes", "1024"]).await;
+    let alice = world.user().await;
+    for size in [1025, 4_000, 16_000] {
+        let answer = alice.post("/api/chat", json!({ "title": "x".repeat(size) })).await;
+        assert_eq!(answer.failure(), failure(413, "payload_too_large"), "{size} bytes");
+    }
+}

@@ -181,13 +181,11 @@ impl<H: Handler> Driver<H> {
         self.session.close(reason);
         // Somebody else may have closed it a moment ago, for another reason.
         let reason = self.session.lock().machine.closed().unwrap_or(reason);
-        match code {
-            Some(code) => self.begin_close(reason, Some(code), now),
-            None => {
-                self.link = None;
-                self.begin_close(reason, None, now);
-            }
+        if code.is_none() {
+            // Nobody is there any more to say goodbye to.
+            self.link = None;
         }
+        self.begin_close(reason, code, now);
         Next::Again
     }
 

@@ -7,7 +7,7 @@ use super::session::{Session, wake};
 use super::{Core, Engine};
 use crate::config::Cors;
 use crate::handshake::{Handshake, Query, Transport};
-use crate::reason::{CloseReason, DisconnectReason};
+use crate::reason::DisconnectReason;
 use crate::stats::Refusal;
 use crate::websocket::{self, code};
 use bytes::Bytes;
@@ -212,29 +212,52 @@ impl Drop for Probing {
     }
 }
 
-/// Answers one request to an engine's path. What is to become of the connection after a 101 is left
-/// in `upgrade`.
-pub(crate) async fn respond(
+/// Answers one request to an engine's path. What is to become of the connection after a 101 comes
+/// with the answer.
+///
+/// The request takes effect now, not when the future is first polled: hyper drops the future of a
+/// client that is gone already, and even then its session has to end.
+pub(crate) fn respond(
     engine: Engine,
     request: Request<Incoming>,
     peer: SocketAddr,
-) -> (Answer, Option<Upgrade>) {
+) -> impl Future<Output = (Answer, Option<Upgrade>)> {
     let core = engine.core;
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS && core.config.cors != Cors::None;
-    let result = if !origin_allowed(&core.config.cors, origin.as_ref()) {
+    let routed = if !origin_allowed(&core.config.cors, origin.as_ref()) {
         Err(Refusal::Forbidden)
     } else if preflight {
-        Ok((preflight_answer(request.headers()), None))
+        Ok(Routed::Done(preflight_answer(request.headers()), None))
     } else {
-        route(&core, request, peer).await
+        route(&core, request, peer)
     };
-    let (mut response, upgrade) = result.unwrap_or_else(|refused| {
-        core.stats.refused(refused);
-        (refusal(refused), None)
-    });
-    add_cors(&core.config.cors, origin, response.headers_mut());
-    (response, upgrade)
+    async move {
+        let (mut response, upgrade) = match finish(routed).await {
+            Ok(done) => done,
+            Err(refused) => {
+                core.stats.refused(refused);
+                (refusal(refused), None)
+            }
+        };
+        add_cors(&core.config.cors, origin, response.headers_mut());
+        (response, upgrade)
+    }
+}
+
+/// What a request has come to so far.
+enum Routed {
+    Done(Answer, Option<Upgrade>),
+    Poll(ParkedPoll),
+    Post(Posting, Incoming),
+}
+
+async fn finish(routed: Result<Routed, Refusal>) -> Result<(Answer, Option<Upgrade>), Refusal> {
+    match routed? {
+        Routed::Done(answer, upgrade) => Ok((answer, upgrade)),
+        Routed::Poll(parked) => Ok((parked.await?, None)),
+        Routed::Post(posting, body) => Ok((post(posting, body).await?, None)),
+    }
 }
 
 fn origin_allowed(cors: &Cors, origin: Option<&HeaderValue>) -> bool {
@@ -275,11 +298,11 @@ fn add_cors(cors: &Cors, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
 }
 
 /// The checks, in the order of the reference server.
-async fn route(
+fn route(
     core: &Arc<Core>,
     request: Request<Incoming>,
     peer: SocketAddr,
-) -> Result<(Answer, Option<Upgrade>), Refusal> {
+) -> Result<Routed, Refusal> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let transport = match query.get("transport") {
         Some("polling") => Transport::Polling,
@@ -301,15 +324,15 @@ async fn route(
                 Err(Refused::Closed | Refused::Farewell) => return Err(Refusal::UnknownSession),
                 Err(_) => Upgrade::Dismiss(Arc::clone(core)),
             };
-            Ok((switching(accept), Some(upgrade)))
+            Ok(Routed::Done(switching(accept), Some(upgrade)))
         }
         (Some(session), Transport::Polling) => {
             if accept.is_some() {
                 return Err(Refusal::BadRequest);
             }
             match *request.method() {
-                Method::GET => Ok((poll(session, request).await?, None)),
-                Method::POST => Ok((post(session, request).await?, None)),
+                Method::GET => poll(session),
+                Method::POST => Ok(Routed::Post(Posting::begin(session)?, request.into_body())),
                 _ => Err(Refusal::BadRequest),
             }
         }
@@ -330,14 +353,15 @@ fn open(
     core: &Arc<Core>,
     handshake: Handshake,
     accept: Option<HeaderValue>,
-) -> Result<(Answer, Option<Upgrade>), Refusal> {
+) -> Result<Routed, Refusal> {
     if let Some(accept) = accept {
         core.admits_now()?;
-        return Ok((switching(accept), Some(Upgrade::Open(Arc::clone(core), handshake))));
+        let upgrade = Upgrade::Open(Arc::clone(core), handshake);
+        return Ok(Routed::Done(switching(accept), Some(upgrade)));
     }
     let session = core.open(handshake, None, Instant::now())?;
     let packet = Bytes::from(session.open_packet());
-    Ok((answer(StatusCode::OK, TEXT, Body::packets(packet, session)), None))
+    Ok(Routed::Done(answer(StatusCode::OK, TEXT, Body::packets(packet, session)), None))
 }
 
 /// The answer to the key of a WebSocket handshake, if the request is one.
@@ -372,16 +396,14 @@ fn switching(accept: HeaderValue) -> Answer {
 }
 
 /// A GET: answered with what waits, or as soon as something does.
-async fn poll(session: Arc<Session>, request: Request<Incoming>) -> Result<Answer, Refusal> {
-    // While it is parked, nothing of the request has to be kept.
-    drop(request);
+fn poll(session: Arc<Session>) -> Result<Routed, Refusal> {
     {
         let mut inner = session.lock();
         let now = Instant::now();
         inner.tick(now);
         match inner.machine.begin_poll(now) {
             Ok(()) => inner.noop = false,
-            Err(Refused::Farewell) => return Ok(text(packet::NOOP)),
+            Err(Refused::Farewell) => return Ok(Routed::Done(text(packet::NOOP), None)),
             Err(Refused::WrongTransport) => return Err(Refusal::BadRequest),
             Err(Refused::Closed) => return Err(Refusal::UnknownSession),
             Err(Refused::Overlap) => {
@@ -392,7 +414,7 @@ async fn poll(session: Arc<Session>, request: Request<Incoming>) -> Result<Answe
         // The driver has a new thing to keep time for.
         wake(&mut inner.driver);
     }
-    ParkedPoll { session, answered: false }.await
+    Ok(Routed::Poll(ParkedPoll { session, answered: false }))
 }
 
 /// A GET that waits. If it goes away unanswered, so does the session: a client that gave up a poll
@@ -444,7 +466,6 @@ fn closed_poll(reason: DisconnectReason) -> Result<Answer, Refusal> {
     match reason {
         DisconnectReason::TransportClose => Ok(text(packet::NOOP)),
         DisconnectReason::RequestOverlap => Ok(text(packet::CLOSE)),
-        DisconnectReason::ServerClose(CloseReason::Policy) => Err(Refusal::Forbidden),
         DisconnectReason::ServerClose(_) => Err(Refusal::Draining),
         _ => Err(Refusal::UnknownSession),
     }
@@ -499,6 +520,7 @@ impl Posting {
             inner.machine.resume(now);
             if let Some(packet) = packet.take() {
                 inner.receive(packet, now);
+                wake(&mut inner.driver);
             }
             Poll::Ready(true)
         })
@@ -517,10 +539,9 @@ impl Drop for Posting {
 }
 
 /// A POST: a payload of packets.
-async fn post(session: Arc<Session>, request: Request<Incoming>) -> Result<Answer, Refusal> {
-    let mut posting = Posting::begin(session)?;
+async fn post(mut posting: Posting, body: Incoming) -> Result<Answer, Refusal> {
     let config = &posting.session.core.config;
-    let body = Limited::new(request.into_body(), config.max_payload).collect();
+    let body = Limited::new(body, config.max_payload).collect();
     let body = match timeout(config.body_timeout, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -3,9 +3,9 @@
 //! [`Engine`] is the layer below [`Server`](crate::Server), and can be used alone: implement
 //! [`Handler`] and mount the engine on a [`Router`](crate::Router).
 //!
-//! How the parts stand to each other: a [`machine`] knows the protocol and the clock, and does no
-//! I/O; a [`session`] puts it under one lock together with the outbox and the inbox; a [`driver`] is
-//! the one task of a session; [`http`] answers requests; a [`link`] is a WebSocket.
+//! How the parts stand to each other: a `machine` knows the protocol and the clock, and does no
+//! I/O; a `session` puts it under one lock together with the outbox and the inbox; a `driver` is
+//! the one task of a session; `http` answers requests; a `link` is a WebSocket.
 
 mod driver;
 mod http;

@@ -156,7 +156,8 @@ impl Inner {
         self.inbox.len() >= self.max_inbox || self.inbox_bytes >= self.max_inbox_bytes
     }
 
-    /// One packet of the client. What it breaks closes the session.
+    /// One packet of the client. What it breaks closes the session. The driver has to look at the
+    /// inbox afterwards.
     pub(crate) fn receive(&mut self, packet: Result<Packet<'_>, Malformed>, now: Instant) {
         let message = match packet.map(|packet| self.machine.receive(packet, now)) {
             Ok(Received::Text(text)) => Message::Text(text.to_owned()),
@@ -167,7 +168,6 @@ impl Inner {
         };
         self.inbox_bytes += message.len();
         self.inbox.push_back(message);
-        wake(&mut self.driver);
     }
 
     pub(crate) fn next_message(&mut self) -> Option<Message> {

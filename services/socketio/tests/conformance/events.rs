@@ -67,7 +67,7 @@ async fn an_acknowledgement_has_attachments() {
     ws.send(&format!(r#"452-789["message-with-ack",{PLACEHOLDERS}]"#)).await;
     ws.send_binary(&[1, 2, 3]).await;
     ws.send_binary(&[4, 5, 6]).await;
-    assert_eq!(ws.text().await, format!(r#"462-789[{PLACEHOLDERS}]"#));
+    assert_eq!(ws.text().await, format!("462-789[{PLACEHOLDERS}]"));
     assert_eq!(ws.binary().await, [1, 2, 3]);
     assert_eq!(ws.binary().await, [4, 5, 6]);
 }

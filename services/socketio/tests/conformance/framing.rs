@@ -28,13 +28,12 @@ async fn raw(server: &TestServer) -> TcpStream {
 /// A masked frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(short @ 0..=125) => frame.push(0x80 | short),
-        _ => {
-            let length = u16::try_from(payload.len()).expect("not longer");
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&length.to_be_bytes());
-        }
+    if let Ok(short @ 0..=125) = u8::try_from(payload.len()) {
+        frame.push(0x80 | short);
+    } else {
+        let length = u16::try_from(payload.len()).expect("not longer");
+        frame.push(0xfe);
+        frame.extend_from_slice(&length.to_be_bytes());
     }
     let mask = [0x11, 0x22, 0x33, 0x44];
     frame.extend_from_slice(&mask);

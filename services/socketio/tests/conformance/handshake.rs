@@ -3,7 +3,7 @@
 use crate::support::{TestServer, Ws, quick, request};
 use parley_socketio::{Config, Cors};
 
-async fn assert_open(packet: &str, upgrades: &[&str]) {
+fn assert_open(packet: &str, upgrades: &[&str]) {
     let open: serde_json::Value =
         serde_json::from_str(packet.strip_prefix('0').expect("an open packet")).expect("JSON");
     let keys: Vec<_> = open.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -22,7 +22,7 @@ async fn polling_opens_a_session() {
         let answer = server.get(&format!("{path}?EIO=4&transport=polling")).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers["content-type"], "text/plain; charset=UTF-8");
-        assert_open(&answer.body, &["websocket"]).await;
+        assert_open(&answer.body, &["websocket"]);
     }
     assert_eq!((server.echo.connections(), server.server.connections()), (1, 2));
 }
@@ -32,7 +32,7 @@ async fn websocket_opens_a_session() {
     let server = TestServer::with(quick()).await;
     for path in ["/engine.io/", "/socket.io/", "/socket.io"] {
         let mut ws = server.ws(&format!("{path}?EIO=4&transport=websocket")).await;
-        assert_open(&ws.text().await, &[]).await;
+        assert_open(&ws.text().await, &[]);
     }
     assert_eq!(server.server.stats().opened_websocket, 2);
 }

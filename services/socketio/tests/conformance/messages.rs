@@ -111,8 +111,6 @@ async fn a_cancelled_poll_closes_the_session() {
     let server = TestServer::start().await;
     let session = server.poll_session("/engine.io/").await;
     let parked = session.park().await;
-    // The same connection order: a message that is answered proves nothing about the poll, but a
-    // poll that is gone is noticed in the end.
     drop(parked);
     assert_eq!(server.closed().await, DisconnectReason::TransportError);
     session.assert_unknown().await;

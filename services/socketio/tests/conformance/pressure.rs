@@ -164,8 +164,8 @@ async fn order_is_kept_under_back_pressure() {
 async fn a_post_waits_for_the_handler() {
     let server = TestServer::with(Config { inbox_events: 2, ..Config::default() }).await;
     let session = server.poll_session("/socket.io/").await;
-    let events = (0..10).map(|i| format!("\x1e42{i}[\"wait\",{i}]")).collect::<String>();
-    let body = format!("40{events}");
+    let events: Vec<_> = (0..10).map(|i| format!("42{i}[\"wait\",{i}]")).collect();
+    let body = format!("40\x1e{}", events.join("\x1e"));
     let post = tokio::spawn({
         let session = session.clone();
         async move { session.post(body).await }

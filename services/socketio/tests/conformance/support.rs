@@ -313,7 +313,9 @@ pub(crate) async fn request(
         head.push_str(header);
         head.push_str("\r\n");
     }
-    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    head.push_str("Content-Length: ");
+    head.push_str(&body.len().to_string());
+    head.push_str("\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("written");
     // A server that refuses a body may close before all of it is there.
     let _ = stream.write_all(body).await;
@@ -350,10 +352,7 @@ impl Ws {
 
     /// The next message, or None at the end.
     pub(crate) async fn next(&mut self) -> Option<Message> {
-        match soon(self.0.next()).await? {
-            Ok(message) => Some(message),
-            Err(_) => None,
-        }
+        soon(self.0.next()).await?.ok()
     }
 
     pub(crate) async fn text(&mut self) -> String {

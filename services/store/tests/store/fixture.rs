@@ -51,7 +51,7 @@ impl World {
     ) -> CreatedChat {
         match self.store.create_chat(&new_chat(creator, others, chat_type)).await.unwrap() {
             CreateChat::Created(created) => created,
-            other => panic!("{other:?}"),
+            other @ CreateChat::UnknownParticipant(_) => panic!("{other:?}"),
         }
     }
 

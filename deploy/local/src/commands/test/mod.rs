@@ -7,7 +7,7 @@ mod counting;
 mod steps;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -32,10 +32,10 @@ pub fn test(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result
     let folder = home.file("test");
     make_folder(&folder)?;
     let _lock = lock(&folder)?;
-    sweep(home, &folder)?;
+    remove_left_overs(home, &folder)?;
     let mut bench = Bench::new(home, &folder, interrupt);
     steps::run(&mut bench, arguments);
-    sweep(home, &folder)?;
+    stop_left_overs(home, &folder)?;
     Ok(bench.summarise())
 }
 
@@ -48,20 +48,21 @@ fn lock(folder: &Path) -> Result<fs::File> {
     Ok(file)
 }
 
-/// Stops what tests have left running, in this run or in an earlier one that was killed. The logs
-/// of this run stay until the next.
-fn sweep(home: &Home, folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)?.flatten() {
-        let path = entry.path();
-        if path.is_dir() && !stop_noted(&home.beside(path.clone()))? && is_of_earlier_run(&path) {
-            remove_folder(&path)?;
-        }
+/// Stops what tests have left running, also in an earlier run that was killed.
+fn stop_left_overs(home: &Home, folder: &Path) -> Result<()> {
+    for cluster in folders(folder)? {
+        stop_noted(&home.beside(cluster))?;
     }
     Ok(())
 }
 
-fn is_of_earlier_run(folder: &Path) -> bool {
-    let modified = fs::metadata(folder).and_then(|meta| meta.modified());
-    let age = modified.ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age.as_secs() > 24 * 3600)
+/// Removes what an earlier run has left for a look.
+fn remove_left_overs(home: &Home, folder: &Path) -> Result<()> {
+    stop_left_overs(home, folder)?;
+    folders(folder)?.iter().try_for_each(|folder| remove_folder(folder))
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("no {}", shown(folder)))?;
+    Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
 }

@@ -1,0 +1,16 @@
+//! System tests: whole clusters, as clients and operators see them.
+//!
+//! Run by `cargo parley test`, which builds the services, starts the cluster that most tests use,
+//! and says in the environment where everything is.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what helpers cannot do fails the test, like any of its own steps"
+)]
+
+mod balancer;
+mod launcher;
+mod messages;
+mod operator;
+mod people;
+mod unprivileged;
