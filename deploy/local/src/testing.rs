@@ -12,35 +12,13 @@ use anyhow::Result;
 use crate::home::Home;
 use crate::postgres;
 
-/// A database of its own for one test; dropped with this value.
-#[derive(Debug)]
-pub struct FreshDatabase {
-    admin_url: String,
-    name: String,
-    url: String,
-}
-
-impl FreshDatabase {
-    /// Where it is, with user and password.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl Drop for FreshDatabase {
-    fn drop(&mut self) {
-        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The server goes with the test run: a database that stays harms nobody.
-        let _ = postgres::sql(&psql(), &self.admin_url, &statement);
-    }
-}
-
-/// Makes an empty database on the server of `admin_url`.
+/// Makes an empty database on the server of `admin_url` and says where it is, with user and password. Nobody drops it:
+/// the server goes with the test run, and a drop waits for connections that its own thread may be holding up.
 ///
 /// # Panics
 /// When the server does not make one.
 #[expect(clippy::panic, reason = "a test without its database must fail, never skip")]
-pub fn fresh_database(admin_url: &str) -> FreshDatabase {
+pub fn fresh_database(admin_url: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("test_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
@@ -48,7 +26,7 @@ pub fn fresh_database(admin_url: &str) -> FreshDatabase {
         panic!("no fresh database ({error:#}): run `cargo parley test`");
     }
     let server = admin_url.rsplit_once('/').map_or(admin_url, |(server, _)| server);
-    FreshDatabase { admin_url: admin_url.to_owned(), url: format!("{server}/{name}"), name }
+    format!("{server}/{name}")
 }
 
 /// An address from which tests make databases (`PARLEY_TEST_DATABASE_URL`).

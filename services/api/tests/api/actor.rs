@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parley_api::{App, Settings};
-use parley_local::testing::{self, FreshDatabase};
+use parley_local::testing;
 use parley_runtime::lifecycle::Lifecycle;
 use serde_json::{Value, json};
 
@@ -25,7 +25,6 @@ pub(crate) struct World {
     pub(crate) database: Wire,
     client: Client<HttpConnector, Full<Bytes>>,
     lifecycle: Lifecycle,
-    _fresh: FreshDatabase,
 }
 
 impl World {
@@ -35,7 +34,7 @@ impl World {
 
     pub(crate) async fn with(arguments: &[&str]) -> Self {
         let fresh = testing::fresh_database(&testing::database_url());
-        let (credentials, place) = fresh.url().rsplit_once('@').unwrap();
+        let (credentials, place) = fresh.rsplit_once('@').unwrap();
         let (target, name) = place.split_once('/').unwrap();
         let database = Wire::to(target.to_owned()).await;
         let url = format!("{credentials}@127.0.0.1:{}/{name}", database.port);
@@ -58,7 +57,7 @@ impl World {
         let lifecycle = Lifecycle::default();
         let app = App::start(settings, &lifecycle).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { app, database, client, lifecycle, _fresh: fresh }
+        Self { app, database, client, lifecycle }
     }
 
     /// A new user, known to the pod by a first request.

@@ -5,7 +5,7 @@ use parley_domain::chat::{ChatType, NewChat};
 use parley_domain::ids::{ChatId, ClientMessageId, UserId};
 use parley_domain::message::{Content, Message, MessageType, NewMessage};
 use parley_domain::user::{Name, Profile};
-use parley_local::testing::{self, FreshDatabase};
+use parley_local::testing;
 use parley_store::{AppendMessage, CreateChat, CreatedChat, DatabaseSettings, Store};
 use sqlx::PgPool;
 
@@ -22,16 +22,15 @@ pub(crate) fn settings(url: &str) -> DatabaseSettings {
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) settings: DatabaseSettings,
-    _database: FreshDatabase,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let database = testing::fresh_database(&testing::database_url());
-        let settings = settings(database.url());
+        let settings = settings(&database);
         parley_store::migrate(&settings).await.unwrap();
         let store = Store::connect(&settings).await.unwrap();
-        Self { store, settings, _database: database }
+        Self { store, settings }
     }
 
     /// With these people in the directory.

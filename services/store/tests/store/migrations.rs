@@ -7,7 +7,7 @@ use crate::fixture::{World, settings};
 #[tokio::test]
 async fn pods_that_migrate_at_once_wait_for_each_other() {
     let database = testing::fresh_database(&testing::database_url());
-    let settings = settings(database.url());
+    let settings = settings(&database);
     for outcome in join_all((0..4).map(|_| parley_store::migrate(&settings))).await {
         outcome.unwrap();
     }
@@ -17,7 +17,7 @@ async fn pods_that_migrate_at_once_wait_for_each_other() {
 #[tokio::test]
 async fn a_pod_notices_a_database_that_lacks_its_schema() {
     let database = testing::fresh_database(&testing::database_url());
-    let store = Store::connect(&settings(database.url())).await.unwrap();
+    let store = Store::connect(&settings(&database)).await.unwrap();
     assert!(matches!(store.check_schema().await, Err(StoreError::Schema(_))));
 }
 
