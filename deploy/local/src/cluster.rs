@@ -285,7 +285,6 @@ impl<'a> Starting<'a> {
             settings: Settings {
                 database_url: String::new(),
                 nats_url: layout.nats.url(),
-                redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
                 extra: options.settings.clone(),
             },
@@ -294,6 +293,7 @@ impl<'a> Starting<'a> {
             keeper,
         };
         start.settings.database_url = start.postgres().url();
+        pods::check_names(&start.binaries, &start.settings)?;
         for kind in [Kind::Api, Kind::Gateway] {
             if let Some(plan) = start.layout.pods.iter().find(|plan| plan.kind == kind) {
                 plan.check(&start.binaries, &start.settings)?;
@@ -418,6 +418,7 @@ pub(crate) struct Bare {
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
     pub(crate) psql: PathBuf,
+    pub(crate) nats_server: PathBuf,
     _keeper: Keeper,
 }
 
@@ -445,6 +446,7 @@ impl Bare {
             nats_url: nats.url(),
             redis_url: redis.url(),
             psql: programs.postgres.join("psql"),
+            nats_server: programs.nats.clone(),
             _keeper: keeper,
         })
     }

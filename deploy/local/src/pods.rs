@@ -24,7 +24,6 @@ pub(crate) struct Plan {
 pub(crate) struct Settings {
     pub(crate) database_url: String,
     pub(crate) nats_url: String,
-    pub(crate) redis_url: String,
     pub(crate) jwt_secret: String,
     /// From `--set`; they win over the launcher's own.
     pub(crate) extra: Vec<(String, String)>,
@@ -69,7 +68,6 @@ impl Plan {
         command.env("PARLEY_ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin));
         command.env("PARLEY_LOG_FORMAT", "json");
         command.env("PARLEY_NATS_URL", &settings.nats_url);
-        command.env("PARLEY_REDIS_URL", &settings.redis_url);
         command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
         if self.kind == Kind::Api {
             command.env("PARLEY_DATABASE_URL", &settings.database_url);
@@ -108,6 +106,25 @@ impl Plan {
 
 fn binary(kind: Kind) -> &'static str {
     if kind == Kind::Gateway { "parley-gateway" } else { "parley-api" }
+}
+
+/// Refuses a setting that no service has: most likely it is misspelt, and would have no effect.
+pub(crate) fn check_names(binaries: &Path, settings: &Settings) -> Result<()> {
+    if settings.extra.is_empty() {
+        return Ok(());
+    }
+    let mut known = String::new();
+    for kind in [Kind::Api, Kind::Gateway] {
+        known += &capture(bare(&binaries.join(binary(kind))).arg("--help"))?;
+    }
+    for (name, _) in &settings.extra {
+        if !known.contains(&format!("[env: {name}=")) {
+            bail!(
+                "--set: there is no setting {name}: `parley-api --help` and `parley-gateway --help` list them"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A command without the launcher's own `PARLEY_*` variables, so that what a shell has set does

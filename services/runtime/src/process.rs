@@ -63,6 +63,10 @@ where
     Fut: Future<Output = anyhow::Result<Ending>>,
 {
     telemetry::start_logging(settings.process())?;
+    let variables = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    for name in settings::unknown::<S>(variables) {
+        tracing::warn!(name, "there is no such setting; --help lists them");
+    }
     // Several of our libraries use TLS and would otherwise each have to be told which implementation.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

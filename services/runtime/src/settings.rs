@@ -117,6 +117,24 @@ fn read_from<S: Parser>(
     })
 }
 
+/// Variables of ours by their prefix that are no setting of this process: most likely misspelt. Kubernetes puts the
+/// addresses of services into the environment (`PARLEY_API_PORT_8081_TCP_ADDR=…`); those are left out.
+pub(crate) fn unknown<S: CommandFactory>(names: impl Iterator<Item = String>) -> Vec<String> {
+    let command = S::command();
+    let known: Vec<String> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let of_kubernetes = |name: &str| {
+        ["_SERVICE_HOST", "_PORT"].iter().any(|end| name.ends_with(end))
+            || ["_SERVICE_PORT", "_TCP", "_UDP"].iter().any(|part| name.contains(part))
+    };
+    names
+        .filter(|name| name.starts_with("PARLEY_") && !known.contains(name) && !of_kubernetes(name))
+        .collect()
+}
+
 /// clap's account of a wrong setting, in one line, under the name of the environment variable that most likely
 /// holds it; the value is shown unless it is a secret.
 fn one_line<S: CommandFactory>(error: &clap::Error) -> String {
@@ -204,6 +222,18 @@ mod tests {
         ] {
             assert_eq!(wrong(arguments), expected);
         }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_noticed_and_kubernetes_own_are_not() {
+        let names = [
+            "PARLEY_LOG",
+            "PARLEY_LGO",
+            "PARLEY_API_SERVICE_HOST",
+            "PARLEY_API_PORT_80_TCP_ADDR",
+            "PATH",
+        ];
+        assert_eq!(unknown::<Settings>(names.map(String::from).into_iter()), ["PARLEY_LGO"]);
     }
 
     #[test]

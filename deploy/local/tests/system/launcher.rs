@@ -87,6 +87,9 @@ fn a_wrong_setting_is_named() {
     let line = "up --detach --port 0 --set LOG_FORMAT=purple";
     let error = operator.fails(&mut operator.command(line));
     assert!(error.contains("PARLEY_LOG_FORMAT") && error.contains("purple"), "{error}");
+    let misspelt = "up --detach --port 0 --set PING_INTREVAL_MS=100";
+    let error = operator.fails(&mut operator.command(misspelt));
+    assert!(error.contains("no setting PARLEY_PING_INTREVAL_MS"), "{error}");
 }
 
 #[test]

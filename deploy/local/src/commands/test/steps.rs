@@ -59,6 +59,7 @@ fn crates(bench: &mut Bench<'_>) {
             tests.env("PARLEY_TEST_NATS_URL", &bare.nats_url);
             tests.env("PARLEY_TEST_REDIS_URL", &bare.redis_url);
             tests.env("PARLEY_TEST_PSQL", &bare.psql);
+            tests.env("PARLEY_TEST_NATS_SERVER", &bare.nats_server);
             bench.tests(&mut tests, counting::cargo)
         });
         bench.step("the queries' descriptions are fresh", |bench| {
