@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand};
-use parley_domain::token::{TokenRules, Verifier};
+use parley_domain::token::{TokenSettings, Verifier};
 use parley_relay::NatsSettings;
 use parley_runtime::process;
-use parley_runtime::settings::{ProcessSettings, TokenSettings};
+use parley_runtime::settings::ProcessSettings;
 use parley_store::DatabaseSettings;
 
 /// Parley's api pod. Every setting is an environment variable, or the flag beside it.
@@ -92,13 +91,6 @@ impl Settings {
 
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
         let tokens = self.tokens.as_ref().context("PARLEY_JWT_SECRET is not set")?;
-        let rules = TokenRules {
-            secret: tokens.jwt_secret.clone().into(),
-            issuer: tokens.jwt_issuer.clone(),
-            audience: tokens.jwt_audience.clone(),
-            id_claims: tokens.jwt_id_claims.clone(),
-            leeway: TimeDelta::seconds(tokens.jwt_leeway_seconds.into()),
-        };
-        Verifier::new(&rules).context("PARLEY_JWT_SECRET")
+        Ok(Verifier::new(tokens)?)
     }
 }

@@ -1,6 +1,7 @@
 //! Who is calling: the host application's tokens, verified.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -66,24 +67,40 @@ impl TokenError {
     }
 }
 
-/// What tokens have to fulfil.
-#[derive(Debug, Clone)]
-pub struct TokenRules {
-    /// The secret of HS256, at least 32 bytes.
-    pub secret: SecretString,
-    /// The issuer, if one is demanded.
-    pub issuer: Option<String>,
-    /// The audience, if one is demanded.
-    pub audience: Option<String>,
-    /// The claims that may hold the user's id; the first one present counts.
-    pub id_claims: Vec<String>,
-    /// How far clocks may differ.
-    pub leeway: TimeDelta,
+/// Which tokens count; the host application signs them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tokens")]
+pub struct TokenSettings {
+    /// The secret of HS256 that the host signs with, at least 32 bytes
+    #[arg(long, env = "PARLEY_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub jwt_secret: SecretString,
+
+    /// The issuer that tokens must name; none is demanded by default
+    #[arg(long, env = "PARLEY_JWT_ISSUER", value_name = "ISSUER")]
+    pub jwt_issuer: Option<String>,
+
+    /// The audience that tokens must name; none is demanded by default
+    #[arg(long, env = "PARLEY_JWT_AUDIENCE", value_name = "AUDIENCE")]
+    pub jwt_audience: Option<String>,
+
+    /// The claims that may hold the user's id; the first one present counts
+    #[arg(
+        long,
+        env = "PARLEY_JWT_ID_CLAIMS",
+        value_delimiter = ',',
+        default_value = "sub,id,userId",
+        value_name = "CLAIMS"
+    )]
+    pub jwt_id_claims: Vec<String>,
+
+    /// Seconds by which the host's clock and ours may differ
+    #[arg(long, env = "PARLEY_JWT_LEEWAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=300), value_name = "SECONDS")]
+    pub jwt_leeway_seconds: u32,
 }
 
-/// The rules cannot be used.
+/// The settings cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the secret must have at least {MIN_SECRET} bytes")]
+#[error("PARLEY_JWT_SECRET must have at least {MIN_SECRET} bytes")]
 pub struct WeakSecret;
 
 /// Verifies tokens. The algorithm is pinned here; what a token says about it is only compared.
@@ -95,9 +112,9 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier by these rules.
-    pub fn new(rules: &TokenRules) -> Result<Self, WeakSecret> {
-        let secret = rules.secret.expose_secret().as_bytes();
+    /// A verifier by these settings.
+    pub fn new(settings: &TokenSettings) -> Result<Self, WeakSecret> {
+        let secret = settings.jwt_secret.expose_secret().as_bytes();
         if secret.len() < MIN_SECRET {
             return Err(WeakSecret);
         }
@@ -105,13 +122,13 @@ impl Verifier {
         // Times are compared below, against the caller's clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        validation.validate_aud = rules.audience.is_some();
+        validation.validate_aud = settings.jwt_audience.is_some();
         let mut required = vec!["exp"];
-        if let Some(audience) = &rules.audience {
+        if let Some(audience) = &settings.jwt_audience {
             validation.set_audience(&[audience]);
             required.push("aud");
         }
-        if let Some(issuer) = &rules.issuer {
+        if let Some(issuer) = &settings.jwt_issuer {
             validation.set_issuer(&[issuer]);
             required.push("iss");
         }
@@ -119,8 +136,8 @@ impl Verifier {
         Ok(Self {
             key: DecodingKey::from_secret(secret),
             validation,
-            id_claims: rules.id_claims.clone(),
-            leeway: rules.leeway,
+            id_claims: settings.jwt_id_claims.clone(),
+            leeway: TimeDelta::seconds(settings.jwt_leeway_seconds.into()),
         })
     }
 
@@ -191,14 +208,18 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    fn rules() -> TokenRules {
-        TokenRules {
-            secret: SECRET.into(),
-            issuer: None,
-            audience: None,
-            id_claims: ["sub", "id", "userId"].map(String::from).into(),
-            leeway: TimeDelta::seconds(5),
+    fn settings(secret: &str, more: &[&str]) -> TokenSettings {
+        #[derive(clap::Parser)]
+        struct Settings {
+            #[command(flatten)]
+            tokens: TokenSettings,
         }
+        let arguments = [&["test", "--jwt-secret", secret], more].concat();
+        <Settings as clap::Parser>::parse_from(arguments).tokens
+    }
+
+    fn verifier() -> Verifier {
+        Verifier::new(&settings(SECRET, &[])).unwrap()
     }
 
     fn sign(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
@@ -207,7 +228,7 @@ mod tests {
     }
 
     fn verify(claims: &Value) -> Result<Caller, TokenError> {
-        Verifier::new(&rules()).unwrap().verify(&sign(claims, Algorithm::HS256, SECRET), now())
+        verifier().verify(&sign(claims, Algorithm::HS256, SECRET), now())
     }
 
     fn with(extra: &Value) -> Value {
@@ -249,7 +270,7 @@ mod tests {
 
     #[test]
     fn only_the_pinned_algorithm_and_key_count() {
-        let verifier = Verifier::new(&rules()).unwrap();
+        let verifier = verifier();
         let claims = with(&json!({}));
         let other_key = sign(&claims, Algorithm::HS256, "another-secret-of-32-bytes-......");
         let other_algorithm = sign(&claims, Algorithm::HS512, SECRET);
@@ -263,10 +284,8 @@ mod tests {
 
     #[test]
     fn issuer_and_audience_are_demanded_where_set() {
-        let mut rules = rules();
-        rules.issuer = Some("host".into());
-        rules.audience = Some("chat".into());
-        let verifier = Verifier::new(&rules).unwrap();
+        let demanding = settings(SECRET, &["--jwt-issuer", "host", "--jwt-audience", "chat"]);
+        let verifier = Verifier::new(&demanding).unwrap();
         let check = |extra| verifier.verify(&sign(&with(&extra), Algorithm::HS256, SECRET), now());
         assert!(check(json!({ "iss": "host", "aud": "chat" })).is_ok());
         assert!(check(json!({ "iss": "host", "aud": ["x", "chat"] })).is_ok());
@@ -282,7 +301,10 @@ mod tests {
 
     #[test]
     fn a_weak_secret_is_refused() {
-        let rules = TokenRules { secret: "short".into(), ..rules() };
-        assert!(Verifier::new(&rules).is_err());
+        assert!(Verifier::new(&settings(&SECRET[1..], &[])).is_err());
+        assert!(
+            !format!("{:?}", settings(SECRET, &[])).contains(SECRET),
+            "nor is one ever printed"
+        );
     }
 }

@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context;
-use chrono::TimeDelta;
 use clap::{Args, Parser};
-use parley_domain::token::{TokenRules, Verifier};
+use parley_domain::token::{TokenSettings, Verifier};
 use parley_relay::NatsSettings;
 use parley_runtime::process;
-use parley_runtime::settings::{ProcessSettings, TokenSettings};
+use parley_runtime::settings::ProcessSettings;
 
 /// Parley's gateway pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
@@ -80,14 +78,6 @@ impl process::Settings for Settings {
 
 impl Settings {
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
-        let tokens = &self.tokens;
-        let rules = TokenRules {
-            secret: tokens.jwt_secret.clone().into(),
-            issuer: tokens.jwt_issuer.clone(),
-            audience: tokens.jwt_audience.clone(),
-            id_claims: tokens.jwt_id_claims.clone(),
-            leeway: TimeDelta::seconds(tokens.jwt_leeway_seconds.into()),
-        };
-        Verifier::new(&rules).context("PARLEY_JWT_SECRET")
+        Ok(Verifier::new(&self.tokens)?)
     }
 }

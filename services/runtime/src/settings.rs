@@ -63,37 +63,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which tokens count; the host application signs them.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Tokens")]
-pub struct TokenSettings {
-    /// The secret of HS256 that the host signs with, at least 32 bytes
-    #[arg(long, env = "PARLEY_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    pub jwt_secret: String,
-
-    /// The issuer that tokens must name; none is demanded by default
-    #[arg(long, env = "PARLEY_JWT_ISSUER", value_name = "ISSUER")]
-    pub jwt_issuer: Option<String>,
-
-    /// The audience that tokens must name; none is demanded by default
-    #[arg(long, env = "PARLEY_JWT_AUDIENCE", value_name = "AUDIENCE")]
-    pub jwt_audience: Option<String>,
-
-    /// The claims that may hold the user's id; the first one present counts
-    #[arg(
-        long,
-        env = "PARLEY_JWT_ID_CLAIMS",
-        value_delimiter = ',',
-        default_value = "sub,id,userId",
-        value_name = "CLAIMS"
-    )]
-    pub jwt_id_claims: Vec<String>,
-
-    /// Seconds by which the host's clock and ours may differ
-    #[arg(long, env = "PARLEY_JWT_LEEWAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=300), value_name = "SECONDS")]
-    pub jwt_leeway_seconds: u32,
-}
-
 /// Why settings were not read: what to print, to which end.
 #[derive(Debug)]
 pub enum NotRead {
@@ -189,8 +158,12 @@ mod tests {
     struct Settings {
         #[command(flatten)]
         process: ProcessSettings,
-        #[command(flatten)]
-        tokens: TokenSettings,
+        #[arg(long, env = "PARLEY_TEST_SECRET", hide_env_values = true)]
+        secret: String,
+        #[arg(long, env = "PARLEY_TEST_NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=300))]
+        number: u32,
+        #[arg(long, env = "PARLEY_TEST_KEY", hide_env_values = true, default_value_t = 1)]
+        key: u32,
     }
 
     fn wrong(arguments: &[&str]) -> String {
@@ -203,9 +176,9 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_one_line_under_its_variable() {
-        let secret = ["--jwt-secret", "x"];
+        let secret = ["--secret", "x"];
         for (arguments, expected) in [
-            (&[][..], "PARLEY_JWT_SECRET is not set"),
+            (&[][..], "PARLEY_TEST_SECRET is not set"),
             (
                 &[&secret[..], &["--admin-listen", "nowhere"]].concat(),
                 "PARLEY_ADMIN_LISTEN cannot be \"nowhere\": invalid socket address syntax",
@@ -215,8 +188,12 @@ mod tests {
                 "PARLEY_LOG_FORMAT cannot be \"xml\": one of auto, text, json",
             ),
             (
-                &[&secret[..], &["--jwt-leeway-seconds", "301"]].concat(),
-                "PARLEY_JWT_LEEWAY_SECONDS cannot be \"301\": 301 is not in 0..=300",
+                &[&secret[..], &["--number", "301"]].concat(),
+                "PARLEY_TEST_NUMBER cannot be \"301\": 301 is not in 0..=300",
+            ),
+            (
+                &[&secret[..], &["--key", "hush"]].concat(),
+                "PARLEY_TEST_KEY: invalid digit found in string",
             ),
             (&["--nonsense"], "unexpected argument '--nonsense' found"),
         ] {
@@ -239,6 +216,6 @@ mod tests {
     #[test]
     fn help_is_no_error_and_names_the_variables() {
         let asked = read_from::<Settings>(["test", "--help"].map(Into::into)).unwrap_err();
-        assert!(matches!(asked, NotRead::Asked(help) if help.contains("PARLEY_JWT_SECRET")));
+        assert!(matches!(asked, NotRead::Asked(help) if help.contains("PARLEY_TEST_SECRET")));
     }
 }
