@@ -35,3 +35,17 @@ pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, until: Instant) -> Asked 
         sleep(PAUSE).await;
     }
 }
+
+/// Asks where a chat stands after an interruption. The subscription has to be whole again before the head is read;
+/// what comes meanwhile waits in it.
+pub(crate) async fn ask_head(bus: Bus, ask: JoinAsk) -> Asked {
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = bus.barrier().await {
+        tracing::debug!(chat.id = %ask.chat_id, %error, "a barrier in vain");
+        if Instant::now() + PAUSE >= until {
+            return Asked::Unavailable;
+        }
+        sleep(PAUSE).await;
+    }
+    ask_join(&bus, &ask, until).await
+}

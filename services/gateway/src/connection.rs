@@ -96,7 +96,10 @@ impl Chat {
                 session.rooms.insert(join.chat);
             }
             JoinOutcome::Refused(refusal, ack) => {
-                session.rooms.remove(&join.chat);
+                // Whoever was a member may not be one any more.
+                if session.rooms.remove(&join.chat) {
+                    self.rooms.leave(join.chat, &session.socket).await;
+                }
                 self.refuse(&session.socket, ack, &refusal.refusal());
             }
             JoinOutcome::Unavailable => {

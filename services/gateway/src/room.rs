@@ -31,7 +31,7 @@ pub(crate) enum Heard<F> {
 pub(crate) enum Joined<F> {
     /// What passed after the joiner's snapshot, in order.
     At(Vec<F>),
-    /// More passed meanwhile than the room keeps; the join has to begin again.
+    /// Not everything that came after the snapshot is at hand; the join has to begin again.
     Overran,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Room<F> {
     /// When what is held is given up waiting.
     deadline: Option<Instant>,
     ring: VecDeque<(Version, F)>,
-    /// The highest version that the ring had to let go.
+    /// The highest version that the ring does not hold, although a join under way may need it.
     ring_lost: Version,
 }
 
@@ -155,6 +155,8 @@ impl<F: Clone> Room<F> {
     fn settle(&mut self, head: Version, now: Instant, heard: &mut Vec<Heard<F>>) {
         self.position = Position::At(head);
         self.held = self.held.split_off(&head.next());
+        // Another join under way may have an older snapshot; what it would need was not passed.
+        self.ring_lost = self.ring_lost.max(head);
         self.pass_consecutive(heard, true);
         self.deadline = (!self.held.is_empty()).then(|| now + HOLD);
     }
@@ -205,12 +207,18 @@ impl<F: Clone> Room<F> {
     }
 
     fn pass(&mut self, version: Version, frame: F, heard: &mut Vec<Heard<F>>, joins_pending: bool) {
+        if let Position::At(last) = self.position
+            && last.next() < version
+        {
+            // The resync does not reach those who are still joining.
+            self.ring_lost = Version(version.0 - 1);
+        }
         self.position = Position::At(version);
         if joins_pending {
             if self.ring.len() == MAX_RING
                 && let Some((lost, _)) = self.ring.pop_front()
             {
-                self.ring_lost = lost;
+                self.ring_lost = self.ring_lost.max(lost);
             }
             self.ring.push_back((version, frame.clone()));
         }
@@ -305,6 +313,37 @@ mod tests {
         }
         assert_eq!(room.on_join(V(1), now).0, Joined::Overran);
         assert!(matches!(room.on_join(V(2), now).0, Joined::At(later) if later.len() == MAX_RING));
+    }
+
+    #[test]
+    fn i4_a_joiner_behind_the_one_who_settled_the_room_asks_again() {
+        let now = Instant::now();
+        let mut room = Room::new();
+        for version in [6, 7, 8] {
+            room.on_event(Some(V(version)), version, now, true);
+        }
+        assert_eq!(room.on_join(V(7), now), (Joined::At(vec![8]), vec![event(8)]));
+        assert_eq!(room.on_join(V(5), now).0, Joined::Overran, "6 and 7 were never passed");
+        assert_eq!(room.on_join(V(7), now).0, Joined::At(vec![8]));
+        assert_eq!(room.on_join(V(8), now).0, Joined::At(vec![]));
+    }
+
+    #[test]
+    fn i4_a_joiner_behind_a_gap_that_was_told_before_it_came_asks_again() {
+        let now = Instant::now();
+        let mut room = at(0);
+        for version in [1, 3] {
+            room.on_event(Some(V(version)), version, now, true);
+        }
+        assert_eq!(room.on_deadline(now + HOLD, true).len(), 2);
+        assert_eq!(room.on_join(V(1), now).0, Joined::Overran, "2 is missing");
+        assert_eq!(room.on_join(V(2), now).0, Joined::At(vec![3]));
+        // Now the ring lets 1 go, and 2 is missing all the same.
+        for version in 4..=MAX_RING as u64 + 2 {
+            room.on_event(Some(V(version)), version, now, true);
+        }
+        assert_eq!(room.on_join(V(1), now).0, Joined::Overran);
+        assert!(matches!(room.on_join(V(2), now).0, Joined::At(later) if later[0] == 3));
     }
 
     #[test]

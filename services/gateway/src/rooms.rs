@@ -199,8 +199,7 @@ struct RoomTask {
     check: Option<Check>,
 }
 
-/// `None`: the bus was cut off again.
-type Check = Pin<Box<dyn Future<Output = Option<Asked>> + Send>>;
+type Check = Pin<Box<dyn Future<Output = Asked> + Send>>;
 
 impl RoomTask {
     fn new(rooms: Rooms, chat: ChatId, commands: mpsc::Receiver<Command>) -> Self {
@@ -353,6 +352,8 @@ impl RoomTask {
     /// After an interruption nothing passes until somebody has looked where the chat stands.
     fn on_bus_change(&mut self) {
         self.room.on_interruption();
+        // What was being found out before is worth nothing; while the bus is away, nothing can be.
+        self.check = None;
         let connected = self.state.borrow_and_update().connected;
         let somebody = self.members.values().next().map(|member| member.user.clone());
         let (true, true, Some(user_id)) = (connected, self.room.is_unsure(), somebody) else {
@@ -360,23 +361,17 @@ impl RoomTask {
         };
         let bus = self.rooms.0.bus.clone();
         let ask = JoinAsk { chat_id: self.chat, user_id };
-        self.check = Some(Box::pin(async move {
-            // The subscription has to be whole again before the head is read; what comes meanwhile waits in it.
-            bus.barrier().await.ok()?;
-            Some(asks::ask_join(&bus, &ask, Instant::now() + PATIENCE).await)
-        }));
+        self.check = Some(Box::pin(asks::ask_head(bus, ask)));
     }
 
-    async fn on_checked(&mut self, asked: Option<Asked>) {
+    async fn on_checked(&mut self, asked: Asked) {
         match asked {
-            // Cut off again: its end leads back to `on_bus_change`.
-            None => {}
-            Some(Asked::Joined(snapshot)) => {
+            Asked::Joined(snapshot) => {
                 let heard = self.room.on_head(snapshot.version, std::time::Instant::now());
                 self.fan_out(heard).await;
             }
             // Nobody can say: the members come back by themselves and reload.
-            Some(Asked::Refused(_) | Asked::Unavailable) => self.drop_members(),
+            Asked::Refused(_) | Asked::Unavailable => self.drop_members(),
         }
     }
 
@@ -422,7 +417,7 @@ impl RoomTask {
     }
 }
 
-async fn checked(check: &mut Option<Check>) -> Option<Asked> {
+async fn checked(check: &mut Option<Check>) -> Asked {
     let Some(running) = check else { return std::future::pending().await };
     let asked = running.await;
     *check = None;

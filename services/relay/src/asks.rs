@@ -33,13 +33,11 @@ impl Bus {
     /// Asks one api pod whether a user may enter a room, and where it stands; waits at most 2 s.
     pub async fn ask_join(&self, ask: &JoinAsk) -> Result<JoinAnswer, AskError> {
         let question = serde_json::to_vec(ask).map_err(|_| AskError::Unreadable)?;
-        let answer =
-            self.client.request(subject::ASK_JOIN, question.into()).await.map_err(|error| {
-                match error.kind() {
-                    RequestErrorKind::NoResponders => AskError::NoApiPod,
-                    _ => AskError::NoAnswer,
-                }
-            })?;
+        let answer = self.request(subject::ASK_JOIN, question.into()).await;
+        let answer = answer.map_err(|error| match error {
+            RequestErrorKind::NoResponders => AskError::NoApiPod,
+            _ => AskError::NoAnswer,
+        })?;
         serde_json::from_slice(&answer.payload).map_err(|_| AskError::Unreadable)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, ConnectOptions, Event, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parley_domain::bus::RoomEvent;
@@ -56,7 +56,7 @@ impl Bus {
             .retry_on_initial_connect()
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(CLIENT_CAPACITY)
-            .request_timeout(Some(DEADLINE))
+            .request_timeout(None) // see `Bus::request`
             .reconnect_delay_callback(|_| {
                 Duration::from_millis(rand::random_range(RECONNECT_PAUSE_MS))
             })
@@ -89,10 +89,23 @@ impl Bus {
     /// that: it only empties our side's buffer. A request that nobody answers does, because the server handles the
     /// commands of one connection in order.
     pub async fn barrier(&self) -> Result<(), RelayError> {
-        match self.client.request(subject::BARRIER, Bytes::new()).await {
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+        match self.request(subject::BARRIER, Bytes::new()).await {
+            Err(RequestErrorKind::NoResponders) => Ok(()),
             Err(error) => Err(RelayError::unavailable(error)),
             Ok(_) => Err(RelayError::unavailable("somebody answers on the barrier's subject")),
+        }
+    }
+
+    /// One request and its answer. The client's own deadline would begin only when its queue has taken the request, and
+    /// while the bus is away, a full queue takes nothing.
+    pub(crate) async fn request(
+        &self,
+        subject: &'static str,
+        question: Bytes,
+    ) -> Result<Message, RequestErrorKind> {
+        match timeout(DEADLINE, self.client.request(subject, question)).await {
+            Ok(answer) => answer.map_err(|error| error.kind()),
+            Err(_) => Err(RequestErrorKind::TimedOut),
         }
     }
 

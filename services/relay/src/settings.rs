@@ -32,7 +32,10 @@ impl NatsSettings {
     pub(crate) fn servers(&self) -> Result<Vec<ServerAddr>, RelayError> {
         self.nats_url
             .iter()
-            .map(|url| ServerAddr::from_str(url).map_err(|_| RelayError::Url))
+            .map(|url| match ServerAddr::from_str(url) {
+                Ok(server) if !server.host().is_empty() => Ok(server),
+                _ => Err(RelayError::Url),
+            })
             .collect()
     }
 }

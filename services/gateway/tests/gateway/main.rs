@@ -1,0 +1,17 @@
+//! A gateway pod in this process, before a real NATS server of each test's own. The test is the api pod, which answers
+//! and publishes over the bus, and the client.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod client;
+mod connect;
+mod endings;
+mod fixture;
+mod interruptions;
+mod join;
+mod order;
+mod outages;
+mod process;
+mod race;
+mod rooms;
+#[path = "../../../relay/tests/relay/server.rs"]
+mod server;
