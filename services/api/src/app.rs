@@ -1,8 +1,8 @@
 //! An api pod: what it is made of, and how it starts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
 use axum::serve::ListenerExt;
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::event::NewMessage;
@@ -11,6 +11,7 @@ use parley_domain::time::{Clock, SystemClock};
 use parley_domain::token::Verifier;
 use parley_relay::{Bus, Publisher};
 use parley_runtime::lifecycle::Lifecycle;
+use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
 use parley_store::Store;
 use tokio::net::TcpListener;
@@ -18,6 +19,9 @@ use tokio::net::TcpListener;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::{Settings, answers, router, watch};
+
+/// How long a start waits for the bus.
+const BUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What every request can reach.
 #[derive(Clone)]
@@ -78,6 +82,10 @@ impl App {
         let store = Store::connect(&settings.database).await?;
         store.check_schema().await?;
         let bus = Bus::connect(settings.nats()?, &process.pod, &registry).await?;
+        // What is published before there is a connection is dropped; a bus that is away must not keep a pod away.
+        if !bus.connected(BUS_PATIENCE).await {
+            tracing::warn!("NATS does not answer; starting without it");
+        }
         let (publisher, publishing) = bus.publisher();
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
@@ -101,19 +109,13 @@ impl App {
             publishing.run().await;
             Ok(())
         });
-        let admin = admin::router(lifecycle.readiness().clone(), registry);
-        lifecycle.spawn("admin", serve(admin_listener, admin, stop.clone()));
+        let readiness = lifecycle.readiness().clone();
+        lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
         let router = router::router(state, &settings.http);
         lifecycle.spawn("http", serve(listener, router, stop));
         tracing::info!(pod = process.pod, address = %app.address, "serving REST");
         Ok(app)
     }
-}
-
-async fn listen(setting: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 async fn serve(

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use parley_domain::time::SystemClock;
 use parley_relay::{Bus, BusState};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::readiness::Condition;
+use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
 use parley_socketio::{CloseReason, Config, Cors, Server};
 use tokio::net::TcpListener;
@@ -54,8 +54,8 @@ impl App {
         let stop = lifecycle.stop();
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
-        let admin = admin::router(lifecycle.readiness().clone(), registry);
-        lifecycle.spawn("admin", serve_admin(admin_listener, admin, stop.clone()));
+        let readiness = lifecycle.readiness().clone();
+        lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
         lifecycle.spawn("sockets", serve_sockets(server, listener, stop));
         tracing::info!(pod = process.pod, address = %app.address, "serving Socket.IO");
         Ok(app)
@@ -78,12 +78,6 @@ fn config(settings: &SocketSettings) -> Config {
         cors,
         ..Config::default()
     }
-}
-
-async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 /// Accepts until `stop`, then sends everybody elsewhere.
@@ -113,13 +107,4 @@ async fn watch_bus(
             None => return Ok(()),
         }
     }
-}
-
-async fn serve_admin(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok(())
 }

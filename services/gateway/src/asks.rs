@@ -4,12 +4,35 @@ use std::time::Duration;
 
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
 use parley_relay::Bus;
+use parley_socketio::Socket;
 use tokio::time::{Instant, sleep};
 
 /// How long a join stays pending before its connection is closed, so that the client comes back by itself.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause after an ask in vain.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long something is worth asking: a while, and for as long as whoever wants to know is there.
+pub(crate) struct Patience {
+    until: Instant,
+    asker: Option<Socket>,
+}
+
+impl Patience {
+    /// Of a connection.
+    pub(crate) fn of(asker: &Socket) -> Self {
+        Self { until: Instant::now() + PATIENCE, asker: Some(asker.clone()) }
+    }
+
+    /// Of a room.
+    pub(crate) fn of_room() -> Self {
+        Self { until: Instant::now() + PATIENCE, asker: None }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.until || self.asker.as_ref().is_some_and(Socket::is_closed)
+    }
+}
 
 /// What came of an ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +43,8 @@ pub(crate) enum Asked {
     Unavailable,
 }
 
-/// Asks until there is an answer, at most until `until`.
-pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, until: Instant) -> Asked {
+/// Asks until there is an answer, with all patience.
+pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, patience: &Patience) -> Asked {
     loop {
         match bus.ask_join(ask).await {
             Ok(JoinAnswer::Joined(snapshot)) => return Asked::Joined(snapshot),
@@ -29,23 +52,23 @@ pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, until: Instant) -> Asked 
             Ok(JoinAnswer::Unavailable) => {}
             Err(error) => tracing::debug!(chat.id = %ask.chat_id, %error, "an ask in vain"),
         }
-        if Instant::now() + PAUSE >= until {
+        sleep(PAUSE).await;
+        if patience.is_over() {
             return Asked::Unavailable;
         }
-        sleep(PAUSE).await;
     }
 }
 
 /// Asks where a chat stands after an interruption. The subscription has to be whole again before the head is read;
 /// what comes meanwhile waits in it.
 pub(crate) async fn ask_head(bus: Bus, ask: JoinAsk) -> Asked {
-    let until = Instant::now() + PATIENCE;
+    let patience = Patience::of_room();
     while let Err(error) = bus.barrier().await {
         tracing::debug!(chat.id = %ask.chat_id, %error, "a barrier in vain");
-        if Instant::now() + PAUSE >= until {
+        sleep(PAUSE).await;
+        if patience.is_over() {
             return Asked::Unavailable;
         }
-        sleep(PAUSE).await;
     }
-    ask_join(&bus, &ask, until).await
+    ask_join(&bus, &ask, &patience).await
 }

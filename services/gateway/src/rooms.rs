@@ -18,7 +18,7 @@ use parley_socketio::{Ack, Frame, Socket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::asks::{self, Asked, PATIENCE};
+use crate::asks::{self, Asked, Patience};
 use crate::metrics::Metrics;
 use crate::protocol::{self, Join};
 use crate::room::{Heard, Joined, Room};
@@ -75,7 +75,7 @@ pub(crate) enum JoinOutcome {
     Joined,
     /// It may not; the ack is still to be sent.
     Refused(parley_domain::ask::JoinRefusal, Option<Ack>),
-    /// Nobody could say within [`PATIENCE`].
+    /// Nobody could say for as long as it was worth asking.
     Unavailable,
 }
 
@@ -92,17 +92,17 @@ impl Rooms {
         join: Join,
         mut ack: Option<Ack>,
     ) -> JoinOutcome {
-        let until = Instant::now() + PATIENCE;
+        let patience = Patience::of(socket);
         let ask = JoinAsk { chat_id: join.chat, user_id: user.clone() };
         // Who may not enter must not make this pod subscribe.
         if !self.is_open(join.chat) {
-            match asks::ask_join(&self.0.bus, &ask, until).await {
+            match asks::ask_join(&self.0.bus, &ask, &patience).await {
                 Asked::Joined(_) => {}
                 Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
                 Asked::Unavailable => return JoinOutcome::Unavailable,
             }
         }
-        while Instant::now() < until {
+        while !patience.is_over() {
             let room = self.open(join.chat);
             // While the ticket lives, the room keeps what passes.
             let ticket = Arc::new(());
@@ -113,7 +113,7 @@ impl Rooms {
             }
             // The room ended just now, or could not subscribe; its task has paused for that.
             let Ok(begun) = readied.await else { continue };
-            let snapshot = match asks::ask_join(&self.0.bus, &ask, until).await {
+            let snapshot = match asks::ask_join(&self.0.bus, &ask, &patience).await {
                 Asked::Joined(snapshot) => snapshot,
                 Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
                 Asked::Unavailable => return JoinOutcome::Unavailable,
@@ -212,7 +212,7 @@ impl RoomTask {
             room: Room::new(),
             members: HashMap::new(),
             pending: Vec::new(),
-            closes_at: Some(Instant::now() + PATIENCE),
+            closes_at: Some(Instant::now() + LINGER),
             check: None,
         }
     }

@@ -2,18 +2,22 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
 use parley_domain::ask::{JoinAnswer, JoinAsk};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::bus::Bus;
 use crate::{RelayError, subject};
 
 /// Asks that one api pod works on at a time; more wait in the subscription, and their askers give up after 2 s.
 const CONCURRENT_ANSWERS: usize = 256;
+/// How long a pod that goes waits for an ask that may be on its way.
+const DRAIN: Duration = Duration::from_millis(200);
 
 /// Why an ask brought no answer. All of them pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,19 +72,32 @@ impl Bus {
                     None => return Err(RelayError::unavailable("the subscription to asks ended")),
                 },
             };
-            // The semaphore is never closed.
-            let Ok(place) = places.clone().acquire_owned().await else { break };
-            let (client, answer) = (self.client.clone(), answer.clone());
-            tokio::spawn(async move {
-                reply(&client, ask, answer.as_ref()).await;
-                drop(place);
-            });
+            self.answer_one(ask, &answer, &places).await;
         }
-        // Leave the queue group first, so that no ask comes to a pod that goes.
-        let _ = asks.unsubscribe().await;
+        // Leave the queue group first, so that no ask comes to a pod that goes; then answer what had come already.
+        if asks.drain().await.is_ok() {
+            while let Ok(Some(ask)) = timeout(DRAIN, asks.next()).await {
+                self.answer_one(ask, &answer, &places).await;
+            }
+        }
         let everything = u32::try_from(CONCURRENT_ANSWERS).unwrap_or(u32::MAX);
         let _ = places.acquire_many(everything).await;
         Ok(())
+    }
+
+    /// Begins to answer, once there is a place for it.
+    async fn answer_one<F, Fut>(&self, ask: Message, answer: &Arc<F>, places: &Arc<Semaphore>)
+    where
+        F: Fn(JoinAsk) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = JoinAnswer> + Send + 'static,
+    {
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let (client, answer) = (self.client.clone(), answer.clone());
+        tokio::spawn(async move {
+            reply(&client, ask, answer.as_ref()).await;
+            drop(place);
+        });
     }
 }
 

@@ -75,6 +75,12 @@ impl Bus {
         self.state.clone()
     }
 
+    /// Waits for the first connection, and not for ever; says whether there is one.
+    pub async fn connected(&self, within: Duration) -> bool {
+        let mut state = self.state.clone();
+        matches!(timeout(within, state.wait_for(|state| state.connected)).await, Ok(Ok(_)))
+    }
+
     /// Listens to a chat. When this returns, the server has the subscription: what is published from now on arrives,
     /// or an interruption is counted.
     pub async fn subscribe(&self, chat: ChatId) -> Result<RoomSubscription, RelayError> {

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
 
 use crate::readiness::Readiness;
 
@@ -19,8 +20,17 @@ struct Admin {
     registry: Registry,
 }
 
-/// The routes of the admin port.
-pub fn router(readiness: Readiness, registry: Registry) -> Router {
+/// Serves the admin port for as long as the process lives, so that a pod that drains still says so.
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    registry: Registry,
+) -> anyhow::Result<()> {
+    axum::serve(listener, router(readiness, registry)).await?;
+    Ok(())
+}
+
+fn router(readiness: Readiness, registry: Registry) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

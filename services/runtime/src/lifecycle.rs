@@ -42,7 +42,7 @@ impl Lifecycle {
         &self.readiness
     }
 
-    /// Runs a task for as long as the process lives; it has to end by itself after [`Lifecycle::stop`].
+    /// Runs a task that has to end by itself after [`Lifecycle::stop`], and not before.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -63,9 +63,24 @@ impl Lifecycle {
         });
     }
 
-    /// A tracker for work that a stop waits for, one request or connection each.
-    pub fn tasks(&self) -> &TaskTracker {
-        &self.tasks
+    /// Runs a task to the very end of the process: a stop neither asks it to finish nor waits for it. For what has to
+    /// be reachable while everything else stops.
+    pub fn background<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let alarm = self.failed.clone().drop_guard();
+        tokio::spawn(async move {
+            let ended = task.await.map_err(|error| format!("{error:#}"));
+            tracing::error!(task = name, ?ended, "a task ended too early; the pod stops");
+            drop(alarm);
+        });
+    }
+
+    /// Waits until every task has ended after a stop.
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Waits for a signal or a broken task, then stops everything within `grace`.
@@ -80,9 +95,8 @@ impl Lifecycle {
         tracing::info!(grace_seconds = grace.as_secs(), "stopping");
         self.readiness.drain();
         self.soft.cancel();
-        self.tasks.close();
         let finished = tokio::select! {
-            () = self.tasks.wait() => true,
+            () = self.finished() => true,
             () = tokio::time::sleep(grace) => false,
             _ = terminate.recv() => false,
             _ = interrupt.recv() => false,

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
+use tokio::net::TcpListener;
 
 /// What every process needs.
 #[derive(Debug, Clone, Args)]
@@ -61,6 +63,13 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// Listens where a setting says; the error names the setting.
+pub async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 /// Why settings were not read: what to print, to which end.

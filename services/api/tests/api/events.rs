@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal};
 use parley_domain::bus::Kind;
 use parley_domain::ids::{ChatId, UserId};
@@ -6,6 +8,7 @@ use parley_local::testing;
 use parley_relay::{Bus, NatsSettings};
 use prometheus::Registry;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::actor::World;
 
@@ -23,7 +26,10 @@ async fn a_committed_message_is_published_as_clients_will_hear_it() {
     let mut room = bus.subscribe(ChatId::parse(&chat).unwrap()).await.unwrap();
     let body = json!({ "content": "hi", "clientMessageId": "c" });
     let sent = alice.post(&format!("/api/chat/{chat}/messages"), body.clone()).await;
-    let heard = room.next().await.unwrap();
+    let heard = timeout(Duration::from_secs(10), room.next())
+        .await
+        .expect("nothing was published")
+        .unwrap();
     assert_eq!((heard.kind, heard.version), (Kind::NewMessage, Some(Version(1))));
     assert_eq!(heard.affected, [UserId::parse(&alice.id).unwrap()]);
     let event: Value = serde_json::from_slice(&heard.event).unwrap();

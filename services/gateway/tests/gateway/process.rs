@@ -134,9 +134,8 @@ async fn a_pod_that_stops_in_this_process_finishes_every_task() {
     client.join_at(chat, 0).await;
     let lifecycle = &world.gateway.lifecycle;
     lifecycle.stop().cancel();
-    lifecycle.tasks().close();
     client.is_closed_with(1001).await;
-    soon(lifecycle.tasks().wait()).await;
+    soon(lifecycle.finished()).await;
     assert!(tokio::net::TcpStream::connect(world.gateway.address).await.is_err());
 }
 
@@ -152,7 +151,7 @@ fn says(output: &Output, status: i32, line: &str) {
 #[test]
 fn wrong_settings_are_one_line_and_status_2() {
     for (arguments, line) in [
-        (&["--jwt-secret=short"][..], "PARLEY_JWT_SECRET: the secret must have at least 32 bytes"),
+        (&["--jwt-secret=short"][..], "PARLEY_JWT_SECRET must have at least 32 bytes"),
         (&["--nats-url=http://x:secret@y"], "PARLEY_NATS_URL is not a list of nats:// URLs"),
         (&["--max-connections=0"], "PARLEY_MAX_CONNECTIONS cannot be \"0\""),
         (&["--ping-interval-ms=1"], "PARLEY_PING_INTERVAL_MS cannot be \"1\""),
