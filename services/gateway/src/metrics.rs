@@ -98,7 +98,7 @@ impl<A: Application> Sockets<A> {
             closed: vec("parley_gateway_closed_total", "Connections closed, by reason.", "reason")?,
             refused: vec(
                 "parley_gateway_refused_total",
-                "Handshakes refused, by reason.",
+                "Handshakes and connections refused, by reason.",
                 "reason",
             )?,
             upgrades: vec(
@@ -141,6 +141,7 @@ impl<A: Application> Sockets<A> {
         for (reason, count) in stats.closed {
             set(&self.closed, reason.as_str(), count);
         }
+        set(&self.refused, "too_many_connections", stats.connections_dropped);
         for (refusal, count) in stats.refused {
             set(&self.refused, refusal.as_str(), count);
         }

@@ -14,9 +14,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The suites attach a listener for each packet they wait for, and would not see two packets that
-/// arrive in the same read. This is long enough for a client to have read the one before.
-const BETWEEN_PACKETS: Duration = Duration::from_millis(20);
+/// The suites attach the listener for `auth` only after they have read the answer to CONNECT: a packet
+/// that came in the same read would be lost on them. So it is sent by a task, behind the answer that is
+/// written when `connect` returns, and after a pause that is long enough for a busy client to have read
+/// that answer alone.
+const BETWEEN_PACKETS: Duration = Duration::from_millis(70);
 
 struct Echo;
 

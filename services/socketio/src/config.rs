@@ -18,7 +18,7 @@ pub struct Config {
     /// Put in front of every Engine.IO session id, so that the id can name the process that owns it.
     /// Must need no escaping in a query string. Default empty.
     pub id_prefix: String,
-    /// Time between a pong (or the opening) and the next ping. Default 25 s.
+    /// Time from one ping (or the opening) to the next, however long the pong takes. Default 25 s.
     pub ping_interval: Duration,
     /// Silence after a ping that closes the connection. Default 20 s.
     pub ping_timeout: Duration,
@@ -29,7 +29,9 @@ pub struct Config {
     /// Time without any progress, while something waits to be written, that closes the connection;
     /// also `TCP_USER_TIMEOUT` of the accepted sockets. Default 10 s.
     pub write_timeout: Duration,
-    /// Time to send the head of an HTTP request. Default 10 s.
+    /// Time to send the head of an HTTP request, from its first byte, or from the accepting of the
+    /// connection for the first. Between requests a connection may be idle for 75 s and this time:
+    /// longer than the balancers in front of it keep theirs. Default 10 s.
     pub header_timeout: Duration,
     /// Time to send the body of a polling request. Default 10 s.
     pub body_timeout: Duration,
@@ -42,7 +44,9 @@ pub struct Config {
     /// Messages that may wait for the handler of one connection before it is no longer read. Their
     /// bytes are bounded by twice `max_payload`. Default 32.
     pub inbox_events: usize,
-    /// Sessions at one time; above it a handshake is refused with 503. Default 100 000.
+    /// Sessions at one time; above it a handshake is refused with 503. TCP connections that are no
+    /// WebSocket of a session may be a quarter more, and at least 64; above that they are closed as
+    /// soon as they are accepted. Default 100 000.
     pub max_connections: usize,
     /// Namespaces one connection may join. Default 16.
     pub max_namespaces: usize,

@@ -1,7 +1,9 @@
 //! What is kept of the request that opened a session.
 
+use crate::stats::Refusal;
 use http::{HeaderMap, HeaderName, header};
 use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// How a session's bytes travel.
@@ -24,9 +26,10 @@ impl Transport {
 }
 
 /// What is kept of the request that opened a session: nothing else of it stays alive.
-#[derive(Debug)]
 pub struct Handshake {
-    query: Box<[(Box<str>, Box<str>)]>,
+    /// Names and values, decoded, each ended by [`END`]: whatever the client sends, it is one
+    /// allocation of about the length of what it sent.
+    query: Box<[u8]>,
     headers: Box<[(HeaderName, Box<str>)]>,
     peer: SocketAddr,
     transport: Transport,
@@ -40,28 +43,43 @@ const KEPT: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-for"),
 ];
 
+/// A byte that no UTF-8 contains.
+const END: u8 = 0xff;
+/// The longest query, if there is no `token` in it.
+const MAX_QUERY: usize = 4 * 1024;
+/// The longest token: an `Authorization` header, or a query with a `token`.
+const MAX_TOKEN: usize = 8 * 1024;
+/// The longest of the other headers that is kept.
+const MAX_HEADER: usize = 512;
+
 impl Handshake {
     pub(crate) fn new(
-        query: &Query,
+        query: Query<'_>,
         headers: &HeaderMap,
         peer: SocketAddr,
         transport: Transport,
-    ) -> Self {
+    ) -> Result<Self, Refusal> {
+        if headers.get(header::AUTHORIZATION).is_some_and(|value| value.len() > MAX_TOKEN) {
+            return Err(Refusal::BadRequest);
+        }
         let kept = KEPT.into_iter().filter_map(|name| {
             let value = headers.get(&name)?.to_str().ok()?;
-            Some((name, value.into()))
+            let limit = if name == header::AUTHORIZATION { MAX_TOKEN } else { MAX_HEADER };
+            (value.len() <= limit).then(|| (name, value.into()))
         });
-        Self { query: query.0.as_slice().into(), headers: kept.collect(), peer, transport }
+        Ok(Self { query: query.decoded(), headers: kept.collect(), peer, transport })
     }
 
     /// The first value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)
+        self.query_pairs().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// All query parameters, decoded, in order.
     pub fn query_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.query.iter().map(|(key, value)| (&**key, &**value))
+        let mut parts = self.query.split(|byte| *byte == END);
+        let text = |part| std::str::from_utf8(part).ok();
+        std::iter::from_fn(move || Some((text(parts.next()?)?, text(parts.next()?)?)))
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {
@@ -99,21 +117,53 @@ impl Handshake {
     }
 }
 
-/// A decoded query string.
-#[derive(Debug, Default)]
-pub(crate) struct Query(Vec<(Box<str>, Box<str>)>);
+impl fmt::Debug for Handshake {
+    /// Names without values: there are secrets among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let query: Vec<_> = self.query_pairs().map(|(name, _)| name).collect();
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Handshake")
+            .field("query", &query)
+            .field("headers", &headers)
+            .field("peer", &self.peer)
+            .field("transport", &self.transport)
+            .finish()
+    }
+}
 
-impl Query {
-    pub(crate) fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(key).into(), decode(value).into())
-        });
-        Self(pairs.collect())
+/// A query string, as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    /// None: it is too long.
+    pub(crate) fn new(query: &'a str) -> Option<Self> {
+        let token =
+            query.len() > MAX_QUERY && query.split('&').any(|pair| pair.starts_with("token="));
+        let limit = if token { MAX_TOKEN } else { MAX_QUERY };
+        (query.len() <= limit).then_some(Self(query))
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)
+    fn pairs(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        self.0.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), decode(value))
+        })
+    }
+
+    pub(crate) fn get(self, name: &str) -> Option<Cow<'a, str>> {
+        self.pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    fn decoded(self) -> Box<[u8]> {
+        let mut decoded = Vec::with_capacity(self.0.len() + 2);
+        for (key, value) in self.pairs() {
+            for part in [key, value] {
+                decoded.extend_from_slice(part.as_bytes());
+                decoded.push(END);
+            }
+        }
+        decoded.into()
     }
 }
 
@@ -156,27 +206,80 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
+    fn handshake(query: &str, headers: &HeaderMap) -> Result<Handshake, Refusal> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let query = Query::new(query).ok_or(Refusal::BadRequest)?;
+        Handshake::new(query, headers, peer, Transport::Polling)
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let value = |value: &str| value.parse().expect("a header value");
+        pairs.iter().map(|(name, text)| (HeaderName::from_static(name), value(text))).collect()
+    }
+
     #[test]
     fn a_query_is_decoded() {
-        let query = Query::parse("EIO=4&token=a%2Fb+c%zz&&empty&bad=%ff%f");
-        assert_eq!(query.get("EIO"), Some("4"));
-        assert_eq!(query.get("token"), Some("a/b c%zz"));
-        assert_eq!(query.get("empty"), Some(""));
-        assert_eq!(query.get("bad"), Some("\u{fffd}%f"));
-        assert_eq!(query.get("none"), None);
+        let text = "EIO=4&token=a%2Fb+c%zz&&empty&bad=%ff%f&token=second";
+        let query = Query::new(text).expect("short enough");
+        let kept = handshake(text, &HeaderMap::new()).expect("kept");
+        for (name, value) in [
+            ("EIO", Some("4")),
+            ("token", Some("a/b c%zz")),
+            ("empty", Some("")),
+            ("bad", Some("\u{fffd}%f")),
+            ("none", None),
+        ] {
+            assert_eq!(query.get(name).as_deref(), value, "{name}");
+            assert_eq!(kept.query(name), value, "{name}");
+        }
+        assert_eq!(kept.query_pairs().count(), 5);
+        assert_eq!(kept.query_pairs().last(), Some(("token", "second")));
+    }
+
+    #[test]
+    fn a_query_is_kept_in_the_space_it_came_in() {
+        let bomb = "&a".repeat(MAX_QUERY / 2);
+        let kept = handshake(&bomb, &HeaderMap::new()).expect("kept");
+        assert_eq!(kept.query_pairs().count(), MAX_QUERY / 2);
+        assert!(kept.query.len() <= MAX_QUERY * 3 / 2);
+    }
+
+    #[test]
+    fn a_query_is_bounded_and_may_be_longer_with_a_token() {
+        assert!(Query::new(&"a".repeat(MAX_QUERY)).is_some());
+        assert!(Query::new(&"a".repeat(MAX_QUERY + 1)).is_none());
+        let token = |length| format!("EIO=4&token={}", "x".repeat(length - "EIO=4&token=".len()));
+        assert!(Query::new(&token(MAX_TOKEN)).is_some());
+        assert!(Query::new(&token(MAX_TOKEN + 1)).is_none());
     }
 
     #[test]
     fn only_the_named_headers_are_kept() {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", "Bearer x".parse().expect("a header value"));
-        headers.insert("cookie", "secret".parse().expect("a header value"));
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let kept = Handshake::new(&Query::parse("a=1"), &headers, peer, Transport::Polling);
+        let headers = headers(&[("authorization", "Bearer x"), ("cookie", "secret")]);
+        let kept = handshake("a=1", &headers).expect("kept");
         assert_eq!(kept.authorization(), Some("Bearer x"));
         assert_eq!((kept.origin(), kept.user_agent(), kept.forwarded_for()), (None, None, None));
         assert_eq!(kept.query("a"), Some("1"));
         assert_eq!(kept.query_pairs().count(), 1);
-        assert!(!format!("{kept:?}").contains("secret"));
+        assert_eq!(kept.headers.len(), 1);
+    }
+
+    #[test]
+    fn long_headers_are_not_kept() {
+        let long = "x".repeat(MAX_HEADER + 1);
+        let kept = handshake("", &headers(&[("user-agent", &long), ("authorization", &long)]));
+        let kept = kept.expect("kept");
+        assert_eq!((kept.user_agent(), kept.authorization()), (None, Some(long.as_str())));
+        let longer = headers(&[("authorization", &"x".repeat(MAX_TOKEN + 1))]);
+        assert_eq!(handshake("", &longer).err(), Some(Refusal::BadRequest));
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let headers = headers(&[("authorization", "Bearer secret")]);
+        let kept = handshake("EIO=4&token=secret", &headers).expect("kept");
+        let printed = format!("{kept:?}");
+        assert!(printed.contains("authorization") && printed.contains("token"), "{printed}");
+        assert!(!printed.contains("secret"), "{printed}");
     }
 }

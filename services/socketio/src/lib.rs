@@ -49,10 +49,13 @@
 //! # What may get lost
 //!
 //! Within one connection nothing is lost, doubled or reordered, upgrades included. A poll that the
-//! client gives up, or an answer that could not be handed to its TCP connection, ends the session:
-//! the client sees a new connection rather than a gap. Bytes that the system has accepted for a
-//! connection that then breaks may be lost, as with any use of TCP; what has to survive that needs
-//! numbers of the application's own.
+//! client gives up, other than for an upgrade, and an answer that could not be handed to the system in
+//! full, end the session: the client sees a new connection rather than a gap. Bytes that the system has
+//! accepted for a connection that then breaks may be lost, as with any use of TCP; what has to survive
+//! that needs numbers of the application's own.
+//!
+//! What a client sent before its connection broke is still handed over. What it sent before it broke
+//! the protocol, or was sent away with [`CloseReason::Policy`], is not.
 //!
 //! # Layers
 //!
@@ -73,6 +76,7 @@ mod server;
 mod socket;
 mod stats;
 mod websocket;
+mod wire;
 
 pub use config::{Config, Cors};
 pub use frame::Frame;

@@ -2,7 +2,7 @@
 
 use crate::engine::Message;
 use bytes::Bytes;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
 /// The longest name of a namespace, in bytes.
@@ -163,15 +163,17 @@ fn auth(json: &str) -> Result<Option<Box<RawValue>>, Malformed> {
 
 /// An array that begins with a name: the name, and an array of the rest.
 fn event(json: &str, ack: Option<u64>) -> Result<Content, Malformed> {
-    let items = json.strip_prefix('[').ok_or(Malformed::Syntax)?;
-    let mut stream = serde_json::Deserializer::from_str(items).into_iter::<Name>();
-    let Some(Ok(name)) = stream.next() else { return Err(Malformed::Syntax) };
-    let rest = items[stream.byte_offset()..].trim_start();
-    let name = match name {
-        Name::Text(name) if RESERVED.contains(&&*name) => return Err(Malformed::Syntax),
-        Name::Text(name) => name,
-        Name::Number(number) => number.to_string(),
+    let items = json.strip_prefix('[').ok_or(Malformed::Syntax)?.trim_start();
+    // The reference accepts numbers too. Nothing else is looked at.
+    let (name, rest) = if items.starts_with('"') {
+        first::<String>(items)?
+    } else {
+        let (number, rest) = first::<serde_json::Number>(items)?;
+        (number.to_string(), rest)
     };
+    if RESERVED.contains(&&*name) {
+        return Err(Malformed::Syntax);
+    }
     let args = match rest.strip_prefix(',') {
         Some(args) if args.trim_start().starts_with(']') => return Err(Malformed::Syntax),
         Some(args) => raw(&format!("[{args}"))?,
@@ -184,12 +186,11 @@ fn event(json: &str, ack: Option<u64>) -> Result<Content, Malformed> {
     }
 }
 
-/// What an event may be called: the reference accepts numbers too.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Name {
-    Text(String),
-    Number(serde_json::Number),
+/// The value at the front, and what follows.
+fn first<T: DeserializeOwned>(json: &str) -> Result<(T, &str), Malformed> {
+    let mut stream = serde_json::Deserializer::from_str(json).into_iter();
+    let Some(Ok(value)) = stream.next() else { return Err(Malformed::Syntax) };
+    Ok((value, json[stream.byte_offset()..].trim_start()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One listener for several engines.
 
 use crate::engine::{Body, Engine, Upgrade, error_body, respond};
+use crate::wire::{Exchange, Wire};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -12,14 +13,21 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// How long nothing is accepted after the system refused to, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Enough for any head a client of this protocol sends, and all that a connection may buffer.
 const MAX_HEAD: usize = 32 * 1024;
+/// How long a connection may be idle between requests. Longer than balancers keep theirs (60 s mostly):
+/// a request that they send on one that is just being closed fails.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// So many connections may always be served at a time.
+const MIN_ROOM: usize = 64;
 
 /// Serves engines at their paths on one listener. Everything else is answered with 404.
 #[derive(Clone, Debug, Default)]
@@ -43,27 +51,66 @@ impl Router {
     /// Accepts connections until `stop`; those that were accepted live on.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         let router = Arc::new(self);
+        let header_timeout = router.longest(|engine| engine.core().config.header_timeout);
         let mut http = http1::Builder::new();
+        // This timer of hyper's runs between requests too; for the head alone there is another.
         http.timer(TokioTimer::new())
-            .header_read_timeout(router.longest(|engine| engine.core().config.header_timeout))
+            .header_read_timeout(IDLE_TIMEOUT + header_timeout)
             .max_buf_size(MAX_HEAD);
         let write_timeout = router.longest(|engine| engine.core().config.write_timeout);
+        let room = Arc::new(Semaphore::new(router.room()));
+        let (mut refused, mut full) = (false, false);
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-            match accepted {
-                Ok((stream, peer)) => {
-                    if let Err(error) = tune(&stream, write_timeout) {
-                        tracing::debug!(%error, "connection ended before it was served");
-                        continue;
-                    }
-                    tokio::spawn(connection(http.clone(), Arc::clone(&router), stream, peer));
-                }
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                    if !refused {
+                        tracing::warn!(%error, "cannot accept connections; trying again");
+                    }
+                    refused = true;
                     stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+                    continue;
                 }
+            };
+            if refused {
+                tracing::info!("connections are accepted again");
+                refused = false;
             }
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                if !full {
+                    tracing::warn!("too many connections; new ones are closed");
+                }
+                full = true;
+                router.dropped();
+                continue;
+            };
+            if full {
+                tracing::info!("there is room for connections again");
+                full = false;
+            }
+            if let Err(error) = tune(&stream, write_timeout) {
+                tracing::debug!(%error, "connection ended before it was served");
+                continue;
+            }
+            let exchange = Arc::<Exchange>::default();
+            let wire = Wire::new(stream, Arc::clone(&exchange), header_timeout);
+            let router = Arc::clone(&router);
+            tokio::spawn(connection(http.clone(), router, wire, exchange, peer, permit));
         }
         Ok(())
+    }
+
+    /// How many connections there may be that are no session's WebSocket.
+    fn room(&self) -> usize {
+        let sessions = self.engines.iter().map(|engine| engine.core().config.max_connections);
+        let sessions = sessions.fold(0, usize::saturating_add);
+        sessions.saturating_add(sessions / 4).clamp(MIN_ROOM, Semaphore::MAX_PERMITS)
+    }
+
+    fn dropped(&self) {
+        for engine in &self.engines {
+            engine.core().stats.connections_dropped.fetch_add(1, Relaxed);
+        }
     }
 
     fn longest(&self, time: impl Fn(&Engine) -> Duration) -> Duration {
@@ -107,34 +154,47 @@ fn tune(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
 async fn connection(
     http: http1::Builder,
     router: Arc<Router>,
-    stream: TcpStream,
+    wire: Wire,
+    exchange: Arc<Exchange>,
     peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
 ) {
     // Requests that have arrived on older connections come first: a client may have given up a poll
     // there before it came here.
     tokio::task::yield_now().await;
     let upgrade = Mutex::new(None);
     let service = service_fn(|request| {
+        exchange.begin();
         let answer = router.answer(request, peer);
-        let upgrade = &upgrade;
+        let (upgrade, exchange) = (&upgrade, &exchange);
         async move {
-            let (response, next) = answer.await;
+            let (mut response, next) = answer.await;
             *upgrade.lock() = next;
+            response.body_mut().write_to(exchange);
+            exchange.end();
             Ok::<_, Infallible>(response)
         }
     });
-    let served = http.serve_connection(TokioIo::new(stream), service).without_shutdown().await;
+    let served = http.serve_connection(TokioIo::new(wire), service).without_shutdown().await;
+    exchange.close();
     match served {
         Ok(parts) => {
             let upgrade = upgrade.lock().take();
             if let Some(upgrade) = upgrade {
-                tokio::spawn(run(upgrade, parts.io.into_inner(), parts.read_buf));
+                let stream = parts.io.into_inner().into_stream();
+                tokio::spawn(run(upgrade, stream, parts.read_buf, permit));
             }
         }
         Err(error) => tracing::trace!(%error, "HTTP connection ended"),
     }
 }
 
-async fn run(upgrade: Upgrade, stream: TcpStream, leftover: bytes::Bytes) {
+/// Holds the permit until the connection is a session's, or gone.
+async fn run(
+    upgrade: Upgrade,
+    stream: TcpStream,
+    leftover: bytes::Bytes,
+    _permit: OwnedSemaphorePermit,
+) {
     upgrade.run(stream, &leftover).await;
 }

@@ -11,6 +11,7 @@ use crate::router::Router;
 use crate::socket::{Ack, Socket};
 use crate::stats::StatsSnapshot;
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -50,7 +51,6 @@ pub trait Application: Send + Sync + 'static {
 }
 
 /// A client that asks to join a namespace.
-#[derive(Debug)]
 pub struct Connect {
     /// Its name, `/` or `/something`.
     pub namespace: String,
@@ -58,6 +58,16 @@ pub struct Connect {
     pub auth: Option<Box<RawValue>>,
     /// What is kept of the request that opened the connection.
     pub handshake: Arc<Handshake>,
+}
+
+impl fmt::Debug for Connect {
+    /// Without `auth`, which is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("namespace", &self.namespace)
+            .field("handshake", &self.handshake)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a client may not join. It receives this as `{"message":…,"data":…}`.
@@ -104,11 +114,29 @@ pub struct Event {
 impl Event {
     /// The argument at `index`, if there are as many.
     pub fn arg<'a, T: Deserialize<'a>>(&'a self, index: usize) -> Option<serde_json::Result<T>> {
-        match serde_json::from_str::<Vec<&RawValue>>(self.args.get()) {
-            Ok(args) => args.get(index).map(|arg| serde_json::from_str(arg.get())),
-            Err(error) => Some(Err(error)),
+        let Some(mut rest) = self.args.get().trim_start().strip_prefix('[') else {
+            return Some(Err(serde::de::Error::custom("not an array")));
+        };
+        // What comes after is not looked at.
+        for _ in 0..index {
+            match next_item::<IgnoredAny>(rest)? {
+                Ok((_, after)) => rest = after.trim_start().strip_prefix(',')?,
+                Err(error) => return Some(Err(error)),
+            }
         }
+        let item = next_item::<&RawValue>(rest)?;
+        Some(item.and_then(|(item, _)| serde_json::from_str(item.get())))
     }
+}
+
+/// The next item of a JSON array, and what follows it; none at the end.
+fn next_item<'a, T: Deserialize<'a>>(items: &'a str) -> Option<serde_json::Result<(T, &'a str)>> {
+    if items.trim_start().starts_with(']') {
+        return None;
+    }
+    let mut stream = serde_json::Deserializer::from_str(items).into_iter();
+    let item = stream.next()?;
+    Some(item.map(|item| (item, &items[stream.byte_offset()..])))
 }
 
 /// A Socket.IO server for one application.
@@ -297,6 +325,7 @@ impl<A: Application> Handler for Protocol<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handshake::{Query, Transport};
 
     #[test]
     fn an_argument_is_found_by_its_place() {
@@ -306,6 +335,38 @@ mod tests {
         assert!(matches!(event.arg::<u8>(1), Some(Err(_))));
         assert!(matches!(event.arg::<Option<u8>>(2), Some(Ok(None))));
         assert!(event.arg::<u8>(3).is_none());
+        assert!(event.arg::<u8>(9).is_none());
+    }
+
+    #[test]
+    fn arguments_are_found_between_blanks_and_numbers() {
+        let args = |json: &str| Event {
+            name: "x".to_owned(),
+            args: RawValue::from_string(json.to_owned()).expect("JSON"),
+            attachments: Vec::new(),
+            ack: None,
+        };
+        let numbers = args(" [ 1 ,2, -3.5e1 ,true] ");
+        assert_eq!(numbers.arg::<u8>(0).and_then(Result::ok), Some(1));
+        assert_eq!(numbers.arg::<f64>(2).and_then(Result::ok), Some(-35.0));
+        assert_eq!(numbers.arg::<bool>(3).and_then(Result::ok), Some(true));
+        assert!(numbers.arg::<u8>(4).is_none());
+        assert!(args("[ ]").arg::<u8>(0).is_none());
+        assert!(matches!(args("{}").arg::<u8>(0), Some(Err(_))));
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let (query, headers) = (Query::new("token=secret"), http::HeaderMap::new());
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let handshake = Handshake::new(query.expect("short"), &headers, peer, Transport::Polling);
+        let connect = Connect {
+            namespace: "/".to_owned(),
+            auth: RawValue::from_string(r#"{"token":"secret"}"#.to_owned()).ok(),
+            handshake: Arc::new(handshake.expect("kept")),
+        };
+        let printed = format!("{connect:?}");
+        assert!(printed.contains("namespace") && !printed.contains("secret"), "{printed}");
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub struct StatsSnapshot {
     pub outbox_overflows: u64,
     /// Times a connection was not read because its handler had enough to do.
     pub inbox_pauses: u64,
+    /// TCP connections closed unread on the listener of this engine, because there were too many.
+    pub connections_dropped: u64,
 }
 
 #[derive(Default)]
@@ -100,6 +102,7 @@ pub(crate) struct Stats {
     pub(crate) bytes_out: AtomicU64,
     pub(crate) outbox_overflows: AtomicU64,
     pub(crate) inbox_pauses: AtomicU64,
+    pub(crate) connections_dropped: AtomicU64,
     closed: [AtomicU64; DisconnectReason::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
 }
@@ -144,6 +147,7 @@ impl Stats {
             bytes_out: self.bytes_out.load(Relaxed),
             outbox_overflows: self.outbox_overflows.load(Relaxed),
             inbox_pauses: self.inbox_pauses.load(Relaxed),
+            connections_dropped: self.connections_dropped.load(Relaxed),
         }
     }
 }

@@ -118,6 +118,15 @@ impl Header {
             },
             short => (u64::from(short), 2),
         };
+        // The shortest form is the only one, and the highest bit of the longest is not used.
+        let wrong = match rest {
+            4 => length < 126,
+            10 => u16::try_from(length).is_ok() || length >> 63 != 0,
+            _ => false,
+        };
+        if wrong {
+            return Err(Violation::Framing);
+        }
         if opcode.is_control() && (!fin || length > LONGEST_CONTROL) {
             return Err(Violation::Framing);
         }
@@ -379,6 +388,18 @@ mod tests {
     }
 
     #[test]
+    fn a_length_has_one_form() {
+        let long = |length: u64| [&[0x82, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
+        let short = |length: u16| [&[0x82, 0xfe][..], &length.to_be_bytes(), &[0; 4]].concat();
+        for wrong in [long(0), long(0xffff), long(1 << 63), long(u64::MAX), short(0), short(125)] {
+            assert_eq!(decode(100, &[&wrong]), Err(Violation::Framing), "{wrong:?}");
+        }
+        for right in [long(0x1_0000), long(u64::MAX >> 1), short(126), short(u16::MAX)] {
+            assert_eq!(decode(100, &[&right]), Err(Violation::TooBig), "{right:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_kept_between_messages() {
         let mut decoder = Decoder::new(1000);
         let mut input = frame(0x82, [1; 4], &[7; 500]);
@@ -444,7 +465,7 @@ mod tests {
         }
 
         #[test]
-        fn unmasking_twice_is_nothing(mut bytes in prop::collection::vec(any::<u8>(), 0..100), mask in any::<[u8; 4]>()) {
+        fn unmasking_takes_the_mask_byte_by_byte(mut bytes in prop::collection::vec(any::<u8>(), 0..100), mask in any::<[u8; 4]>()) {
             let before = bytes.clone();
             unmask(&mut bytes, mask);
             for (place, byte) in bytes.iter().enumerate() {

@@ -196,7 +196,7 @@ impl<H: Handler> Driver<H> {
         tracing::debug!(session = self.session.key, %reason, "session closed");
         let owes_noop = {
             let mut inner = self.session.lock();
-            if reason != DisconnectReason::TransportClose {
+            if offends(reason) {
                 inner.forget_messages();
             }
             inner.machine.owes_noop()
@@ -239,9 +239,8 @@ impl<H: Handler> Driver<H> {
                 Poll::Pending => Next::Wait,
             };
         }
-        if owes_noop {
-            self.session.core.remove(&self.session.sid);
-        }
+        // It was left there for the poll that is owed a noop, if any.
+        self.session.core.remove(&self.session.sid);
         if matches!(self.work, Work::Done) { Next::Done } else { Next::Wait }
     }
 }
@@ -271,6 +270,19 @@ impl<H: Handler> Drop for Driver<H> {
         self.session.close(DisconnectReason::TransportError);
         self.session.core.remove(&self.session.sid);
     }
+}
+
+/// Whether what the client said before is no longer to be heard. Otherwise it is: a POST may have been
+/// told that it was received.
+fn offends(reason: DisconnectReason) -> bool {
+    use DisconnectReason as Why;
+    matches!(
+        reason,
+        Why::ProtocolError
+            | Why::PayloadTooLarge
+            | Why::RequestOverlap
+            | Why::ServerClose(CloseReason::Policy)
+    )
 }
 
 fn close_code(reason: DisconnectReason) -> u16 {

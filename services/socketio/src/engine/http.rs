@@ -7,14 +7,15 @@ use super::session::{Session, wake};
 use super::{Core, Engine};
 use crate::config::Cors;
 use crate::handshake::{Handshake, Query, Transport};
-use crate::reason::DisconnectReason;
+use crate::reason::{CloseReason, DisconnectReason};
 use crate::stats::Refusal;
 use crate::websocket::{self, code};
+use crate::wire::Exchange;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -23,23 +24,38 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+
+/// How long a WebSocket that nobody wants may take to go.
+const DISMISSAL: Duration = Duration::from_secs(1);
 
 /// The body of every answer.
 pub(crate) struct Body {
     data: Option<Bytes>,
     /// Whose packets these are: if nobody takes them, they are lost, and the session with them.
     session: Option<Arc<Session>>,
+    /// What it is written to.
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Body {
     pub(crate) fn new(data: impl Into<Bytes>) -> Self {
-        Self { data: Some(data.into()), session: None }
+        Self { data: Some(data.into()), session: None, exchange: None }
     }
 
     fn packets(data: Bytes, session: Arc<Session>) -> Self {
-        Self { data: Some(data), session: Some(session) }
+        Self { data: Some(data), session: Some(session), exchange: None }
+    }
+
+    fn empty() -> Self {
+        Self { data: None, session: None, exchange: None }
+    }
+
+    /// Its packets are lost, too, if this connection ends before they are written.
+    pub(crate) fn write_to(&mut self, exchange: &Arc<Exchange>) {
+        self.exchange = Some(Arc::clone(exchange));
     }
 }
 
@@ -51,7 +67,11 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+        let Some(data) = self.data.take() else { return Poll::Ready(None) };
+        if let (Some(session), Some(exchange)) = (self.session.take(), &self.exchange) {
+            exchange.taken(session);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -139,8 +159,7 @@ impl Upgrade {
             }
             Self::Dismiss(core) => {
                 let link = Link::new(stream, leftover, core.config.max_payload);
-                let patience = core.config.upgrade_timeout;
-                if let Err(error) = timeout(patience, link.dismiss(code::NORMAL)).await {
+                if let Err(error) = timeout(DISMISSAL, link.dismiss(code::NORMAL)).await {
                     tracing::debug!(%error, "dismissed WebSocket stayed");
                 }
             }
@@ -206,7 +225,9 @@ impl Drop for Probing {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
         if inner.machine.is_polling() {
-            inner.machine.end_probe();
+            if inner.machine.end_probe() {
+                inner.close(DisconnectReason::TransportError);
+            }
             self.0.core.stats.upgrades_failed.fetch_add(1, Relaxed);
         }
     }
@@ -268,7 +289,7 @@ fn origin_allowed(cors: &Cors, origin: Option<&HeaderValue>) -> bool {
 }
 
 fn preflight_answer(requested: &HeaderMap) -> Answer {
-    let mut response = answer(StatusCode::NO_CONTENT, TEXT, Body { data: None, session: None });
+    let mut response = answer(StatusCode::NO_CONTENT, TEXT, Body::empty());
     let headers = response.headers_mut();
     headers
         .insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST,OPTIONS"));
@@ -303,15 +324,16 @@ fn route(
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Routed, Refusal> {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
-    let transport = match query.get("transport") {
+    let query = Query::new(request.uri().query().unwrap_or_default());
+    let query = query.ok_or(Refusal::BadRequest)?;
+    let transport = match query.get("transport").as_deref() {
         Some("polling") => Transport::Polling,
         Some("websocket") => Transport::WebSocket,
         _ => return Err(Refusal::UnknownTransport),
     };
     let accept = websocket_key(&request);
     let session = match query.get("sid").filter(|sid| !sid.is_empty()) {
-        Some(sid) => Some(core.find(sid).ok_or(Refusal::UnknownSession)?),
+        Some(sid) => Some(core.find(&sid).ok_or(Refusal::UnknownSession)?),
         None if request.method() != Method::GET => return Err(Refusal::BadMethod),
         None => None,
     };
@@ -340,10 +362,10 @@ fn route(
             if accept.is_some() != (transport == Transport::WebSocket) {
                 return Err(Refusal::BadRequest);
             }
-            if query.get("EIO") != Some("4") {
+            if query.get("EIO").as_deref() != Some("4") {
                 return Err(Refusal::UnsupportedVersion);
             }
-            let handshake = Handshake::new(&query, request.headers(), peer, transport);
+            let handshake = Handshake::new(query, request.headers(), peer, transport)?;
             open(core, handshake, accept)
         }
     }
@@ -386,7 +408,7 @@ fn websocket_key(request: &Request<Incoming>) -> Option<HeaderValue> {
 }
 
 fn switching(accept: HeaderValue) -> Answer {
-    let mut response = Response::new(Body { data: None, session: None });
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -418,7 +440,7 @@ fn poll(session: Arc<Session>) -> Result<Routed, Refusal> {
 }
 
 /// A GET that waits. If it goes away unanswered, so does the session: a client that gave up a poll
-/// gave up the transport.
+/// gave up the transport, unless it moves to another.
 struct ParkedPoll {
     session: Arc<Session>,
     answered: bool,
@@ -432,7 +454,7 @@ impl Future for ParkedPoll {
             let session = &self.session;
             let mut inner = session.lock();
             if let Some(reason) = inner.machine.closed() {
-                closed_poll(reason)
+                Ok(closed_poll(reason))
             } else if !inner.machine.is_polling() {
                 Err(Refusal::BadRequest)
             } else if let Some((body, frames)) = inner.take_payload(session.core.config.max_payload)
@@ -455,19 +477,27 @@ impl Future for ParkedPoll {
 
 impl Drop for ParkedPoll {
     fn drop(&mut self) {
-        if !self.answered {
-            self.session.close(DisconnectReason::TransportError);
+        if self.answered {
+            return;
+        }
+        let mut inner = self.session.lock();
+        if inner.machine.give_up_poll() {
+            inner.close(DisconnectReason::TransportError);
         }
     }
 }
 
-/// The answer to a poll that was parked when its session ended.
-fn closed_poll(reason: DisconnectReason) -> Result<Answer, Refusal> {
+/// The answer to a poll that was parked when its session ended. No request is refused here: the end
+/// itself has been counted, with its reason.
+fn closed_poll(reason: DisconnectReason) -> Answer {
     match reason {
-        DisconnectReason::TransportClose => Ok(text(packet::NOOP)),
-        DisconnectReason::RequestOverlap => Ok(text(packet::CLOSE)),
-        DisconnectReason::ServerClose(_) => Err(Refusal::Draining),
-        _ => Err(Refusal::UnknownSession),
+        DisconnectReason::TransportClose => text(packet::NOOP),
+        DisconnectReason::RequestOverlap => text(packet::CLOSE),
+        DisconnectReason::ServerClose(CloseReason::GoingAway) => refusal(Refusal::Draining),
+        DisconnectReason::ServerClose(_) => {
+            error_body(StatusCode::SERVICE_UNAVAILABLE, r#"{"message":"Closed by the server"}"#)
+        }
+        _ => refusal(Refusal::UnknownSession),
     }
 }
 
@@ -538,16 +568,61 @@ impl Drop for Posting {
     }
 }
 
+/// Why there is no body.
+enum NoBody {
+    TooLarge,
+    Broken,
+    /// The session closed meanwhile.
+    Closed,
+}
+
+impl Posting {
+    /// The whole body in one piece: a chunk of HTTP may be a single byte, and is not kept as one.
+    async fn read(&self, mut body: Incoming) -> Result<Vec<u8>, NoBody> {
+        let limit = self.session.core.config.max_payload;
+        if body.size_hint().lower() > limit as u64 {
+            return Err(NoBody::TooLarge);
+        }
+        let mut whole = Vec::new();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = self.closed() => return Err(NoBody::Closed),
+                frame = body.frame() => frame,
+            };
+            let Some(frame) = frame else { return Ok(whole) };
+            let frame = frame.map_err(|_| NoBody::Broken)?;
+            let Ok(data) = frame.into_data() else { continue };
+            if data.len() > limit - whole.len() {
+                return Err(NoBody::TooLarge);
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+
+    async fn closed(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.session.lock();
+            if inner.machine.closed().is_some() {
+                return Poll::Ready(());
+            }
+            inner.poster = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
 /// A POST: a payload of packets.
 async fn post(mut posting: Posting, body: Incoming) -> Result<Answer, Refusal> {
-    let config = &posting.session.core.config;
-    let body = Limited::new(body, config.max_payload).collect();
-    let body = match timeout(config.body_timeout, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    let patience = posting.session.core.config.body_timeout;
+    let body = match timeout(patience, posting.read(body)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(NoBody::Closed)) => return Err(Refusal::BadRequest),
+        Ok(Err(NoBody::TooLarge)) => {
             return Err(posting.fail(DisconnectReason::PayloadTooLarge, Refusal::TooLarge));
         }
-        Ok(Err(_)) | Err(_) => {
+        Ok(Err(NoBody::Broken)) | Err(_) => {
             return Err(posting.fail(DisconnectReason::TransportError, Refusal::BadRequest));
         }
     };

@@ -29,7 +29,7 @@ pub(crate) struct Link {
     stream: TcpStream,
     decoder: Decoder,
     /// Read, but not decoded yet: the inbox was full, or another task read it.
-    carry: Vec<u8>,
+    carry: Carry,
     writing: VecDeque<Bytes>,
     /// Bytes of the first frame that are gone.
     offset: usize,
@@ -38,6 +38,34 @@ pub(crate) struct Link {
     /// Since when nothing could be written, though something waited.
     stalled: Option<Instant>,
     farewell: Farewell,
+}
+
+/// Bytes that are used from the front. They are not moved up, and let go when all are used.
+#[derive(Debug, Default)]
+struct Carry {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Carry {
+    fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), used: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    fn advance(&mut self, used: usize) {
+        self.used += used;
+        if self.used == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,7 +106,7 @@ impl Link {
         Self {
             stream,
             decoder: Decoder::new(max_payload),
-            carry: carry.to_vec(),
+            carry: Carry::new(carry),
             writing: VecDeque::new(),
             offset: 0,
             pong: None,
@@ -107,8 +135,8 @@ impl Link {
         }
         if !self.carry.is_empty() {
             let mut carry = std::mem::take(&mut self.carry);
-            let used = self.feed(&mut carry, session, now)?;
-            carry.drain(..used);
+            let used = self.feed(carry.rest(), session, now)?;
+            carry.advance(used);
             self.carry = carry;
             return Poll::Ready(Ok(()));
         }
@@ -121,7 +149,7 @@ impl Link {
                 }
                 Ok(()) => {
                     let used = self.feed(read.filled_mut(), session, now)?;
-                    self.carry = read.filled()[used..].to_vec();
+                    self.carry = Carry::new(&read.filled()[used..]);
                     Poll::Ready(Ok(()))
                 }
                 Err(error) => Poll::Ready(Err(Broken::io(&error))),
@@ -274,10 +302,8 @@ impl Link {
         expected: impl Fn(&str) -> bool + Send,
     ) -> Result<bool, Broken> {
         loop {
-            let mut used = 0;
-            while used < self.carry.len() {
-                let (taken, item) = self.decoder.next(&mut self.carry[used..])?;
-                used += taken;
+            while !self.carry.is_empty() {
+                let (used, item) = self.decoder.next(self.carry.rest())?;
                 let outcome = match item {
                     Some(Item::Text(text)) => Some(expected(text)),
                     Some(Item::Binary(_)) => Some(false),
@@ -291,19 +317,18 @@ impl Link {
                     }
                     Some(Item::Pong) | None => None,
                 };
+                self.carry.advance(used);
                 if let Some(outcome) = outcome {
-                    self.carry.drain(..used);
                     return Ok(outcome);
                 }
             }
-            self.carry.clear();
             self.writing.extend(self.pong.take());
             self.flush().await?;
             let read = poll_fn(|cx| {
                 BUFFER.with_borrow_mut(|buffer| {
                     let mut read = ReadBuf::new(buffer);
                     let polled = Pin::new(&mut self.stream).poll_read(cx, &mut read);
-                    polled.map_ok(|()| read.filled().to_vec())
+                    polled.map_ok(|()| Carry::new(read.filled()))
                 })
             });
             self.carry = read.await.map_err(|error| Broken::io(&error))?;
@@ -331,5 +356,21 @@ impl Link {
     pub(crate) async fn dismiss(mut self, code: u16) {
         self.writing.push_back(websocket::close_frame(code));
         poll_fn(|cx| self.poll_farewell(cx)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_carried_is_used_from_the_front_and_let_go() {
+        let mut carry = Carry::new(b"hello");
+        carry.advance(2);
+        assert_eq!(carry.rest(), b"llo");
+        assert!(!carry.is_empty());
+        carry.advance(3);
+        assert_eq!((carry.is_empty(), carry.bytes.capacity(), carry.used), (true, 0, 0));
+        assert_eq!(Carry::new(&[]).bytes.capacity(), 0);
     }
 }

@@ -52,6 +52,8 @@ struct Polling {
     probe: Probe,
     /// When a parked poll is released for the upgrade.
     noop_at: Option<Instant>,
+    /// The client gave up its poll, perhaps because its upgrade is on the way.
+    given_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +69,11 @@ enum Probe {
 #[derive(Clone, Copy, Debug)]
 enum Heartbeat {
     PingAt(Instant),
-    PongBy(Instant),
+    /// By then, after a ping that was due at `ping_due`.
+    PongBy {
+        by: Instant,
+        ping_due: Instant,
+    },
 }
 
 /// What a packet means for the session.
@@ -160,7 +166,11 @@ impl Machine {
             Packet::Text(text) => Received::Text(text),
             Packet::Binary(data) => Received::Binary(data),
             Packet::Pong => {
-                self.heartbeat = Heartbeat::PingAt(now + self.timings.ping_interval);
+                if let Heartbeat::PongBy { ping_due, .. } = self.heartbeat {
+                    // From when the last was due: the way there and back must not add up.
+                    let next = ping_due + self.timings.ping_interval;
+                    self.heartbeat = Heartbeat::PingAt(next.max(now));
+                }
                 Received::Nothing
             }
             Packet::Ignored => Received::Nothing,
@@ -191,8 +201,8 @@ impl Machine {
         let heartbeat = match (&self.phase, self.heartbeat) {
             (Phase::Closed { .. }, _) => return None,
             (_, Heartbeat::PingAt(at)) => Some(at),
-            (_, Heartbeat::PongBy(_)) if self.paused => None,
-            (_, Heartbeat::PongBy(by)) => Some(self.silent_until(by)),
+            (_, Heartbeat::PongBy { .. }) if self.paused => None,
+            (_, Heartbeat::PongBy { by, .. }) => Some(self.silent_until(by)),
         };
         let noop = match &self.phase {
             Phase::Polling(polling) if polling.parked => polling.noop_at,
@@ -202,7 +212,9 @@ impl Machine {
         [heartbeat, noop, patience].into_iter().flatten().min()
     }
 
-    /// A client that is being heard is alive, even if its pong waits behind something long.
+    /// A client that was heard is alive, even if its pong waits behind other messages. Only whole
+    /// messages count: one that takes longer than `ping_timeout` to come, with the pong behind it,
+    /// closes the session.
     fn silent_until(&self, by: Instant) -> Instant {
         by.max(self.heard + self.timings.ping_timeout)
     }
@@ -220,10 +232,13 @@ impl Machine {
         match self.heartbeat {
             Heartbeat::PingAt(at) if at <= now => {
                 // Counted from when it was due: a late timer must not make a dead session live on.
-                self.heartbeat = Heartbeat::PongBy(at + self.timings.ping_timeout);
+                // But a process that stood still has not asked yet, and waits for an answer.
+                let timeout = self.timings.ping_timeout;
+                let by = (at + timeout).max(now + timeout / 2);
+                self.heartbeat = Heartbeat::PongBy { by, ping_due: at };
                 return Some(Due::Ping);
             }
-            Heartbeat::PongBy(by) if !self.paused && self.silent_until(by) <= now => {
+            Heartbeat::PongBy { by, .. } if !self.paused && self.silent_until(by) <= now => {
                 return Some(Due::Close(DisconnectReason::PingTimeout));
             }
             _ => {}
@@ -256,6 +271,7 @@ impl Machine {
             return Err(Refused::Overlap);
         }
         polling.parked = true;
+        polling.given_up = false;
         if polling.probe == Probe::Answered {
             polling.noop_at = Some(now + NOOP_DELAY);
         }
@@ -268,6 +284,16 @@ impl Machine {
             polling.parked = false;
             polling.noop_at = None;
         }
+    }
+
+    /// The parked GET went away, unanswered. Whether that is the end of the session: nothing was
+    /// lost, and a client that may upgrade now, or has, needs its polls no more.
+    pub(crate) fn give_up_poll(&mut self) -> bool {
+        let Ok(polling) = self.polling() else { return false };
+        polling.parked = false;
+        polling.noop_at = None;
+        polling.given_up = polling.probe == Probe::Answered;
+        !polling.given_up
     }
 
     pub(crate) fn begin_post(&mut self) -> Result<(), Refused> {
@@ -302,12 +328,13 @@ impl Machine {
         }
     }
 
-    /// It went away, or did something else: polling goes on.
-    pub(crate) fn end_probe(&mut self) {
-        if let Ok(polling) = self.polling() {
-            polling.probe = Probe::None;
-            polling.noop_at = None;
-        }
+    /// It went away, or did something else: polling goes on, unless the client gave that up as well.
+    /// Whether it did.
+    pub(crate) fn end_probe(&mut self) -> bool {
+        let Ok(polling) = self.polling() else { return false };
+        polling.probe = Probe::None;
+        polling.noop_at = None;
+        polling.given_up
     }
 
     /// It sent `upgrade`. Without a probe before, or without a session, there is none.
@@ -336,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_is_due_every_interval_and_its_pong_moves_the_next() {
+    fn a_ping_is_due_every_interval_whenever_its_pong_comes() {
         let (mut session, start) = machine(Transport::WebSocket);
         assert_eq!(session.next_due(), Some(start + INTERVAL));
         assert_eq!(session.due(start), None);
@@ -344,7 +371,45 @@ mod tests {
         assert_eq!(session.due(start + INTERVAL), None);
         let pong = start + INTERVAL + Duration::from_millis(10);
         assert_eq!(session.receive(Packet::Pong, pong), Received::Nothing);
-        assert_eq!(session.next_due(), Some(pong + INTERVAL));
+        assert_eq!(session.next_due(), Some(start + INTERVAL * 2));
+        assert_eq!(session.receive(Packet::Pong, pong), Received::Nothing);
+        assert_eq!(session.next_due(), Some(start + INTERVAL * 2), "nobody asked for this one");
+        assert_eq!(session.due(start + INTERVAL * 2), Some(Due::Ping));
+        session.pause();
+        let late = start + INTERVAL * 4;
+        session.resume(late);
+        assert_eq!(session.receive(Packet::Pong, late), Received::Nothing);
+        assert_eq!(session.next_due(), Some(late), "and never in the past");
+    }
+
+    #[test]
+    fn a_process_that_stood_still_asks_before_it_closes() {
+        let (mut session, start) = machine(Transport::WebSocket);
+        let late = start + INTERVAL * 10;
+        assert_eq!(session.due(late), Some(Due::Ping));
+        assert_eq!(session.due(late), None);
+        let due = session.due(late + TIMEOUT / 2);
+        assert_eq!(due, Some(Due::Close(DisconnectReason::PingTimeout)));
+    }
+
+    #[test]
+    fn a_poll_may_be_given_up_for_an_upgrade() {
+        let (mut session, start) = machine(Transport::Polling);
+        assert_eq!(session.begin_poll(start), Ok(()));
+        assert!(session.give_up_poll(), "for nothing: the client is gone");
+        let (mut session, start) = machine(Transport::Polling);
+        assert_eq!(session.begin_probe(), Ok(()));
+        session.answer_probe(start);
+        assert_eq!(session.begin_poll(start), Ok(()));
+        assert!(!session.give_up_poll());
+        assert_eq!(session.upgrade(start), Ok(()));
+        assert!(!session.give_up_poll());
+        let (mut session, start) = machine(Transport::Polling);
+        assert_eq!(session.begin_probe(), Ok(()));
+        session.answer_probe(start);
+        assert_eq!(session.begin_poll(start), Ok(()));
+        assert!(!session.give_up_poll());
+        assert!(session.end_probe(), "neither transport is left");
     }
 
     #[test]
@@ -413,7 +478,7 @@ mod tests {
         assert_eq!(session.due(start), None);
         assert_eq!(session.due(start + NOOP_DELAY), Some(Due::Noop));
         session.end_poll();
-        session.end_probe();
+        assert!(!session.end_probe());
         assert_eq!(session.begin_poll(start), Ok(()));
         assert_eq!(session.due(start + NOOP_DELAY), None);
         assert_eq!(session.begin_probe(), Ok(()), "a failed probe may be followed by another");

@@ -180,7 +180,7 @@ impl Inner {
         Some(message)
     }
 
-    /// Nobody will want these any more.
+    /// Nobody wants these any more.
     pub(crate) fn forget_messages(&mut self) {
         self.inbox = VecDeque::new();
         self.inbox_bytes = 0;

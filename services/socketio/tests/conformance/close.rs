@@ -1,7 +1,7 @@
 //! How sessions end.
 
-use crate::support::{Answer, TestServer};
-use parley_socketio::{CloseReason, DisconnectReason};
+use crate::support::{Answer, TestServer, soon};
+use parley_socketio::{CloseReason, DisconnectReason, Refusal};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -99,22 +99,69 @@ async fn what_was_queued_before_the_server_closes_is_written() {
 #[tokio::test]
 async fn the_server_closes_a_parked_poll_with_503() {
     let server = TestServer::start().await;
-    // From outside one cannot see that a poll is parked: if it came too late, once more.
-    for _ in 0..100 {
+    for reason in [CloseReason::GoingAway, CloseReason::Slow, CloseReason::Policy] {
         let session = server.poll_session("/socket.io/").await;
         assert_eq!(session.post("40").await.status, 200);
         assert_eq!(session.packets(2).await[1], "42[\"auth\",{}]");
         let parked = session.park().await;
-        assert_eq!(session.post("3").await.status, 200);
-        server.socket().await.close(CloseReason::GoingAway);
-        let answer = Answer::read(parked).await;
+        server.socket().await.close(reason);
+        assert_eq!(Answer::read(parked).await.status, 503);
         session.assert_unknown().await;
-        if answer.status == 503 {
-            return;
-        }
-        assert_eq!((answer.status, answer.code()), (400, Some(1)));
     }
-    panic!("no poll was ever parked");
+    let refused = server.server.stats().refused;
+    assert!(refused.contains(&(Refusal::Draining, 0)), "no request was refused: {refused:?}");
+}
+
+#[tokio::test]
+async fn what_a_post_was_told_is_received_is_handled_whatever_comes_next() {
+    let server = TestServer::start().await;
+    let session = server.poll_session("/socket.io/").await;
+    assert_eq!(session.post("40").await.status, 200);
+    assert_eq!(session.packets(2).await.len(), 2);
+    let events = ["42[\"wait\"]"; 3].join("\x1e");
+    assert_eq!(session.post(events).await.status, 200);
+    drop(session.park().await);
+    let socket = server.socket().await;
+    while !socket.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    server.server.app().gate.add_permits(3);
+    assert_eq!(server.disconnect().await.1, DisconnectReason::TransportError);
+    assert_eq!(server.server.app().gate.available_permits(), 0, "all three were handled");
+}
+
+#[tokio::test]
+async fn a_client_that_may_no_longer_be_here_is_no_longer_heard() {
+    let server = TestServer::start().await;
+    let mut ws = server.joined_ws().await;
+    ws.send("42[\"wait\"]").await;
+    ws.send("42[\"wait\"]").await;
+    ws.send("4299[\"message-with-ack\"]").await;
+    let socket = server.socket().await;
+    while server.server.stats().frames_in < 4 {
+        tokio::task::yield_now().await;
+    }
+    socket.close(CloseReason::Policy);
+    assert_eq!(ws.close_code().await, Some(1008));
+    server.server.app().gate.add_permits(3);
+    server.disconnect().await;
+    assert_eq!(server.server.app().gate.available_permits(), 2, "only the one that had begun");
+}
+
+#[tokio::test]
+async fn a_session_that_said_goodbye_is_gone_even_while_its_handler_works() {
+    let server = TestServer::start().await;
+    let session = server.poll_session("/socket.io/").await;
+    assert_eq!(session.post("40\x1e42[\"wait\"]\x1e1").await.status, 200);
+    assert_eq!(session.poll().await.body, "6");
+    soon(async {
+        while server.server.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.server.app().gate.add_permits(1);
+    assert_eq!(server.disconnect().await.1, DisconnectReason::TransportClose);
 }
 
 #[tokio::test]

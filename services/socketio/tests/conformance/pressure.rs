@@ -103,6 +103,24 @@ async fn what_waits_for_a_client_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_taken_in_part_ends_the_session() {
+    // More than the system takes of it at once.
+    let config = Config { max_payload: 32 << 20, outbox_bytes: 64 << 20, ..Config::default() };
+    let server = TestServer::with(config).await;
+    let session = server.poll_session("/engine.io/").await;
+    assert_eq!(session.post("4".repeat(24 << 20)).await.status, 200);
+    assert_eq!(session.post("4next").await.status, 200);
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let stream = socket.connect(server.address).await.expect("a connection");
+    let stream = session.send_poll_on(stream).await;
+    stream.readable().await.expect("the beginning of an answer");
+    drop(stream);
+    assert_eq!(server.closed().await, DisconnectReason::TransportError);
+    session.assert_unknown().await;
+}
+
+#[tokio::test]
 async fn a_handler_may_take_longer_than_a_ping() {
     let server = TestServer::with(quick()).await;
     let mut ws = server.joined_ws().await;

@@ -247,10 +247,31 @@ impl Polling {
         packets
     }
 
-    /// A poll that has certainly reached the server: its connection, still unanswered.
-    pub(crate) async fn park(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+    /// A poll on its way: its connection, still unanswered.
+    pub(crate) async fn send_poll(&self) -> TcpStream {
+        self.send_poll_on(TcpStream::connect(self.address).await.expect("a connection")).await
+    }
+
+    pub(crate) async fn send_poll_on(&self, mut stream: TcpStream) -> TcpStream {
         let head = format!("GET {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", self.url);
+        stream.write_all(head.as_bytes()).await.expect("written");
+        stream
+    }
+
+    /// A poll that the server has had ample time to park; from outside that cannot be seen.
+    pub(crate) async fn park(&self) -> TcpStream {
+        let stream = self.send_poll().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream
+    }
+
+    /// The head of a POST with a body of this length, on a connection of its own.
+    pub(crate) async fn begin_post(&self, length: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{length}\r\n\r\n",
+            self.url
+        );
         stream.write_all(head.as_bytes()).await.expect("written");
         stream
     }

@@ -34,6 +34,43 @@ async fn a_poll_that_is_parked_already_is_released_too() {
 }
 
 #[tokio::test]
+async fn a_poll_that_is_given_up_around_the_upgrade_does_no_harm() {
+    let server = TestServer::start().await;
+    for before in [true, false] {
+        for _ in 0..20 {
+            let session = server.poll_session("/engine.io/").await;
+            let mut ws = server.ws(&session.upgrade_path()).await;
+            ws.send("2probe").await;
+            assert_eq!(ws.text().await, "3probe");
+            let poll = session.send_poll().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if before {
+                drop(poll);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                ws.send("5").await;
+            } else {
+                ws.send("5").await;
+                drop(poll);
+            }
+            ws.send("4hello").await;
+            assert_eq!(ws.text().await, "4hello", "given up before the upgrade: {before}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_both_transports_is_gone() {
+    let server = TestServer::start().await;
+    let session = server.poll_session("/engine.io/").await;
+    let mut ws = server.ws(&session.upgrade_path()).await;
+    ws.send("2probe").await;
+    assert_eq!(ws.text().await, "3probe");
+    drop(session.send_poll().await);
+    drop(ws);
+    assert_eq!(server.closed().await, DisconnectReason::TransportError);
+}
+
+#[tokio::test]
 async fn messages_go_on_over_polling_during_the_probe() {
     let server = TestServer::start().await;
     let session = server.poll_session("/engine.io/").await;
