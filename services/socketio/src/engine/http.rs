@@ -1,237 +1,29 @@
-//! Requests: handshakes, polls, posts, and the way to a WebSocket.
+//! Requests: handshakes, polls and posts.
 
-use super::link::{Broken, Link};
+use super::answer::{Answer, Body, TEXT, answer, error_body, refusal, text};
 use super::machine::Refused;
 use super::packet::{self, Packet};
 use super::session::{Session, wake};
+use super::upgrade::{Probing, Upgrade};
 use super::{Core, Engine};
 use crate::config::Cors;
 use crate::handshake::{Handshake, Query, Transport};
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::stats::Refusal;
-use crate::websocket::{self, code};
-use crate::wire::Exchange;
+use crate::websocket;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-
-/// How long a WebSocket that nobody wants may take to go.
-const DISMISSAL: Duration = Duration::from_secs(1);
-
-/// The body of every answer.
-pub(crate) struct Body {
-    data: Option<Bytes>,
-    /// Whose packets these are: if nobody takes them, they are lost, and the session with them.
-    session: Option<Arc<Session>>,
-    /// What it is written to.
-    exchange: Option<Arc<Exchange>>,
-}
-
-impl Body {
-    pub(crate) fn new(data: impl Into<Bytes>) -> Self {
-        Self { data: Some(data.into()), session: None, exchange: None }
-    }
-
-    fn packets(data: Bytes, session: Arc<Session>) -> Self {
-        Self { data: Some(data), session: Some(session), exchange: None }
-    }
-
-    fn empty() -> Self {
-        Self { data: None, session: None, exchange: None }
-    }
-
-    /// Its packets are lost, too, if this connection ends before they are written.
-    pub(crate) fn write_to(&mut self, exchange: &Arc<Exchange>) {
-        self.exchange = Some(Arc::clone(exchange));
-    }
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(data) = self.data.take() else { return Poll::Ready(None) };
-        if let (Some(session), Some(exchange)) = (self.session.take(), &self.exchange) {
-            exchange.taken(session);
-        }
-        Poll::Ready(Some(Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        if let (Some(_), Some(session)) = (&self.data, &self.session) {
-            session.close(DisconnectReason::TransportError);
-        }
-    }
-}
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
-
-type Answer = Response<Body>;
-
-fn answer(status: StatusCode, content_type: HeaderValue, body: Body) -> Answer {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn text(body: &'static str) -> Answer {
-    answer(StatusCode::OK, TEXT, Body::new(body))
-}
-
-/// A JSON answer outside of the protocol.
-pub(crate) fn error_body(status: StatusCode, body: &'static str) -> Answer {
-    answer(status, JSON, Body::new(body))
-}
-
-fn refusal(refusal: Refusal) -> Answer {
-    let (status, body) = match refusal {
-        Refusal::UnknownTransport => (400, r#"{"code":0,"message":"Transport unknown"}"#),
-        Refusal::UnknownSession => (400, r#"{"code":1,"message":"Session ID unknown"}"#),
-        Refusal::BadMethod => (400, r#"{"code":2,"message":"Bad handshake method"}"#),
-        Refusal::BadRequest => (400, r#"{"code":3,"message":"Bad request"}"#),
-        Refusal::Forbidden => (403, r#"{"code":4,"message":"Forbidden"}"#),
-        Refusal::UnsupportedVersion => {
-            (400, r#"{"code":5,"message":"Unsupported protocol version"}"#)
-        }
-        Refusal::Full => (503, r#"{"message":"Too many connections"}"#),
-        Refusal::Draining => (503, r#"{"message":"Going away"}"#),
-        Refusal::TooLarge => (413, r#"{"message":"Payload too large"}"#),
-    };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    error_body(status, body)
-}
-
-/// What becomes of a TCP connection once `101 Switching Protocols` has been sent.
-pub(crate) enum Upgrade {
-    /// A new session.
-    Open(Arc<Core>, Handshake),
-    /// A session that may move here.
-    Probe(Probing),
-    /// A session that is not to have this one: it is upgraded, or about to be.
-    Dismiss(Arc<Core>),
-}
-
-impl Upgrade {
-    pub(crate) async fn run(self, stream: TcpStream, leftover: &[u8]) {
-        match self {
-            Self::Open(core, handshake) => {
-                let link = Link::new(stream, leftover, core.config.max_payload);
-                if let Err(refusal) = core.open(handshake, Some(Box::new(link)), Instant::now()) {
-                    core.stats.refused(refusal);
-                }
-            }
-            Self::Probe(probing) => {
-                let patience = probing.0.core.config.upgrade_timeout;
-                let link = Link::new(stream, leftover, probing.0.core.config.max_payload);
-                if let Err(error) = timeout(patience, probing.run(link)).await {
-                    tracing::debug!(%error, "upgrade not finished in time");
-                }
-            }
-            Self::Dismiss(core) => {
-                let link = Link::new(stream, leftover, core.config.max_payload);
-                if let Err(error) = timeout(DISMISSAL, link.dismiss(code::NORMAL)).await {
-                    tracing::debug!(%error, "dismissed WebSocket stayed");
-                }
-            }
-        }
-    }
-}
-
-/// A WebSocket that wants to take over a polling session, until it has or is gone.
-pub(crate) struct Probing(Arc<Session>);
-
-impl Probing {
-    async fn run(self, mut link: Link) {
-        let code = match self.probe(&mut link).await {
-            Ok(true) => return self.take_over(link).await,
-            Ok(false) => Some(code::NORMAL),
-            Err(Broken { code, .. }) => code,
-        };
-        let session = Arc::clone(&self.0);
-        drop(self);
-        tracing::debug!(session = session.key, "upgrade failed");
-        if let Some(code) = code {
-            link.dismiss(code).await;
-        }
-    }
-
-    /// Whether the client probed, and then asked for the upgrade.
-    async fn probe(&self, link: &mut Link) -> Result<bool, Broken> {
-        if !link.next_text(|text| text == packet::PROBE_PING).await? {
-            return Ok(false);
-        }
-        {
-            let mut inner = self.0.lock();
-            inner.machine.answer_probe(Instant::now());
-            wake(&mut inner.driver);
-        }
-        link.send(packet::frame(packet::PROBE_PONG)).await?;
-        link.next_text(|text| text == packet::UPGRADE).await
-    }
-
-    /// From here on the session's packets travel over the WebSocket, first those that still waited.
-    async fn take_over(self, link: Link) {
-        let refused = {
-            let mut inner = self.0.lock();
-            match inner.machine.upgrade(Instant::now()) {
-                Ok(()) => {
-                    inner.handover = Some(Box::new(link));
-                    wake(&mut inner.driver);
-                    wake(&mut inner.poller);
-                    wake(&mut inner.poster);
-                    self.0.core.stats.upgraded.fetch_add(1, Relaxed);
-                    None
-                }
-                Err(_) => Some(link),
-            }
-        };
-        if let Some(link) = refused {
-            link.dismiss(code::NORMAL).await;
-        }
-    }
-}
-
-impl Drop for Probing {
-    fn drop(&mut self) {
-        let mut inner = self.0.lock();
-        if inner.machine.is_polling() {
-            if inner.machine.end_probe() {
-                inner.close(DisconnectReason::TransportError);
-            }
-            self.0.core.stats.upgrades_failed.fetch_add(1, Relaxed);
-        }
-    }
-}
 
 /// Answers one request to an engine's path. What is to become of the connection after a 101 comes
 /// with the answer.

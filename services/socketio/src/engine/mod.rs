@@ -5,8 +5,10 @@
 //!
 //! How the parts stand to each other: a `machine` knows the protocol and the clock, and does no
 //! I/O; a `session` puts it under one lock together with the outbox and the inbox; a `driver` is
-//! the one task of a session; `http` answers requests; a `link` is a WebSocket.
+//! the one task of a session; `http` answers requests, in the words of
+//! `answer`; a `link` is a WebSocket, and `upgrade` leads there.
 
+mod answer;
 mod driver;
 mod http;
 mod link;
@@ -15,10 +17,13 @@ mod outbox;
 mod packet;
 mod session;
 mod timer;
+mod upgrade;
 
-pub(crate) use self::http::{Body, Upgrade, error_body, respond};
+pub(crate) use self::answer::{Body, error_body};
+pub(crate) use self::http::respond;
 pub use self::session::Handle;
 pub(crate) use self::session::Session;
+pub(crate) use self::upgrade::Upgrade;
 
 use self::driver::Driver;
 use self::link::Link;

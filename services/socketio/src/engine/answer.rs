@@ -1,0 +1,114 @@
+//! What requests are answered with.
+
+use super::session::Session;
+use crate::reason::DisconnectReason;
+use crate::stats::Refusal;
+use crate::wire::Exchange;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The body of every answer.
+pub(crate) struct Body {
+    data: Option<Bytes>,
+    /// Whose packets these are: if nobody takes them, they are lost, and the session with them.
+    session: Option<Arc<Session>>,
+    /// What it is written to.
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Body {
+    pub(crate) fn new(data: impl Into<Bytes>) -> Self {
+        Self { data: Some(data.into()), session: None, exchange: None }
+    }
+
+    pub(super) fn packets(data: Bytes, session: Arc<Session>) -> Self {
+        Self { data: Some(data), session: Some(session), exchange: None }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self { data: None, session: None, exchange: None }
+    }
+
+    /// Its packets are lost, too, if this connection ends before they are written.
+    pub(crate) fn write_to(&mut self, exchange: &Arc<Exchange>) {
+        self.exchange = Some(Arc::clone(exchange));
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(data) = self.data.take() else { return Poll::Ready(None) };
+        if let (Some(session), Some(exchange)) = (self.session.take(), &self.exchange) {
+            exchange.taken(session);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let (Some(_), Some(session)) = (&self.data, &self.session) {
+            session.close(DisconnectReason::TransportError);
+        }
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
+
+pub(super) type Answer = Response<Body>;
+
+pub(super) fn answer(status: StatusCode, content_type: HeaderValue, body: Body) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+pub(super) fn text(body: &'static str) -> Answer {
+    answer(StatusCode::OK, TEXT, Body::new(body))
+}
+
+/// A JSON answer outside of the protocol.
+pub(crate) fn error_body(status: StatusCode, body: &'static str) -> Answer {
+    answer(status, JSON, Body::new(body))
+}
+
+pub(super) fn refusal(refusal: Refusal) -> Answer {
+    let (status, body) = match refusal {
+        Refusal::UnknownTransport => (400, r#"{"code":0,"message":"Transport unknown"}"#),
+        Refusal::UnknownSession => (400, r#"{"code":1,"message":"Session ID unknown"}"#),
+        Refusal::BadMethod => (400, r#"{"code":2,"message":"Bad handshake method"}"#),
+        Refusal::BadRequest => (400, r#"{"code":3,"message":"Bad request"}"#),
+        Refusal::Forbidden => (403, r#"{"code":4,"message":"Forbidden"}"#),
+        Refusal::UnsupportedVersion => {
+            (400, r#"{"code":5,"message":"Unsupported protocol version"}"#)
+        }
+        Refusal::Full => (503, r#"{"message":"Too many connections"}"#),
+        Refusal::Draining => (503, r#"{"message":"Going away"}"#),
+        Refusal::TooLarge => (413, r#"{"message":"Payload too large"}"#),
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    error_body(status, body)
+}
