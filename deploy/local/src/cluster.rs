@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::balancer::Balancer;
 use crate::demo::{self, Demo, Seeded};
+use crate::frozen::Frozen;
 use crate::home::{Home, make_folder, shown, write_json};
 use crate::interrupt::Interrupt;
 use crate::nats::{self, Nats};
@@ -156,6 +157,23 @@ impl Cluster {
         self.process(name)?.signal(Signal::CONT)
     }
 
+    /// Makes a process hang with every process that it has started, until the result is dropped.
+    pub fn freeze(&self, name: &str) -> Result<Frozen> {
+        Frozen::freeze(self.process(name)?)
+    }
+
+    /// Starts a process that was killed, on its old port and with its old settings. Returns at once.
+    /// Only who has started the cluster can do it.
+    pub fn restart(&mut self, name: &str) -> Result<()> {
+        let keeper = self.keeper.as_mut().context("somebody else has started this cluster")?;
+        let new = keeper.restart(name)?;
+        let known = self.processes.iter_mut().find(|process| process.name == name);
+        let known = known.with_context(|| format!("there is no {name}"))?;
+        self.description.replace(known.pid, new.pid);
+        *known = new;
+        write_json(&keeper.home().cluster_file(), &self.description)
+    }
+
     /// Asks a process to stop, as an orchestrator does.
     pub fn terminate(&self, name: &str) -> Result<()> {
         self.process(name)?.signal(Signal::TERM)
@@ -285,6 +303,7 @@ impl<'a> Starting<'a> {
             settings: Settings {
                 database_url: String::new(),
                 nats_url: layout.nats.url(),
+                redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
                 extra: options.settings.clone(),
             },
@@ -419,6 +438,7 @@ pub(crate) struct Bare {
     pub(crate) redis_url: String,
     pub(crate) psql: PathBuf,
     pub(crate) nats_server: PathBuf,
+    pub(crate) redis_server: PathBuf,
     _keeper: Keeper,
 }
 
@@ -447,6 +467,7 @@ impl Bare {
             redis_url: redis.url(),
             psql: programs.postgres.join("psql"),
             nats_server: programs.nats.clone(),
+            redis_server: programs.redis.clone(),
             _keeper: keeper,
         })
     }

@@ -67,7 +67,7 @@ impl Home {
 }
 
 /// The root of the workspace that this launcher was built from.
-pub(crate) fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.ancestors().nth(2).unwrap_or(crate_folder).to_owned()
 }

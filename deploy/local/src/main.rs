@@ -37,6 +37,14 @@ enum Command {
     Migrate,
     /// Run every check and test there is
     Test(commands::test::Arguments),
+    /// Measure, on a cluster of its own: `cargo parley bench --help`
+    // The load generator knows its own scenarios and switches.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// A scenario and its switches
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Write services/store/.sqlx anew, what the queries' checks need without a database
     Sqlx {
         /// Only compare
@@ -70,6 +78,7 @@ fn launch(command: Command) -> Result<bool> {
         Command::Token(arguments) => commands::token(&home, arguments),
         Command::Migrate => commands::migrate(&home, &interrupt),
         Command::Test(arguments) => commands::test::test(&home, &arguments, &interrupt),
+        Command::Bench { arguments } => commands::bench(&home, &arguments, &interrupt),
         Command::Sqlx { check } => commands::sqlx(&home, check, &interrupt),
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Plan {
 pub(crate) struct Settings {
     pub(crate) database_url: String,
     pub(crate) nats_url: String,
+    pub(crate) redis_url: String,
     pub(crate) jwt_secret: String,
     /// From `--set`; they win over the launcher's own.
     pub(crate) extra: Vec<(String, String)>,
@@ -71,6 +72,7 @@ impl Plan {
         command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
         if self.kind == Kind::Api {
             command.env("PARLEY_DATABASE_URL", &settings.database_url);
+            command.env("PARLEY_REDIS_URL", &settings.redis_url);
         }
         command.envs(settings.extra.iter().map(|(name, value)| (name, value)));
         command

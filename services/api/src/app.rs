@@ -4,20 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use parley_domain::bus::{Kind, RoomEvent};
-use parley_domain::event::NewMessage;
-use parley_domain::message::Message;
 use parley_domain::time::{Clock, SystemClock};
 use parley_domain::token::Verifier;
-use parley_relay::{Bus, Publisher};
+use parley_relay::{Bus, LimitSettings, Limiter};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
-use parley_store::Store;
+use parley_store::{Appender, Store};
 use tokio::net::TcpListener;
 
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::sweep::Sweep;
+use crate::teller::Teller;
 use crate::{Settings, answers, router, watch};
 
 /// How long a start waits for the bus.
@@ -36,7 +35,10 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     /// Most bytes of a request's body.
     pub(crate) max_body: usize,
-    publisher: Publisher,
+    pub(crate) appender: Appender,
+    pub(crate) limiter: Limiter,
+    pub(crate) limits: LimitSettings,
+    pub(crate) teller: Teller,
 }
 
 impl std::ops::Deref for State {
@@ -44,21 +46,6 @@ impl std::ops::Deref for State {
 
     fn deref(&self) -> &Parts {
         &self.0
-    }
-}
-
-impl Parts {
-    /// Tells the rooms of a committed message.
-    pub(crate) fn publish_message(&self, message: &Message) {
-        let epoch = self.store.epoch();
-        self.publisher.publish(&RoomEvent {
-            kind: Kind::NewMessage,
-            chat_id: message.chat_id,
-            version: Some(message.version),
-            epoch,
-            affected: vec![message.sender_id.clone()],
-            event: NewMessage::of(message, epoch).encode().into(),
-        });
     }
 }
 
@@ -86,7 +73,16 @@ impl App {
         if !bus.connected(BUS_PATIENCE).await {
             tracing::warn!("NATS does not answer; starting without it");
         }
+        let (peers, counting_peers) = bus.peers(&process.pod);
+        let limiter =
+            Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
         let (publisher, publishing) = bus.publisher();
+        let teller = Teller::new(publisher.clone(), store.clone());
+        let telling = teller.clone();
+        let (appender, appending) =
+            Appender::new(&store, &settings.appender, &registry, move |committed| {
+                telling.tell(&committed);
+            })?;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
@@ -95,7 +91,10 @@ impl App {
             clock: Arc::new(SystemClock),
             metrics: Metrics::register(&registry)?,
             max_body: usize::try_from(settings.http.max_body_bytes)?,
-            publisher,
+            appender,
+            limiter,
+            limits: settings.limits,
+            teller,
         }));
 
         let stop = lifecycle.stop();
@@ -104,7 +103,18 @@ impl App {
             "watch",
             watch::run(store.clone(), postgres, state.metrics.clone(), stop.clone()),
         );
+        let sweep = Sweep { store: store.clone(), publisher, swept: state.metrics.swept.clone() };
+        lifecycle.spawn("sweep", sweep.run(stop.clone()));
+        let peers_stop = stop.clone();
+        lifecycle.spawn("peers", async move {
+            counting_peers.run(peers_stop.cancelled()).await?;
+            Ok(())
+        });
         lifecycle.spawn("answers", answers::run(bus, store, stop.clone()));
+        lifecycle.spawn("appender", async move {
+            appending.run().await;
+            Ok(())
+        });
         lifecycle.spawn("publisher", async move {
             publishing.run().await;
             Ok(())

@@ -10,6 +10,8 @@ use parley_store::StoreError;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::limits::Limited;
+
 /// Seconds after which a client may try again what was unavailable.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -70,6 +72,21 @@ pub(crate) enum ApiError {
     /// The client message id was used for another request.
     #[error("This clientMessageId was used for another message.")]
     IdempotencyConflict,
+    /// Somebody else wrote the message.
+    #[error("Only its author may do this.")]
+    NotAuthor,
+    /// The message is deleted.
+    #[error("The message is deleted.")]
+    MessageDeleted,
+    /// The message is too old to be edited.
+    #[error("A message can be edited for 15 minutes only.")]
+    EditWindowOver,
+    /// The caller has sent as many messages as are allowed for now.
+    #[error("Too many messages: wait a little.")]
+    RateLimited(Limited),
+    /// The caller has tried too often, whatever came of it.
+    #[error("Too many attempts: wait a little.")]
+    TooManyAttempts(Limited),
     /// A dependency or a queue is at its limit.
     #[error("The service is not available at the moment.")]
     Unavailable,
@@ -101,6 +118,11 @@ impl ApiError {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Self::IdempotencyConflict => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_conflict"),
+            Self::NotAuthor => (StatusCode::FORBIDDEN, "not_author"),
+            Self::MessageDeleted => (StatusCode::BAD_REQUEST, "message_deleted"),
+            Self::EditWindowOver => (StatusCode::BAD_REQUEST, "edit_window_over"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::TooManyAttempts(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -126,6 +148,7 @@ impl ApiError {
                 Some(json!({ "field": invalid.field }))
             }
             Self::ParticipantNotFound { user_id } => Some(json!({ "userId": user_id })),
+            Self::RateLimited(limited) | Self::TooManyAttempts(limited) => Some(limited.details()),
             _ => None,
         }
     }
@@ -139,6 +162,7 @@ impl ApiError {
         let headers = response.headers_mut();
         match self {
             Self::Unavailable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
+            Self::RateLimited(limited) | Self::TooManyAttempts(limited) => limited.write(headers),
             Self::Unauthorized(_) => {
                 drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
@@ -181,7 +205,7 @@ impl From<Invalid> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        if let StoreError::Unavailable(_) = error {
+        if let StoreError::Unavailable(_) | StoreError::NotBegun(_) = error {
             tracing::warn!(%error, "a request was refused");
             Self::Unavailable
         } else {

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use parley_domain::ids::ChatId;
+use parley_domain::ids::{ChatId, MessageId};
 use parley_domain::token::{self, TokenError};
 use parley_store::Access;
 use serde::de::DeserializeOwned;
@@ -49,6 +49,44 @@ impl FromRequestParts<State> for ChatPath {
     }
 }
 
+/// The message of the path, which may or may not be there.
+pub(crate) struct MessagePath {
+    pub(crate) chat: ChatId,
+    pub(crate) message: MessageId,
+}
+
+impl FromRequestParts<State> for MessagePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path((chat, message)) =
+            Path::<(String, String)>::from_request_parts(parts, state).await?;
+        let chat = ChatId::parse(&chat).map_err(ApiError::InvalidId)?;
+        let message = MessageId::parse(&message).map_err(ApiError::InvalidId)?;
+        Ok(Self { chat, message })
+    }
+}
+
+/// A caller who is in the chat of the path.
+pub(crate) struct Participant {
+    pub(crate) caller: token::Caller,
+    pub(crate) chat: ChatId,
+}
+
+impl FromRequestParts<State> for Participant {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let ChatPath(chat) = ChatPath::from_request_parts(parts, state).await?;
+        match state.store.access(chat, &caller.id).await? {
+            Access::NoChat => Err(ApiError::ChatNotFound),
+            Access::Outsider => Err(ApiError::NotParticipant),
+            Access::Participant(_) => Ok(Self { caller, chat }),
+        }
+    }
+}
+
 /// A caller who may read the chat of the path: a participant, or a role that reads every chat.
 pub(crate) struct Reader {
     pub(crate) caller: token::Caller,
@@ -80,13 +118,32 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
             return Err(ApiError::UnsupportedMediaType);
         }
         let body = read(request.into_body(), state.max_body).await?;
-        match axum::Json::from_bytes(&body) {
-            Ok(axum::Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::JsonDataError(error)) => {
-                Err(ApiError::InvalidBody(innermost(&error)))
-            }
-            Err(_) => Err(ApiError::InvalidJson),
+        parse(&body).map(Self)
+    }
+}
+
+/// A JSON body that may be left out altogether.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let json = says_json(request.headers());
+        let body = read(request.into_body(), state.max_body).await?;
+        match (body.is_empty(), json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => parse(&body).map(Self),
+            (false, false) => Err(ApiError::UnsupportedMediaType),
         }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    match axum::Json::from_bytes(body) {
+        Ok(axum::Json(body)) => Ok(body),
+        Err(JsonRejection::JsonDataError(error)) => Err(ApiError::InvalidBody(innermost(&error))),
+        Err(_) => Err(ApiError::InvalidJson),
     }
 }
 

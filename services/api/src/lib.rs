@@ -1,7 +1,8 @@
 //! The way in: the REST interface of `/api`, and the answers to what gateways ask.
 //!
 //! A request is parsed into the domain's types by extractors, so a handler's arguments are proofs: one that takes a
-//! [`extract::Participant`] cannot have forgotten the check. What a handler commits it publishes afterwards.
+//! [`extract::Participant`] cannot have forgotten the check. What was committed is told by the [`teller`], and what nobody
+//! told is found by the [`sweep`].
 //!
 //! This crate must never hold SQL, know a Socket.IO connection, or keep a state that another api pod would need: any
 //! pod answers any request.
@@ -12,11 +13,15 @@ mod directory;
 mod envelope;
 mod error;
 mod extract;
+mod limits;
 mod metrics;
 mod observe;
 mod router;
 mod routes;
+mod sends;
 mod settings;
+mod sweep;
+mod teller;
 mod watch;
 
 pub use app::App;

@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) panics: IntCounter,
     /// Messages committed by this pod; replays are not counted.
     pub(crate) messages: IntCounter,
+    /// Changes that a sweep found untold, and told.
+    pub(crate) swept: IntCounter,
     postgres_up: IntGauge,
     postgres_connections: IntGauge,
     postgres_idle: IntGauge,
@@ -48,6 +50,10 @@ impl Metrics {
                 "parley_messages_appended_total",
                 "Messages committed by this pod.",
             )?,
+            swept: IntCounter::new(
+                "parley_swept_changes_total",
+                "Changes that nobody had told for two seconds, and that this pod told.",
+            )?,
             postgres_up: IntGauge::new("parley_postgres_up", "1 while Postgres answers this pod.")?,
             postgres_connections: IntGauge::new(
                 "parley_postgres_connections",
@@ -62,6 +68,7 @@ impl Metrics {
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.panics.clone()))?;
         registry.register(Box::new(metrics.messages.clone()))?;
+        registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.postgres_up.clone()))?;
         registry.register(Box::new(metrics.postgres_connections.clone()))?;
         registry.register(Box::new(metrics.postgres_idle.clone()))?;

@@ -1,6 +1,6 @@
 //! Around every request: its id, its log line, its metrics, and the rendering of what failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State as Extract};
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -13,6 +13,8 @@ use crate::error::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POD: HeaderName = HeaderName::from_static("x-parley-pod");
+/// A request that takes longer than this is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// Longest request id that is taken over from a client or balancer.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -48,14 +50,26 @@ pub(crate) async fn observe(
 
     let (status, took) = (response.status().as_u16(), started.elapsed());
     state.metrics.answered(&route, method_label(&method), status, took);
-    tracing::info!(
-        http.route = route,
-        http.method = %method,
-        http.status = status,
-        request.id = id,
-        duration_ms = took.as_millis(),
-        "request"
-    );
+    // Metrics count every request; a line each is for those that somebody will ask about.
+    if status >= 500 || took >= SLOW {
+        tracing::warn!(
+            http.route = route,
+            http.method = %method,
+            http.status = status,
+            request.id = id,
+            duration_ms = took.as_millis(),
+            "request"
+        );
+    } else {
+        tracing::debug!(
+            http.route = route,
+            http.method = %method,
+            http.status = status,
+            request.id = id,
+            duration_ms = took.as_millis(),
+            "request"
+        );
+    }
     response
 }
 

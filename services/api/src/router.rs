@@ -6,14 +6,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, patch, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::State;
 use crate::error::ApiError;
 use crate::observe::observe;
-use crate::routes::{chats, messages, users};
+use crate::routes::{chats, messages, read_state, users};
 use crate::settings::HttpSettings;
 
 /// The REST interface.
@@ -27,8 +27,12 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     Router::new()
         .route("/api/users/{id}", put(users::put).get(users::get))
         .route("/api/chat", get(chats::list).post(chats::create))
+        .route("/api/chat/stats", get(chats::stats))
         .route("/api/chat/{id}/info", get(chats::info))
         .route("/api/chat/{id}/messages", get(messages::list).post(messages::send))
+        .route("/api/chat/{id}/messages/read", patch(read_state::read))
+        .route("/api/chat/{id}/messages/unread", patch(read_state::unread))
+        .route("/api/chat/{id}/messages/{message_id}", put(messages::edit).delete(messages::delete))
         .fallback(async || ApiError::NotFound)
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

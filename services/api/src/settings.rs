@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use parley_domain::token::{TokenSettings, Verifier};
-use parley_relay::NatsSettings;
+use parley_relay::{LimitSettings, NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
-use parley_store::DatabaseSettings;
+use parley_store::{AppenderSettings, DatabaseSettings};
 
 /// Parley's api pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
@@ -24,9 +24,18 @@ pub struct Settings {
     /// Postgres.
     #[command(flatten)]
     pub database: DatabaseSettings,
+    /// Sends.
+    #[command(flatten)]
+    pub appender: AppenderSettings,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitSettings,
     /// NATS; not needed to migrate.
     #[command(flatten)]
     pub nats: Option<NatsSettings>,
+    /// Redis; not needed to migrate.
+    #[command(flatten)]
+    pub redis: Option<RedisSettings>,
     /// Which tokens count; not needed to migrate.
     #[command(flatten)]
     pub tokens: Option<TokenSettings>,
@@ -80,6 +89,8 @@ impl process::Settings for Settings {
             return Ok(());
         }
         self.nats()?.check()?;
+        self.redis()?.check()?;
+        self.limits.check()?;
         self.verifier().map(drop)
     }
 }
@@ -87,6 +98,10 @@ impl process::Settings for Settings {
 impl Settings {
     pub(crate) fn nats(&self) -> anyhow::Result<&NatsSettings> {
         self.nats.as_ref().context("PARLEY_NATS_URL is not set")
+    }
+
+    pub(crate) fn redis(&self) -> anyhow::Result<&RedisSettings> {
+        self.redis.as_ref().context("PARLEY_REDIS_URL is not set")
     }
 
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {

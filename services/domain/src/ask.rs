@@ -8,6 +8,25 @@ use crate::event::Refusal;
 use crate::ids::{ChatId, UserId};
 use crate::version::{Epoch, Seq, Version};
 
+/// Most chats of one [`HeadsAsk`].
+pub const MAX_HEADS: usize = 1_000;
+/// Most changes of one page of a catch-up.
+pub const MAX_PAGE_EVENTS: usize = 200;
+/// Most bytes of the events of one page of a catch-up, as they stand in the answer; a page has at least one event.
+pub const MAX_PAGE_BYTES: usize = 512 * 1024;
+/// A position further behind than this is not caught up with: the client reloads.
+pub const MAX_MISSED: u64 = 5_000;
+
+/// Where a client or a room was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The last version that it has.
+    pub since: Version,
+    /// The history of that version; without one, the present history is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+}
+
 /// May this user enter this room, and where does it stand?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinAsk {
@@ -15,6 +34,9 @@ pub struct JoinAsk {
     pub chat_id: ChatId,
     /// Who wants to enter.
     pub user_id: UserId,
+    /// Where the joiner was, if it says so: then the answer brings what was missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
 }
 
 /// The answer to a [`JoinAsk`].
@@ -41,6 +63,9 @@ pub struct JoinSnapshot {
     pub epoch: Epoch,
     /// How far participants have read: the joiner, and at most 99 others.
     pub read_pointers: BTreeMap<UserId, Seq>,
+    /// What was missed since the joiner's position, if the ask had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
 }
 
 /// Why a join is refused for good.
@@ -66,4 +91,90 @@ impl JoinRefusal {
             },
         }
     }
+}
+
+/// What happened in this room after a position?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatchUpAsk {
+    /// The room.
+    pub chat_id: ChatId,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// The answer to a [`CatchUpAsk`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum CatchUpAnswer {
+    /// This.
+    Missed(Missed),
+    /// There is no such chat.
+    ChatNotFound,
+    /// Not now. Ask again.
+    Unavailable,
+}
+
+/// What was missed since a position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "missed", rename_all = "snake_case")]
+pub enum Missed {
+    /// These events, in rising version.
+    Events(MissedPage),
+    /// It is too far back, in another history or in the future: reload, and go on from the version.
+    Resync {
+        /// Where the chat stands.
+        version: Version,
+        /// The history of that version.
+        epoch: Epoch,
+    },
+}
+
+/// A page of a catch-up: at most 200 events and 512 KiB. A later change of the same message or participant stands for
+/// the earlier ones, so versions may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedPage {
+    /// In rising version.
+    pub events: Vec<MissedEvent>,
+    /// The position after this page.
+    pub up_to: Version,
+    /// Where the chat stands; `up_to` when nothing more is missing.
+    pub version: Version,
+    /// The history of both.
+    pub epoch: Epoch,
+}
+
+/// An event that a room or a client did not hear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedEvent {
+    /// The change's version.
+    pub version: Version,
+    /// What it does, as [`crate::bus::Kind::code`] says it.
+    pub kind: u8,
+    /// Whom it concerns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affected: Vec<UserId>,
+    /// The finished event, `["name",{…}]`.
+    pub event: String,
+}
+
+/// Where do these chats stand?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadsAsk {
+    /// At most [`MAX_HEADS`]; more are not answered.
+    pub chat_ids: Vec<ChatId>,
+}
+
+/// The answer to a [`HeadsAsk`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum HeadsAnswer {
+    /// Here.
+    Heads {
+        /// The version of each chat that there is.
+        heads: Vec<(ChatId, Version)>,
+        /// The history of the versions.
+        epoch: Epoch,
+    },
+    /// Not now. Ask again.
+    Unavailable,
 }

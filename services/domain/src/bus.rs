@@ -29,21 +29,43 @@ const FIXED: usize = 38;
 pub enum Kind {
     /// A message was sent.
     NewMessage,
+    /// A message's text was changed.
+    MessageEdited,
+    /// A message was deleted.
+    MessageDeleted,
+    /// The affected users are in the chat from here on.
+    ParticipantsAdded,
+    /// The affected user is not in the chat from here on.
+    ParticipantRemoved,
+    /// Somebody has read. With affected users, only they are told.
+    MessagesRead,
     /// Of a newer writer: passed on, nothing else.
     Unknown(u8),
 }
 
 impl Kind {
-    const fn code(self) -> u8 {
+    /// The number on the bus.
+    pub const fn code(self) -> u8 {
         match self {
             Self::NewMessage => 1,
+            Self::MessageEdited => 2,
+            Self::MessageDeleted => 3,
+            Self::ParticipantsAdded => 4,
+            Self::ParticipantRemoved => 5,
+            Self::MessagesRead => 6,
             Self::Unknown(code) => code,
         }
     }
 
-    const fn from_code(code: u8) -> Self {
+    /// What a number on the bus says.
+    pub const fn from_code(code: u8) -> Self {
         match code {
             1 => Self::NewMessage,
+            2 => Self::MessageEdited,
+            3 => Self::MessageDeleted,
+            4 => Self::ParticipantsAdded,
+            5 => Self::ParticipantRemoved,
+            6 => Self::MessagesRead,
             other => Self::Unknown(other),
         }
     }

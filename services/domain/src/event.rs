@@ -5,9 +5,11 @@
 
 use serde::Serialize;
 
-use crate::ids::ChatId;
+use crate::chat::Participant;
+use crate::ids::{ChatId, MessageId, UserId};
 use crate::message::Message;
-use crate::version::{Epoch, Version};
+use crate::time::Timestamp;
+use crate::version::{Epoch, Seq, Version};
 
 /// Names that a client sends.
 pub mod client {
@@ -21,6 +23,16 @@ pub mod client {
 pub mod server {
     /// A message was sent.
     pub const NEW_MESSAGE: &str = "new-message";
+    /// A message's text was changed.
+    pub const MESSAGE_EDITED: &str = "message-edited";
+    /// A message was deleted.
+    pub const MESSAGE_DELETED: &str = "message-deleted";
+    /// People were added, or are something else now.
+    pub const PARTICIPANTS_ADDED: &str = "participants-added";
+    /// Somebody was removed, or left.
+    pub const PARTICIPANT_REMOVED: &str = "participant-removed";
+    /// Somebody has read.
+    pub const MESSAGES_READ: &str = "messages-read";
     /// Something may have been missed: reload this chat by REST.
     pub const RESYNC: &str = "resync";
     /// A request without an ack callback was refused.
@@ -41,16 +53,90 @@ pub struct NewMessage<'a> {
     pub message: &'a Message,
 }
 
-impl<'a> NewMessage<'a> {
-    /// The event of `message`.
-    pub fn of(message: &'a Message, epoch: Epoch) -> Self {
-        Self { chat_id: message.chat_id, version: message.version, epoch, message }
-    }
+/// `message-edited`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageEdited<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// The change's place in the chat.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// Which message.
+    pub message_id: MessageId,
+    /// Its text now.
+    pub content: &'a str,
+    /// When.
+    pub edited_at: Option<Timestamp>,
+    /// The message as REST shows it.
+    pub message: &'a Message,
+}
 
-    /// The event as it goes over the bus and to clients.
-    pub fn encode(&self) -> Vec<u8> {
-        encode(server::NEW_MESSAGE, self)
-    }
+/// `message-deleted`; never what it said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageDeleted<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// The change's place in the chat.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// Which message.
+    pub message_id: MessageId,
+    /// When.
+    pub deleted_at: Option<Timestamp>,
+    /// Its author, or an admin.
+    pub deleted_by: Option<&'a UserId>,
+}
+
+/// `participants-added`: people who are in the chat from this version on, as what they are now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParticipantsAdded<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// The change's place in the chat.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// Who.
+    pub participants: &'a [Participant],
+    /// By whom.
+    pub added_by: Option<&'a UserId>,
+}
+
+/// `participant-removed`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParticipantRemoved<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// The change's place in the chat.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// Who.
+    pub user_id: &'a UserId,
+    /// By whom; oneself for one who left.
+    pub removed_by: Option<&'a UserId>,
+}
+
+/// `messages-read`; takes no version.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessagesRead<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// Who has read.
+    pub user_id: &'a UserId,
+    /// What; `null`: everything.
+    pub message_ids: Option<&'a [MessageId]>,
+    /// Everything up to this seq is read.
+    pub read_up_to: Seq,
+    /// When.
+    pub read_at: Timestamp,
 }
 
 /// Why a client is told to reload.

@@ -13,6 +13,7 @@
 
 pub mod ask;
 pub mod bus;
+pub mod change;
 pub mod chat;
 pub mod event;
 pub mod ids;

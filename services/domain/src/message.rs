@@ -1,5 +1,7 @@
 //! Messages: what may be sent, and what one looks like to a client.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -11,6 +13,11 @@ use crate::version::{Seq, Version};
 
 /// Most characters (Unicode scalar values) of a message.
 pub const MAX_CONTENT: usize = 5_000;
+
+/// How long after its sending an author may change a message.
+pub const EDIT_WINDOW: Duration = Duration::from_mins(15);
+/// Most messages that one request names.
+pub const MAX_NAMED_MESSAGES: usize = 1_000;
 
 /// The text of a message: 1–5,000 Unicode scalar values, not only white space, no NUL; stored as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

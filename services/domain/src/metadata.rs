@@ -37,6 +37,12 @@ impl Metadata {
         }
     }
 
+    /// The object as JSON text.
+    #[expect(clippy::missing_panics_doc, reason = "JSON that was read can be written")]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).expect("a JSON object")
+    }
+
     /// The object as a JSON value, for storage.
     pub fn into_value(self) -> Value {
         Value::Object(self.0)

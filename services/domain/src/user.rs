@@ -41,6 +41,11 @@ impl Role {
         matches!(self, Self::Admin | Self::Service)
     }
 
+    /// May delete what others wrote, and change every group, without being in it.
+    pub const fn moderates(self) -> bool {
+        matches!(self, Self::Admin | Self::Service)
+    }
+
     /// May write the user directory.
     pub const fn manages_users(self) -> bool {
         matches!(self, Self::Service)

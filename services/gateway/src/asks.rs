@@ -46,7 +46,7 @@ pub(crate) enum Asked {
 /// Asks until there is an answer, with all patience.
 pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, patience: &Patience) -> Asked {
     loop {
-        match bus.ask_join(ask).await {
+        match bus.ask(ask).await {
             Ok(JoinAnswer::Joined(snapshot)) => return Asked::Joined(snapshot),
             Ok(JoinAnswer::Refused { refusal }) => return Asked::Refused(refusal),
             Ok(JoinAnswer::Unavailable) => {}

@@ -169,8 +169,12 @@ mod tests {
 
     #[test]
     fn only_a_client_that_is_where_the_chat_is_goes_on_without_a_reload() {
-        let snapshot =
-            JoinSnapshot { version: Version(7), epoch: Epoch(1), read_pointers: BTreeMap::new() };
+        let snapshot = JoinSnapshot {
+            version: Version(7),
+            epoch: Epoch(1),
+            read_pointers: BTreeMap::new(),
+            missed: None,
+        };
         let join = |since: Option<u64>, epoch: Option<u64>| Join {
             chat: ChatId::parse(ID).unwrap(),
             since: since.map(Version),

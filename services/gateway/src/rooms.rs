@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use parley_domain::ask::{JoinAsk, JoinSnapshot};
-use parley_domain::bus::RoomEvent;
+use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::event::Resync;
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::version::Version;
@@ -93,7 +93,7 @@ impl Rooms {
         mut ack: Option<Ack>,
     ) -> JoinOutcome {
         let patience = Patience::of(socket);
-        let ask = JoinAsk { chat_id: join.chat, user_id: user.clone() };
+        let ask = JoinAsk { chat_id: join.chat, user_id: user.clone(), position: None };
         // Who may not enter must not make this pod subscribe.
         if !self.is_open(join.chat) {
             match asks::ask_join(&self.0.bus, &ask, &patience).await {
@@ -254,6 +254,9 @@ impl RoomTask {
 
     async fn on_event(&mut self, event: RoomEvent) {
         let frame = Frame::event("/", &event.event);
+        if event.kind == Kind::MessagesRead && !event.affected.is_empty() {
+            return self.deliver(None, &frame, Some(&event.affected)).await;
+        }
         let pending = self.joins_pending();
         let heard = self.room.on_event(event.version, frame, std::time::Instant::now(), pending);
         self.fan_out(heard).await;
@@ -322,15 +325,17 @@ impl RoomTask {
                     (None, Frame::event("/", &resync.encode()))
                 }
             };
-            self.deliver(version, &frame).await;
+            self.deliver(version, &frame, None).await;
         }
     }
 
-    async fn deliver(&mut self, version: Option<Version>, frame: &Frame) {
+    /// Gives a frame to every member, or only to some people's connections.
+    async fn deliver(&mut self, version: Option<Version>, frame: &Frame, only: Option<&[UserId]>) {
         let mut delivered = 0;
         let mut closed = Vec::new();
         for (key, member) in &self.members {
-            if version.is_some_and(|version| version <= member.floor) {
+            let known = version.is_some_and(|version| version <= member.floor);
+            if known || only.is_some_and(|users| !users.contains(&member.user)) {
                 continue;
             }
             if member.socket.send(frame).is_err() {
@@ -360,7 +365,7 @@ impl RoomTask {
             return;
         };
         let bus = self.rooms.0.bus.clone();
-        let ask = JoinAsk { chat_id: self.chat, user_id };
+        let ask = JoinAsk { chat_id: self.chat, user_id, position: None };
         self.check = Some(Box::pin(asks::ask_head(bus, ask)));
     }
 

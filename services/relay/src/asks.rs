@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
-use parley_domain::ask::{JoinAnswer, JoinAsk};
+use parley_domain::ask::{CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -33,11 +35,39 @@ pub enum AskError {
     Unreadable,
 }
 
+/// A question to any api pod.
+pub trait Ask: Serialize + DeserializeOwned + Send + 'static {
+    /// What is answered.
+    type Answer: Serialize + DeserializeOwned + Send;
+    /// Where it is asked.
+    const SUBJECT: &'static str;
+    /// The answer of a pod that cannot find out.
+    const UNAVAILABLE: Self::Answer;
+}
+
+impl Ask for JoinAsk {
+    type Answer = JoinAnswer;
+    const SUBJECT: &'static str = subject::ASK_JOIN;
+    const UNAVAILABLE: JoinAnswer = JoinAnswer::Unavailable;
+}
+
+impl Ask for CatchUpAsk {
+    type Answer = CatchUpAnswer;
+    const SUBJECT: &'static str = subject::ASK_CATCH_UP;
+    const UNAVAILABLE: CatchUpAnswer = CatchUpAnswer::Unavailable;
+}
+
+impl Ask for HeadsAsk {
+    type Answer = HeadsAnswer;
+    const SUBJECT: &'static str = subject::ASK_HEADS;
+    const UNAVAILABLE: HeadsAnswer = HeadsAnswer::Unavailable;
+}
+
 impl Bus {
-    /// Asks one api pod whether a user may enter a room, and where it stands; waits at most 2 s.
-    pub async fn ask_join(&self, ask: &JoinAsk) -> Result<JoinAnswer, AskError> {
+    /// Asks one api pod; waits at most 2 s.
+    pub async fn ask<A: Ask>(&self, ask: &A) -> Result<A::Answer, AskError> {
         let question = serde_json::to_vec(ask).map_err(|_| AskError::Unreadable)?;
-        let answer = self.request(subject::ASK_JOIN, question.into()).await;
+        let answer = self.request(A::SUBJECT, question.into()).await;
         let answer = answer.map_err(|error| match error {
             RequestErrorKind::NoResponders => AskError::NoApiPod,
             _ => AskError::NoAnswer,
@@ -45,20 +75,21 @@ impl Bus {
         serde_json::from_slice(&answer.payload).map_err(|_| AskError::Unreadable)
     }
 
-    /// Answers joins, each ask by one pod of all that do this, until `stop` is done; then finishes what was begun.
-    pub async fn answer_joins<F, Fut>(
+    /// Answers asks of a kind, each by one pod of all that do this, until `stop` is done; then finishes what was begun.
+    pub async fn answer<A, F, Fut>(
         &self,
         answer: F,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), RelayError>
     where
-        F: Fn(JoinAsk) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = JoinAnswer> + Send + 'static,
+        A: Ask,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = A::Answer> + Send + 'static,
     {
         let group = subject::API_PODS.to_owned();
         let mut asks = self
             .client
-            .queue_subscribe(subject::ASK_JOIN, group)
+            .queue_subscribe(A::SUBJECT, group)
             .await
             .map_err(RelayError::unavailable)?;
         let answer = Arc::new(answer);
@@ -86,10 +117,11 @@ impl Bus {
     }
 
     /// Begins to answer, once there is a place for it.
-    async fn answer_one<F, Fut>(&self, ask: Message, answer: &Arc<F>, places: &Arc<Semaphore>)
+    async fn answer_one<A, F, Fut>(&self, ask: Message, answer: &Arc<F>, places: &Arc<Semaphore>)
     where
-        F: Fn(JoinAsk) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = JoinAnswer> + Send + 'static,
+        A: Ask,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = A::Answer> + Send + 'static,
     {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -101,17 +133,18 @@ impl Bus {
     }
 }
 
-async fn reply<F, Fut>(client: &Client, message: Message, answer: &F)
+async fn reply<A, F, Fut>(client: &Client, message: Message, answer: &F)
 where
-    F: Fn(JoinAsk) -> Fut,
-    Fut: Future<Output = JoinAnswer>,
+    A: Ask,
+    F: Fn(A) -> Fut,
+    Fut: Future<Output = A::Answer>,
 {
     let Some(reply_to) = message.reply else { return };
     let answer = match serde_json::from_slice(&message.payload) {
         Ok(ask) => answer(ask).await,
         Err(error) => {
             tracing::warn!(%error, "an ask could not be read");
-            JoinAnswer::Unavailable
+            A::UNAVAILABLE
         }
     };
     let Ok(answer) = serde_json::to_vec(&answer) else { return };

@@ -1,20 +1,26 @@
-//! What may be lost: the NATS bus between pods.
+//! What may be lost: the NATS bus between pods, and Redis with the limits that pods share.
 //!
 //! Events go out on one subject per chat and may be dropped at any moment; their versions make a drop visible, and
-//! whoever listens repairs it by asking. Nothing here is a promise to a user.
+//! whoever listens repairs it by asking. Without Redis a pod limits by itself. Nothing here is a promise to a user.
 //!
 //! This crate must never know SQL, HTTP or Socket.IO, and must never hold something that exists nowhere else.
 
 mod asks;
 mod bus;
 mod error;
+mod limits;
 mod metrics;
+mod peers;
 mod publisher;
 mod settings;
 mod subject;
 
-pub use asks::AskError;
+pub use asks::{Ask, AskError};
 pub use bus::{Bus, BusState, RoomSubscription};
 pub use error::RelayError;
+pub use limits::{
+    Charge, Charged, Limit, LimitSettings, Limiter, Member, MessageLimits, Policy, Refused, Usage,
+};
+pub use peers::{Peers, PeersTask};
 pub use publisher::{Publisher, PublisherTask};
-pub use settings::NatsSettings;
+pub use settings::{NatsSettings, RedisSettings};

@@ -1,8 +1,11 @@
 //! Publishing what was committed: in order, and never in the way of an answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use parley_domain::bus::RoomEvent;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -15,19 +18,45 @@ use crate::{BusState, subject};
 const QUEUE: usize = 8_192;
 /// How long one event may hold the others up.
 const DEADLINE: Duration = Duration::from_millis(500);
+/// Most events whose leaving is made sure of at once.
+const FLUSH: usize = 512;
 
 /// Takes events from request handlers. Clones feed the same queue.
 #[derive(Clone)]
 pub struct Publisher {
-    queue: mpsc::Sender<(String, Bytes)>,
+    queue: mpsc::Sender<Queued>,
     metrics: Metrics,
 }
 
 /// The other end of the queue; it has to be run.
 pub struct PublisherTask {
-    queue: mpsc::Receiver<(String, Bytes)>,
+    queue: mpsc::Receiver<Queued>,
     bus: Bus,
     state: watch::Receiver<BusState>,
+    /// Given to the client, perhaps not yet to the bus.
+    leaving: Vec<Arc<Receipt>>,
+}
+
+struct Queued {
+    subject: String,
+    event: Bytes,
+    receipt: Option<Arc<Receipt>>,
+}
+
+/// What to do once all of some events have left. Of a lost event nothing is ever said, so then it is not done.
+struct Receipt {
+    missing: AtomicUsize,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Receipt {
+    fn one_left(&self) {
+        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(then) = self.then.lock().take()
+        {
+            then();
+        }
+    }
 }
 
 impl Bus {
@@ -35,14 +64,34 @@ impl Bus {
     pub fn publisher(&self) -> (Publisher, PublisherTask) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let publisher = Publisher { queue: sender, metrics: self.metrics.clone() };
-        (publisher, PublisherTask { queue, bus: self.clone(), state: self.state() })
+        let (bus, state, leaving) = (self.clone(), self.state(), Vec::new());
+        (publisher, PublisherTask { queue, bus, state, leaving })
     }
 }
 
 impl Publisher {
     /// Queues an event; returns at once. A full queue drops and counts it: listeners see the gap and repair it.
     pub fn publish(&self, event: &RoomEvent) {
-        if self.queue.try_send((subject::chat(event.chat_id), event.encode())).is_err() {
+        self.enqueue(event, None);
+    }
+
+    /// Queues events; returns at once. When every one of them has left this process, and only then, does `then`.
+    pub fn publish_all(&self, events: &[RoomEvent], then: impl FnOnce() + Send + 'static) {
+        if events.is_empty() {
+            return then();
+        }
+        let receipt = Arc::new(Receipt {
+            missing: AtomicUsize::new(events.len()),
+            then: Mutex::new(Some(Box::new(then))),
+        });
+        for event in events {
+            self.enqueue(event, Some(receipt.clone()));
+        }
+    }
+
+    fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {
+        let (subject, event) = (subject::chat(event.chat_id), event.encode());
+        if self.queue.try_send(Queued { subject, event, receipt }).is_err() {
             self.metrics.dropped(Dropped::QueueFull);
         }
     }
@@ -51,26 +100,52 @@ impl Publisher {
 impl PublisherTask {
     /// Publishes until every [`Publisher`] is gone and the queue is empty.
     pub async fn run(mut self) {
-        while let Some((subject, event)) = self.queue.recv().await {
-            self.publish(subject, event).await;
+        while let Some(first) = self.queue.recv().await {
+            self.publish(first).await;
+            while self.leaving.len() < FLUSH
+                && let Ok(next) = self.queue.try_recv()
+            {
+                self.publish(next).await;
+            }
+            self.make_sure().await;
         }
         self.bus.close().await;
     }
 
     /// While disconnected, the client would first buffer and then block for good; neither is wanted.
-    async fn publish(&self, subject: String, event: Bytes) {
+    async fn publish(&mut self, queued: Queued) {
         let metrics = &self.bus.metrics;
         if !self.state.borrow().connected {
             metrics.dropped(Dropped::Disconnected);
             return;
         }
-        match timeout(DEADLINE, self.bus.client.publish(subject, event)).await {
-            Ok(Ok(())) => metrics.published.inc(),
+        let publishing = self.bus.client.publish(queued.subject, queued.event);
+        match timeout(DEADLINE, publishing).await {
+            Ok(Ok(())) => {
+                metrics.published.inc();
+                self.leaving.extend(queued.receipt);
+            }
             Ok(Err(error)) => {
                 metrics.dropped(Dropped::Disconnected);
                 tracing::warn!(%error, "an event could not be published");
             }
             Err(_) => metrics.dropped(Dropped::TimedOut),
+        }
+    }
+
+    /// Waits until what was published is out of this process, so that its death cannot take it along.
+    async fn make_sure(&mut self) {
+        let leaving = std::mem::take(&mut self.leaving);
+        if leaving.is_empty() {
+            return;
+        }
+        let before = self.state.borrow().interruptions;
+        let flushed = timeout(DEADLINE, self.bus.client.flush()).await;
+        // What a broken connection had in its buffer is lost, although the client took it.
+        if matches!(flushed, Ok(Ok(()))) && self.state.borrow().interruptions == before {
+            for receipt in leaving {
+                receipt.one_left();
+            }
         }
     }
 }

@@ -10,8 +10,17 @@ pub(crate) fn chat(chat: ChatId) -> String {
 /// Gateways ask to enter a room; one api pod answers.
 pub(crate) const ASK_JOIN: &str = "ask.join";
 
+/// What did a room miss?
+pub(crate) const ASK_CATCH_UP: &str = "ask.catch-up";
+
+/// Where do chats stand?
+pub(crate) const ASK_HEADS: &str = "ask.heads";
+
 /// The queue group of the api pods.
 pub(crate) const API_PODS: &str = "api";
+
+/// Every api pod says here that it lives.
+pub(crate) const PODS_API: &str = "pods.api";
 
 /// Nobody listens here: the server's "no responders" proves that it has handled everything before.
 pub(crate) const BARRIER: &str = "barrier";

@@ -210,6 +210,48 @@ impl Store {
     }
 }
 
+/// A chat that this transaction has locked: nobody else changes it before the transaction ends.
+pub(crate) struct LockedChat {
+    pub(crate) version: Version,
+    pub(crate) last_seq: i64,
+    pub(crate) chat_type: ChatType,
+    pub(crate) participant_count: u64,
+    /// The database's clock.
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// Locks a chat, as the first statement of every transaction that takes a version of it; `None` without such a chat.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    chat: ChatId,
+) -> Result<Option<LockedChat>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        select version, last_seq, type as chat_type, participant_count, clock_timestamp() as "now!"
+        from chats
+        where id = $1
+        for no key update
+        "#,
+        chat.uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(LockedChat {
+            version: Version(unsigned(row.version)),
+            last_seq: row.last_seq,
+            chat_type: chat_type(&row.chat_type)?,
+            participant_count: u64::from(row.participant_count.unsigned_abs()),
+            now: row.now,
+        })
+    })
+    .transpose()
+}
+
+fn chat_type(text: &str) -> Result<ChatType, StoreError> {
+    ChatType::parse(text).map_err(|error| StoreError::inconsistent("chats", error.to_string()))
+}
+
 /// The chats of these ids as `viewer` sees them, in the order of the ids; absent ones are left out.
 async fn show(
     connection: &mut PgConnection,
@@ -225,14 +267,11 @@ async fn show(
             , c.last_seq, c.version, c.created_at
             , greatest(c.updated_at, c.last_message_at) as "updated_at!"
             , coalesce(p.archived, false) as "archived!"
-            , coalesce((
-                select count(*) from messages m
-                where m.chat_id = c.id and m.seq > greatest(p.read_seq, p.joined_seq)
-                    and m.sender_id <> p.user_id and m.deleted_at is null
-            ), 0) as "unread!"
+            , coalesce(u.unread, 0) as "unread!"
         from unnest($1::uuid[]) with ordinality as wanted (id, place)
         join chats c on c.id = wanted.id
         left join participants p on p.chat_id = c.id and p.user_id = $2 and p.left_at is null
+        left join unread_counts u on u.chat_id = c.id and u.user_id = $2
         order by wanted.place
         "#,
         ids,
@@ -315,15 +354,9 @@ async fn unread_counts(
 ) -> Result<BTreeMap<UserId, u64>, StoreError> {
     let rows = sqlx::query!(
         r#"
-        select
-            p.user_id
-            , (
-                select count(*) from messages m
-                where m.chat_id = p.chat_id and m.seq > greatest(p.read_seq, p.joined_seq)
-                    and m.sender_id <> p.user_id and m.deleted_at is null
-            ) as "unread!"
-        from participants p
-        where p.chat_id = $1 and p.user_id = any($2) and p.left_at is null
+        select user_id as "user_id!", unread as "unread!"
+        from unread_counts
+        where chat_id = $1 and user_id = any($2)
         "#,
         chat,
         users,
@@ -363,8 +396,7 @@ impl ChatRow {
         let party = |id: Option<String>| id.map(|id| user_id("chats", &id)).transpose();
         Ok(Chat {
             id: self.id.into(),
-            chat_type: ChatType::parse(&self.chat_type)
-                .map_err(|error| StoreError::inconsistent("chats", error.to_string()))?,
+            chat_type: chat_type(&self.chat_type)?,
             title: self.title,
             subject: self.subject,
             metadata: self.metadata.map(|json| json.0),

@@ -1,14 +1,19 @@
 //! What can go wrong below, as facts.
 
+use std::sync::Arc;
+
 /// An operation that was not carried out, or whose outcome is not known.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// `PARLEY_DATABASE_URL` is no URL of a Postgres. Its text is not repeated: it holds a password.
     #[error("PARLEY_DATABASE_URL is not a postgres:// URL")]
     Url,
     /// The database does not answer, is overloaded, shuts down, or is not the primary. Trying again may help.
     #[error("Postgres is unavailable: {0}")]
-    Unavailable(sqlx::Error),
+    Unavailable(Arc<sqlx::Error>),
+    /// A limit was reached before anything was begun: nothing has happened, and nothing will.
+    #[error("not begun: {0}")]
+    NotBegun(&'static str),
     /// The schema is not the one that this release was built for.
     #[error("the database is not migrated: {0}")]
     Schema(String),
@@ -22,12 +27,23 @@ pub enum StoreError {
     },
     /// Anything else: a bug of ours.
     #[error("unexpected database error: {0}")]
-    Unexpected(sqlx::Error),
+    Unexpected(Arc<sqlx::Error>),
+    /// A metric could not be registered: a bug of ours.
+    #[error("metrics: {0}")]
+    Metrics(String),
 }
 
 impl StoreError {
     pub(crate) fn inconsistent(table: &'static str, what: impl Into<String>) -> Self {
         Self::Inconsistent { table, what: what.into() }
+    }
+
+    /// Whether the database refused what it was given (SQLSTATE classes 21–23, 54 and errors of our own functions),
+    /// so that the same without one of its parts may well be taken.
+    pub(crate) fn is_of_data(&self) -> bool {
+        let Self::Unexpected(error) = self else { return false };
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| ["21", "22", "23", "54", "P0"].iter().any(|c| code.starts_with(c)))
     }
 }
 
@@ -41,7 +57,14 @@ impl From<sqlx::Error> for StoreError {
             }
             _ => false,
         };
+        let error = Arc::new(error);
         if unavailable { Self::Unavailable(error) } else { Self::Unexpected(error) }
+    }
+}
+
+impl From<prometheus::Error> for StoreError {
+    fn from(error: prometheus::Error) -> Self {
+        Self::Metrics(error.to_string())
     }
 }
 

@@ -7,12 +7,16 @@
 //! This crate must never know HTTP, sockets, the bus or Redis, and never publishes anything: whoever calls it learns
 //! what was committed and does that.
 
+mod appender;
+mod changes;
 mod chats;
 mod epoch;
 mod error;
+mod heads;
 mod messages;
 mod migrations;
 mod participants;
+mod read_state;
 mod settings;
 mod users;
 
@@ -24,21 +28,30 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+pub use appender::{Appender, AppenderSettings, AppenderTask};
+pub use changes::CatchUp;
 pub use chats::{ChatFilter, CreateChat, CreatedChat};
 pub use error::StoreError;
-pub use messages::{AppendMessage, Appended, Cursor, MessagePage, MessageQuery, Order};
+pub use heads::{Committed, Head, UntoldHead};
+pub use messages::{
+    AppendMessage, Appended, Cursor, DeleteAs, DeleteMessage, EditMessage, MessagePage,
+    MessageQuery, Order,
+};
 pub use migrations::migrate;
-pub use participants::{Access, Membership};
+pub use participants::{Access, AddParticipant, ChangeAs, Membership, RemoveParticipant};
+pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
 pub use settings::DatabaseSettings;
 pub use users::UserRecord;
 
 use crate::epoch::CurrentEpoch;
+use crate::heads::ToldHeads;
 
 /// The database, through a bounded pool of connections.
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
     epoch: Arc<CurrentEpoch>,
+    told: Arc<ToldHeads>,
 }
 
 impl Store {
@@ -65,7 +78,7 @@ impl Store {
             })
             .connect_with(options)
             .await?;
-        Ok(Self { pool, epoch })
+        Ok(Self { pool, epoch, told: Arc::default() })
     }
 
     /// The history that versions belong to now.
@@ -77,6 +90,11 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query!("select 1 as one").fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// Most connections of the pool.
+    pub(crate) fn most_connections(&self) -> u32 {
+        self.pool.options().get_max_connections()
     }
 
     /// Connections of the pool: (all, idle).

@@ -1,6 +1,7 @@
 //! Table `messages`: appending, reading in pages, and what a row looks like.
 
 mod append;
+mod change;
 mod history;
 
 use chrono::{DateTime, Utc};
@@ -17,6 +18,8 @@ use crate::users::user_id;
 use crate::{StoreError, unsigned};
 
 pub use append::{AppendMessage, Appended};
+pub(crate) use append::{BatchOutcome, Outcome, append_batch, replays};
+pub use change::{DeleteAs, DeleteMessage, EditMessage};
 pub use history::{Cursor, MessagePage, MessageQuery, Order};
 
 /// The rows of messages with their authors; what follows the `from` is the caller's.
@@ -28,7 +31,7 @@ macro_rules! message_rows {
             select
                 m.chat_id, m.seq, m.id, m.version, m.changed_version, m.sender_id, m.type as message_type, m.content
                 , m.reply_to_id, m.metadata as "metadata: Json<Box<RawValue>>", m.client_message_id
-                , m.created_at, m.edited_at, m.deleted_at
+                , m.created_at, m.edited_at, m.deleted_at, m.deleted_by
                 , u.name as "sender_name?", u.avatar as "sender_avatar?"
             from messages m
             left join users u on u.id = m.sender_id
@@ -50,6 +53,24 @@ async fn message_at(
         .fetch_one(connection)
         .await?
         .message()
+}
+
+/// Messages of a chat, by their seqs, in order; with who deleted them.
+pub(crate) async fn messages_at(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    seqs: &[i64],
+) -> Result<Vec<(Message, Option<UserId>)>, StoreError> {
+    let rows =
+        message_rows!("where m.chat_id = $1 and m.seq = any($2) order by m.seq", chat.uuid(), seqs)
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|mut row| {
+            let by = row.deleted_by.take().map(|id| user_id("messages", &id)).transpose()?;
+            Ok((row.message()?, by))
+        })
+        .collect()
 }
 
 /// The newest message of each chat that has one.
@@ -81,6 +102,7 @@ struct MessageRow {
     created_at: DateTime<Utc>,
     edited_at: Option<DateTime<Utc>>,
     deleted_at: Option<DateTime<Utc>>,
+    deleted_by: Option<String>,
     sender_name: Option<String>,
     sender_avatar: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! What the launcher can be told to do, one file per command.
 
+mod bench;
 mod clean;
 mod down;
 mod logs;
@@ -10,6 +11,7 @@ pub mod test;
 mod token;
 pub mod up;
 
+pub use bench::bench;
 pub use clean::clean;
 pub use down::down;
 pub use logs::logs;

@@ -8,9 +8,15 @@
     reason = "what helpers cannot do fails the test, like any of its own steps"
 )]
 
+mod arena;
 mod balancer;
+mod frozen;
 mod launcher;
+mod limits;
 mod messages;
+mod once;
 mod operator;
 mod people;
 mod unprivileged;
+mod untold;
+mod wires;

@@ -6,7 +6,7 @@ use parley_domain::chat::{Chat, ChatType, NewChat, Title};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::metadata::Metadata;
 use parley_domain::page::{Page, Pagination};
-use parley_store::{ChatFilter, CreateChat};
+use parley_store::{ChatFilter, ChatStats, CreateChat};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -105,6 +105,25 @@ pub(crate) async fn info(
 ) -> Result<Success<ChatAnswer>, ApiError> {
     let chat = shown(&state, reader.chat, &reader.caller.id).await?;
     Ok(Success::ok(ChatAnswer { chat }))
+}
+
+#[derive(Serialize)]
+pub(crate) struct StatsAnswer {
+    #[serde(rename = "totalChats")]
+    chats: u64,
+    #[serde(rename = "totalMessages")]
+    messages: u64,
+    #[serde(rename = "totalUnread")]
+    unread: u64,
+}
+
+/// `GET /api/chat/stats`: totals over the caller's chats.
+pub(crate) async fn stats(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+) -> Result<Success<StatsAnswer>, ApiError> {
+    let ChatStats { chats, messages, unread } = state.store.stats(&caller.id).await?;
+    Ok(Success::ok(StatsAnswer { chats, messages, unread }))
 }
 
 async fn shown(state: &State, chat: ChatId, viewer: &UserId) -> Result<Chat, ApiError> {

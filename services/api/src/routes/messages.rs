@@ -5,20 +5,22 @@ use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use parley_domain::Invalid;
 use parley_domain::ids::{ChatId, ClientMessageId, MessageId};
-use parley_domain::message::{Content, Message, MessageType, NewMessage};
+use parley_domain::message::{Content, EDIT_WINDOW, Message, MessageType, NewMessage};
 use parley_domain::metadata::Metadata;
 use parley_domain::page::{MessagePagination, Page};
 use parley_domain::token;
 use parley_domain::user::Role;
 use parley_domain::version::{Seq, Version};
-use parley_store::{AppendMessage, Cursor, MessageQuery, Order};
+use parley_store::{Cursor, DeleteAs, DeleteMessage, EditMessage, MessageQuery, Order};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
-use crate::extract::{Caller, ChatPath, Json, Query, Reader};
+use crate::extract::{Caller, ChatPath, Json, MessagePath, Query, Reader};
+use crate::limits::LimitHeaders;
+use crate::sends::{self, Sent};
 
 const DEFAULT_LIMIT: u32 = 50;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -63,26 +65,14 @@ pub(crate) async fn send(
     ChatPath(chat): ChatPath,
     headers: HeaderMap,
     Json(body): Json<SendRequest>,
-) -> Result<Success<MessageAnswer>, ApiError> {
+) -> Result<(LimitHeaders, Success<MessageAnswer>), ApiError> {
     let new = body.parse(chat, &caller, &headers)?;
     if new.message_type == MessageType::System && !caller.role.sends_system_messages() {
         return Err(ApiError::Forbidden);
     }
-    match state.store.append_message(&new).await? {
-        AppendMessage::Appended(appended) => {
-            // A replay is told again as well: the first try may have died before it told anybody, and whoever has
-            // heard it drops the version.
-            state.publish_message(&appended.message);
-            if !appended.replay {
-                state.metrics.messages.inc();
-            }
-            Ok(Success::made(!appended.replay, MessageAnswer { message: appended.message }))
-        }
-        AppendMessage::ChatNotFound => Err(ApiError::ChatNotFound),
-        AppendMessage::NotParticipant => Err(ApiError::NotParticipant),
-        AppendMessage::ReplyNotFound => Err(ApiError::MessageNotFound),
-        AppendMessage::IdempotencyConflict => Err(ApiError::IdempotencyConflict),
-    }
+    let Sent { appended, usage } = sends::send(&state, caller.role, new).await?;
+    let answer = MessageAnswer { message: appended.message };
+    Ok((LimitHeaders(usage), Success::made(!appended.replay, answer)))
 }
 
 impl SendRequest {
@@ -144,6 +134,58 @@ pub(crate) async fn list(
         pagination: page.pagination,
         version: page.version,
     }))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct EditRequest {
+    content: Option<String>,
+}
+
+/// `PUT /api/chat/:id/messages/:messageId`: changes the text, for its author, for 15 minutes.
+pub(crate) async fn edit(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    path: MessagePath,
+    Json(body): Json<EditRequest>,
+) -> Result<Success<MessageAnswer>, ApiError> {
+    let content = Content::parse(body.content.as_deref().unwrap_or_default())?;
+    let MessagePath { chat, message } = path;
+    let edit = state.store.edit_message(chat, message, &caller.id, &content, EDIT_WINDOW);
+    match edit.await? {
+        EditMessage::Edited(message, committed) => {
+            state.teller.tell(&committed);
+            Ok(Success::ok(MessageAnswer { message: *message }))
+        }
+        EditMessage::ChatNotFound => Err(ApiError::ChatNotFound),
+        EditMessage::NotParticipant => Err(ApiError::NotParticipant),
+        EditMessage::MessageNotFound => Err(ApiError::MessageNotFound),
+        EditMessage::NotAuthor => Err(ApiError::NotAuthor),
+        EditMessage::Deleted => Err(ApiError::MessageDeleted),
+        EditMessage::WindowOver => Err(ApiError::EditWindowOver),
+    }
+}
+
+/// `DELETE /api/chat/:id/messages/:messageId`: leaves a tombstone; for the author, and for admins.
+pub(crate) async fn delete(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    path: MessagePath,
+) -> Result<Success<MessageAnswer>, ApiError> {
+    let authority = if caller.role.moderates() { DeleteAs::Admin } else { DeleteAs::Author };
+    let MessagePath { chat, message } = path;
+    match state.store.delete_message(chat, message, &caller.id, authority).await? {
+        DeleteMessage::Deleted(message, committed) => {
+            state.teller.tell(&committed);
+            Ok(Success::ok(MessageAnswer { message: *message }))
+        }
+        DeleteMessage::AlreadyDeleted(message) => {
+            Ok(Success::ok(MessageAnswer { message: *message }))
+        }
+        DeleteMessage::ChatNotFound => Err(ApiError::ChatNotFound),
+        DeleteMessage::NotParticipant => Err(ApiError::NotParticipant),
+        DeleteMessage::MessageNotFound => Err(ApiError::MessageNotFound),
+        DeleteMessage::NotAuthor => Err(ApiError::NotAuthor),
+    }
 }
 
 impl ListQuery {

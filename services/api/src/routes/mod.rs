@@ -2,4 +2,5 @@
 
 pub(crate) mod chats;
 pub(crate) mod messages;
+pub(crate) mod read_state;
 pub(crate) mod users;

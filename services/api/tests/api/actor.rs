@@ -1,7 +1,5 @@
 //! A pod, and people who call it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use clap::Parser;
@@ -14,6 +12,7 @@ use parley_api::{App, Settings};
 use parley_local::testing;
 use parley_runtime::lifecycle::Lifecycle;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::wire::Wire;
 
@@ -38,7 +37,7 @@ impl World {
         let (target, name) = place.split_once('/').unwrap();
         let database = Wire::to(target.to_owned()).await;
         let url = format!("{credentials}@127.0.0.1:{}/{name}", database.port);
-        let nats = testing::nats_url();
+        let (nats, redis) = (testing::nats_url(), testing::redis_url());
         let mut all =
             vec!["parley-api", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         all.extend([
@@ -48,6 +47,8 @@ impl World {
             &url,
             "--nats-url",
             &nats,
+            "--redis-url",
+            &redis,
             "--jwt-secret",
             SECRET,
         ]);
@@ -62,8 +63,8 @@ impl World {
 
     /// A new user, known to the pod by a first request.
     pub(crate) async fn user(&self) -> Actor<'_> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let actor = self.actor(&format!("user-{}", NEXT.fetch_add(1, Ordering::Relaxed)), "user");
+        // Limits outlive a test: Redis is shared with every other one, and with those of a minute ago.
+        let actor = self.actor(&format!("user-{}", Uuid::new_v4()), "user");
         assert_eq!(actor.get("/api/chat").await.status, 200);
         actor
     }
@@ -115,6 +116,21 @@ impl Actor<'_> {
 
     pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.call(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    /// A message's id.
+    pub(crate) async fn says(&self, chat: &str, text: &str) -> String {
+        let path = format!("/api/chat/{chat}/messages");
+        let answer = self.post(&path, json!({ "content": text })).await;
+        answer.data()["message"]["_id"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::actor::World;
 
-async fn bus() -> Bus {
+pub(crate) async fn bus() -> Bus {
     let settings = NatsSettings { nats_url: vec![testing::nats_url()] };
     Bus::connect(&settings, "a gateway", &Registry::new()).await.unwrap()
 }
@@ -46,7 +46,7 @@ async fn a_committed_message_is_published_as_clients_will_hear_it() {
 /// until the pod that knows the chat happens to answer.
 async fn ask(bus: &Bus, ask: &JoinAsk, wanted: impl Fn(&JoinAnswer) -> bool) {
     for _ in 0..2_000 {
-        if bus.ask_join(ask).await.is_ok_and(|answer| wanted(&answer)) {
+        if bus.ask(ask).await.is_ok_and(|answer| wanted(&answer)) {
             return;
         }
     }
@@ -58,7 +58,8 @@ async fn gateways_are_answered_over_the_bus() {
     let world = World::new().await;
     let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
     let chat_id = ChatId::parse(&alice.chat_with(&bob).await).unwrap();
-    let join = |user: &str| JoinAsk { chat_id, user_id: UserId::parse(user).unwrap() };
+    let join =
+        |user: &str| JoinAsk { chat_id, user_id: UserId::parse(user).unwrap(), position: None };
     let bus = bus().await;
     ask(&bus, &join(&bob.id), |answer| {
         matches!(answer, JoinAnswer::Joined(snapshot) if snapshot.read_pointers.len() == 2)

@@ -3,9 +3,12 @@
 
 mod actor;
 mod authentication;
+mod changes;
 mod chats;
 mod events;
+mod limits;
 mod messages;
+mod read_state;
 mod refusals;
 mod unhealthy_database;
 mod users;

@@ -15,7 +15,7 @@ async fn until_ready_is(world: &World, ready: bool) {
 
 #[tokio::test]
 async fn without_postgres_everything_is_503_and_comes_back_by_itself() {
-    let world = World::with(&["--database-wait-ms", "300"]).await;
+    let world = World::with(&["--database-wait-ms", "1000"]).await;
     let (alice, bob) = (world.user().await, world.user().await);
     let path = format!("/api/chat/{}/messages", alice.chat_with(&bob).await);
     let body = || json!({ "content": "hi", "clientMessageId": "c" });

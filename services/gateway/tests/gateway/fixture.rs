@@ -243,6 +243,7 @@ impl Chats {
                     version: Version(chat.version),
                     epoch: EPOCH,
                     read_pointers: [(ask.user_id, Seq(chat.version / 2))].into(),
+                    missed: None,
                 }),
             },
         }
@@ -264,7 +265,7 @@ impl ApiPod {
         tokio::spawn({
             let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
             let answer = move |ask| chats.clone().answer(ask);
-            async move { bus.answer_joins(answer, stop.cancelled_owned()).await }
+            async move { bus.answer(answer, stop.cancelled_owned()).await }
         });
         eventually("the api pod listens", async || {
             (!nats.subscriptions("ask.join").await.is_empty()).then_some(())

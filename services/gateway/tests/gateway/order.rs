@@ -1,5 +1,9 @@
 //! What a member hears, in which order; and that nobody waits for somebody else.
 
+use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::ids::UserId;
+use serde_json::json;
+
 use crate::fixture::{ApiPod, Gateway, World, event};
 use crate::server::{NatsServer, eventually};
 
@@ -127,4 +131,31 @@ async fn i10_a_client_that_does_not_read_is_closed_and_delays_nobody() {
     .await;
     assert_eq!(gateway.metric("parley_gateway_connections").await, 1);
     drop(sleeper);
+}
+
+#[tokio::test]
+async fn a_receipt_for_some_is_heard_by_them_only() {
+    let world = World::start().await;
+    let chat = world.api.chats.create(0);
+    let mut clients = Vec::new();
+    for user in ["alice", "bob", "carol"] {
+        let mut client = world.gateway.client(user).await;
+        client.join_at(chat, 0).await;
+        clients.push(client);
+    }
+    let receipt = |affected: &[&str]| {
+        let affected = affected.iter().map(|user| UserId::parse(user).unwrap()).collect();
+        let (kind, version) = (Kind::MessagesRead, None);
+        let payload = json!({ "chatId": chat });
+        let read = parley_domain::event::encode("messages-read", &payload).into();
+        RoomEvent { kind, version, affected, event: read, ..event(chat, 1, 0) }
+    };
+    world.api.publisher().publish(&receipt(&["alice", "carol", "dave"]));
+    world.api.publisher().publish(&receipt(&[]));
+    for (client, receipts) in clients.iter_mut().zip([2, 1, 2]) {
+        for _ in 0..receipts {
+            assert_eq!(client.event().await.0, "messages-read");
+        }
+        client.hears_nothing().await;
+    }
 }

@@ -20,13 +20,13 @@ use crate::server::{NatsServer, PATIENCE, eventually, soon};
 const ASKS: &str = "ask.join";
 
 fn ask() -> JoinAsk {
-    JoinAsk { chat_id: new_chat(), user_id: UserId::parse("alice").unwrap() }
+    JoinAsk { chat_id: new_chat(), user_id: UserId::parse("alice").unwrap(), position: None }
 }
 
 fn joined(version: u64) -> JoinAnswer {
     let read_pointers = BTreeMap::from([(UserId::parse("bob").unwrap(), Seq(3))]);
     let (version, epoch) = (Version(version), Epoch(u64::MAX));
-    JoinAnswer::Joined(JoinSnapshot { version, epoch, read_pointers })
+    JoinAnswer::Joined(JoinSnapshot { version, epoch, read_pointers, missed: None })
 }
 
 /// An api pod that answers until its stop is pulled.
@@ -49,9 +49,7 @@ impl ApiPod {
         let (stop, stopped) = oneshot::channel();
         let bus: Bus = pod.bus.clone();
         let answering =
-            tokio::spawn(
-                async move { bus.answer_joins(answer, async { drop(stopped.await) }).await },
-            );
+            tokio::spawn(async move { bus.answer(answer, async { drop(stopped.await) }).await });
         eventually("an api pod listens", async || {
             (nats.subscriptions(ASKS).await.len() > before).then_some(())
         })
@@ -80,7 +78,7 @@ async fn an_answer_arrives_whole() {
     .await;
     let asker = Pod::connected(&nats.url()).await;
     for answer in answers {
-        assert_eq!(asker.bus.ask_join(&asked).await, Ok(answer));
+        assert_eq!(asker.bus.ask(&asked).await, Ok(answer));
     }
 }
 
@@ -100,7 +98,7 @@ async fn an_ask_is_answered_by_exactly_one_of_two_pods() {
     let asker = Pod::connected(&nats.url()).await;
     let asks = (0..400).map(|_| {
         let bus = asker.bus.clone();
-        tokio::spawn(async move { bus.ask_join(&ask()).await })
+        tokio::spawn(async move { bus.ask(&ask()).await })
     });
     let mut answered = [0, 0];
     for answer in asks.collect::<Vec<_>>() {
@@ -122,7 +120,7 @@ async fn without_an_api_pod_the_asker_knows_at_once() {
     let asker = Pod::connected(&nats.url()).await;
     let begun = Instant::now();
     for _ in 0..20 {
-        assert_eq!(asker.bus.ask_join(&ask()).await, Err(AskError::NoApiPod));
+        assert_eq!(asker.bus.ask(&ask()).await, Err(AskError::NoApiPod));
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "all of them before one would time out");
 }
@@ -133,7 +131,7 @@ async fn i9_an_answer_that_takes_too_long_is_none() {
     let _pod = ApiPod::answer(&nats, |_| std::future::pending()).await;
     let asker = Pod::connected(&nats.url()).await;
     let begun = Instant::now();
-    assert_eq!(asker.bus.ask_join(&ask()).await, Err(AskError::NoAnswer));
+    assert_eq!(asker.bus.ask(&ask()).await, Err(AskError::NoAnswer));
     assert!(begun.elapsed() >= Duration::from_millis(1_990));
     assert!(begun.elapsed() < PATIENCE / 3);
 }
@@ -148,7 +146,7 @@ async fn i9_asks_without_a_server_fail_in_bounded_time_however_many_there_are() 
     // More than the connection's own queue holds.
     let asks = (0..3_000).map(|_| {
         let bus = asker.bus.clone();
-        tokio::spawn(async move { bus.ask_join(&ask()).await })
+        tokio::spawn(async move { bus.ask(&ask()).await })
     });
     for answer in asks.collect::<Vec<_>>() {
         assert_eq!(soon(answer).await.unwrap(), Err(AskError::NoAnswer));
@@ -215,7 +213,7 @@ async fn a_pod_that_stops_finishes_what_it_began_and_is_asked_no_more() {
     let pod = ApiPod::answer(&nats, answer).await;
     let asker = Pod::connected(&nats.url()).await;
     let bus = asker.bus.clone();
-    let asked = tokio::spawn(async move { bus.ask_join(&ask()).await });
+    let asked = tokio::spawn(async move { bus.ask(&ask()).await });
     soon(begun.acquire()).await.unwrap().forget();
     pod.stop.send(()).unwrap();
     eventually("it leaves the queue group", async || {
@@ -223,7 +221,7 @@ async fn a_pod_that_stops_finishes_what_it_began_and_is_asked_no_more() {
     })
     .await;
     assert!(!pod.answering.is_finished());
-    assert_eq!(asker.bus.ask_join(&ask()).await, Err(AskError::NoApiPod));
+    assert_eq!(asker.bus.ask(&ask()).await, Err(AskError::NoApiPod));
     gate.add_permits(1);
     assert_eq!(asked.await.unwrap(), Ok(joined(1)));
     assert_eq!(soon(pod.answering).await.unwrap(), Ok(()));
@@ -248,7 +246,7 @@ async fn what_cannot_be_read_is_an_answer_too() {
     .await;
     let asker = Pod::connected(&nats.url()).await;
     let question = ask();
-    let (answer, ()) = tokio::join!(asker.bus.ask_join(&question), async {
+    let (answer, ()) = tokio::join!(asker.bus.ask(&question), async {
         let asked = soon(asks.next()).await.unwrap();
         stranger.publish(asked.reply.unwrap(), "no JSON".into()).await.unwrap();
     });
@@ -262,8 +260,8 @@ async fn pods_and_askers_meet_again_after_an_outage() {
     let asker = Pod::connected(&nats.url()).await;
     nats.stop();
     asker.reaches(|state| !state.connected).await;
-    assert_eq!(asker.bus.ask_join(&ask()).await, Err(AskError::NoAnswer));
+    assert_eq!(asker.bus.ask(&ask()).await, Err(AskError::NoAnswer));
     nats.start_again().await;
-    let answer = eventually("an answer", async || asker.bus.ask_join(&ask()).await.ok()).await;
+    let answer = eventually("an answer", async || asker.bus.ask(&ask()).await.ok()).await;
     assert_eq!(answer, joined(4));
 }

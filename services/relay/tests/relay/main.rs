@@ -1,10 +1,14 @@
-//! The bus against real NATS servers: the one of the test run, or one of a test's own where it is stopped, or where
-//! others would answer its asks.
+//! The bus and the limiter against real NATS and Redis servers: those of the test run, or one of a test's own where it is
+//! stopped or emptied, or where others would answer its asks.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod asks;
 mod fixture;
+mod limits;
+mod outage;
+mod peers;
 mod publisher;
+mod redis;
 mod server;
 mod state;
 mod subscriptions;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parley_local::testing::nats_url;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::fixture::{Pod, event, heard, new_chat};
@@ -116,4 +117,37 @@ async fn i9_without_a_server_the_task_ends_all_the_same() {
     let begun = Instant::now();
     soon(task.run()).await;
     assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn what_is_done_after_telling_is_done_once_everything_has_left() {
+    let (speaker, listener) =
+        (Pod::connected(&nats_url()).await, Pod::connected(&nats_url()).await);
+    let chat = new_chat();
+    let mut room = listener.bus.subscribe(chat).await.unwrap();
+    let (publisher, task) = speaker.bus.publisher();
+    let (done, mut all_left) = oneshot::channel();
+    let events: Vec<_> = (1..=3).map(|version| event(chat, version)).collect();
+    publisher.publish_all(&events, move || done.send(()).unwrap());
+    assert!(all_left.try_recv().is_err(), "nothing has left yet");
+    tokio::spawn(task.run());
+    soon(all_left).await.unwrap();
+    for version in 1..=3 {
+        assert_eq!(heard(&mut room).await, version);
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_after_telling_is_not_done_when_something_was_lost() {
+    let mut nats = NatsServer::start().await;
+    let speaker = Pod::connected(&nats.url()).await;
+    let (publisher, task) = speaker.bus.publisher();
+    let (done, all_left) = oneshot::channel();
+    nats.stop();
+    speaker.reaches(|state| !state.connected).await;
+    publisher.publish_all(&[event(new_chat(), 1)], move || done.send(()).unwrap());
+    drop(publisher);
+    soon(task.run()).await;
+    assert!(all_left.await.is_err(), "it is dropped undone");
+    assert_eq!(speaker.dropped(), 1);
 }

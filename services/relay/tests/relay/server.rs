@@ -159,7 +159,7 @@ fn program() -> PathBuf {
 }
 
 /// Below the ports that systems lend to clients: while the server is away, nobody takes its place by chance.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = 10_000 + (uuid::Uuid::new_v4().as_u128() % 20_000) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

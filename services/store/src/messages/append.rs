@@ -1,16 +1,22 @@
-//! Appending: the one way in which a message comes to be.
+//! Appending: the one way in which a message comes to be, many at a time.
 
 use chrono::{DateTime, Utc};
-use parley_domain::ids::{ChatId, ClientMessageId, MessageId};
-use parley_domain::message::{Message, NewMessage};
+use parley_domain::change::Change;
+use parley_domain::ids::{ClientMessageId, MessageId};
+use parley_domain::message::{Message, NewMessage, Sender};
 use parley_domain::metadata::Metadata;
+use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::message_at;
-use crate::{Store, StoreError, signed, unsigned};
+use super::message_rows;
+use crate::heads::Head;
+use crate::messages::MessageRow;
+use crate::{Store, StoreError, unsigned};
 
 /// What became of a send.
 #[derive(Debug, Clone)]
@@ -36,160 +42,229 @@ pub struct Appended {
     pub replay: bool,
 }
 
-impl Store {
-    /// Commits a message, once per client message id.
-    ///
-    /// The chat's row is locked first; everything else is looked up after that, so the version, the seq, the time and
-    /// the membership are those of the moment at which the message takes its place.
-    pub async fn append_message(&self, new: &NewMessage) -> Result<AppendMessage, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let Some(place) = lock_chat(&mut transaction, new.chat_id).await? else {
-            return Ok(AppendMessage::ChatNotFound);
-        };
-        let hash = request_hash(new);
-        let found = look_up(&mut transaction, new).await?;
-        if !found.participant && !new.by_host {
-            return Ok(AppendMessage::NotParticipant);
+/// What one item of a batch came to.
+pub(crate) enum Outcome {
+    Done(AppendMessage),
+    /// It was committed by an earlier try, as this seq: its present state has yet to be read.
+    Replay(i64),
+    /// Its chat was locked by somebody else; nothing was done.
+    Busy,
+}
+
+/// What a committed batch came to.
+pub(crate) struct BatchOutcome {
+    /// One for each item, in their order.
+    pub(crate) items: Vec<Outcome>,
+    /// What was appended, chat by chat in rising version.
+    pub(crate) changes: Vec<Change>,
+    /// The trace of it in the database, to be removed once the changes are told.
+    pub(crate) head: Option<Head>,
+}
+
+/// Columns of a batch, as the function takes them.
+#[derive(Default)]
+struct Columns {
+    chats: Vec<Uuid>,
+    senders: Vec<String>,
+    by_host: Vec<bool>,
+    types: Vec<String>,
+    contents: Vec<String>,
+    replies: Vec<Option<Uuid>>,
+    metadatas: Vec<Option<String>>,
+    client_ids: Vec<Option<String>>,
+    hashes: Vec<Option<Vec<u8>>>,
+    id_tails: Vec<String>,
+}
+
+impl Columns {
+    fn of<'a>(batch: impl Iterator<Item = &'a NewMessage>) -> Self {
+        let mut columns = Self::default();
+        for new in batch {
+            columns.chats.push(new.chat_id.uuid());
+            columns.senders.push(new.sender_id.to_string());
+            columns.by_host.push(new.by_host);
+            columns.types.push(new.message_type.as_str().to_owned());
+            columns.contents.push(new.content.as_str().to_owned());
+            columns.replies.push(new.reply_to.map(MessageId::uuid));
+            columns.metadatas.push(new.metadata.as_ref().map(Metadata::to_json));
+            let client_id = new.client_message_id.as_ref().map(ClientMessageId::as_str);
+            columns.client_ids.push(client_id.map(str::to_owned));
+            columns.hashes.push(client_id.map(|_| request_hash(new)));
+            columns.id_tails.push(id_tail());
         }
-        if let Some((seq, original)) = found.earlier {
-            if original != hash {
-                return Ok(AppendMessage::IdempotencyConflict);
-            }
-            let message = message_at(&mut transaction, new.chat_id, seq).await?;
-            return Ok(AppendMessage::Appended(Box::new(Appended { message, replay: true })));
-        }
-        if new.reply_to.is_some() && !found.reply_there {
-            return Ok(AppendMessage::ReplyNotFound);
-        }
-        insert(&mut transaction, new, &place, &hash).await?;
-        let message = message_at(&mut transaction, new.chat_id, signed(place.seq.0)).await?;
-        transaction.commit().await?;
-        Ok(AppendMessage::Appended(Box::new(Appended { message, replay: false })))
+        columns
     }
 }
 
-/// What the next message of a locked chat gets.
-struct Place {
-    seq: Seq,
-    version: Version,
-    created_at: DateTime<Utc>,
+/// A row of the function's answer.
+struct ItemRow {
+    item: i64,
+    outcome: String,
+    seq: Option<i64>,
+    version: Option<i64>,
+    id: Option<Uuid>,
+    created_at: Option<DateTime<Utc>>,
+    metadata: Option<String>,
+    sender_name: Option<String>,
+    sender_avatar: Option<String>,
+    head: Option<i64>,
 }
 
-async fn lock_chat(
+/// Commits a batch in one round trip. `patient` waits for a chat that is locked, and wants a batch of one chat;
+/// otherwise such a chat's items come back as [`Outcome::Busy`].
+pub(crate) async fn append_batch(
     connection: &mut PgConnection,
-    chat: ChatId,
-) -> Result<Option<Place>, StoreError> {
-    let row = sqlx::query!(
+    batch: &[&NewMessage],
+    patient: bool,
+    told: &[Head],
+) -> Result<BatchOutcome, StoreError> {
+    let columns = Columns::of(batch.iter().copied());
+    let told: Vec<i64> = told.iter().map(|head| head.0).collect();
+    let rows = sqlx::query_as!(
+        ItemRow,
         r#"
         select
-            last_seq + 1 as "seq!"
-            , version + 1 as "version!"
-            , last_message_at
-        from chats
-        where id = $1
-        for update
+            item as "item!", outcome as "outcome!", seq, version, id, created_at, metadata, sender_name
+            , sender_avatar, head
+        from append_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         "#,
-        chat.uuid(),
+        &columns.chats,
+        &columns.senders,
+        &columns.by_host,
+        &columns.types,
+        &columns.contents,
+        &columns.replies as _,
+        &columns.metadatas as _,
+        &columns.client_ids as _,
+        &columns.hashes as _,
+        &columns.id_tails,
+        patient,
+        &told,
     )
-    .fetch_optional(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    // The clock is read after the lock was waited for; a later message must not carry an earlier time.
-    let created_at = sqlx::query_scalar!(
-        r#"
-        select greatest(
-            date_trunc('milliseconds', clock_timestamp())
-            , $1::timestamptz + interval '1 millisecond'
-        ) as "at!"
-        "#,
-        row.last_message_at,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(Some(Place {
-        seq: Seq(unsigned(row.seq)),
-        version: Version(unsigned(row.version)),
-        created_at,
-    }))
+    sort_out(batch, rows)
 }
 
-struct Found {
-    participant: bool,
-    reply_there: bool,
-    /// The seq and request hash of the message that an earlier try made.
-    earlier: Option<(i64, Vec<u8>)>,
+fn sort_out(batch: &[&NewMessage], rows: Vec<ItemRow>) -> Result<BatchOutcome, StoreError> {
+    let mut items: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
+    let mut changes = Vec::with_capacity(batch.len());
+    let mut head = None;
+    for row in rows {
+        head = head.or(row.head.map(Head));
+        let index = usize::try_from(row.item - 1).unwrap_or(usize::MAX);
+        let (Some(new), Some(place)) = (batch.get(index), items.get_mut(index)) else {
+            return Err(StoreError::inconsistent("messages", "an outcome of no item"));
+        };
+        let outcome = match row.outcome.as_str() {
+            "appended" => {
+                let message = row.message(new)?;
+                changes.push(Change::sent(message.clone()));
+                let appended = Appended { message, replay: false };
+                Outcome::Done(AppendMessage::Appended(Box::new(appended)))
+            }
+            "replay" => Outcome::Replay(row.seq.unwrap_or_default()),
+            "conflict" => Outcome::Done(AppendMessage::IdempotencyConflict),
+            "chat_not_found" => Outcome::Done(AppendMessage::ChatNotFound),
+            "not_participant" => Outcome::Done(AppendMessage::NotParticipant),
+            "reply_not_found" => Outcome::Done(AppendMessage::ReplyNotFound),
+            "busy" => Outcome::Busy,
+            other => return Err(StoreError::inconsistent("messages", format!("outcome {other}"))),
+        };
+        *place = Some(outcome);
+    }
+    changes.sort_unstable_by_key(|change: &Change| (change.chat_id, change.version));
+    let items: Option<Vec<_>> = items.into_iter().collect();
+    let items = items.ok_or_else(|| StoreError::inconsistent("messages", "an item is missing"))?;
+    Ok(BatchOutcome { items, changes, head })
 }
 
-async fn look_up(connection: &mut PgConnection, new: &NewMessage) -> Result<Found, StoreError> {
-    let row = sqlx::query!(
-        r#"
-        select
-            exists (
-                select from participants
-                where chat_id = $1 and user_id = $2 and left_at is null
+impl ItemRow {
+    /// What was inserted: what was sent, in its place.
+    fn message(self, new: &NewMessage) -> Result<Message, StoreError> {
+        let broken = || StoreError::inconsistent("messages", "appended to no place");
+        let metadata = self.metadata.map(RawValue::from_string).transpose();
+        Ok(Message {
+            id: self.id.ok_or_else(broken)?.into(),
+            chat_id: new.chat_id,
+            seq: Seq(unsigned(self.seq.ok_or_else(broken)?)),
+            version: Version(unsigned(self.version.ok_or_else(broken)?)),
+            changed_version: None,
+            sender_id: new.sender_id.clone(),
+            sender: Sender {
+                id: new.sender_id.clone(),
+                name: self.sender_name,
+                avatar: self.sender_avatar,
+            },
+            message_type: new.message_type,
+            content: new.content.as_str().to_owned(),
+            reply_to_message_id: new.reply_to,
+            metadata: metadata.map_err(|_| broken())?,
+            attachments: Vec::new(),
+            client_message_id: new.client_message_id.clone(),
+            created_at: Timestamp::new(self.created_at.ok_or_else(broken)?),
+            edited_at: None,
+            deleted_at: None,
+        })
+    }
+}
+
+/// Reads the messages that earlier tries have made, as they are now.
+pub(crate) async fn replays(
+    connection: &mut PgConnection,
+    places: &[(Uuid, i64)],
+) -> Result<Vec<Message>, StoreError> {
+    let (chats, seqs): (Vec<Uuid>, Vec<i64>) = places.iter().copied().unzip();
+    let rows = message_rows!(
+        "join unnest($1::uuid[], $2::bigint[]) as wanted (chat_id, seq) on wanted.chat_id = m.chat_id and wanted.seq = m.seq",
+        &chats,
+        &seqs,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(MessageRow::message).collect()
+}
+
+impl Store {
+    /// What an earlier try under the same client message id came to, if there was one. Changes nothing.
+    pub async fn earlier_try(&self, new: &NewMessage) -> Result<Option<AppendMessage>, StoreError> {
+        let Some(client_id) = &new.client_message_id else { return Ok(None) };
+        let mut snapshot = self.snapshot().await?;
+        let earlier = sqlx::query!(
+            r#"
+            select m.seq, m.request_hash, exists (
+                select from participants p
+                where p.chat_id = m.chat_id and p.user_id = m.sender_id and p.left_at is null
             ) as "participant!"
-            , exists (select from messages where chat_id = $1 and id = $4) as "reply_there!"
-            , earlier.seq as "seq?"
-            , earlier.request_hash
-        from (select) as one
-        left join messages earlier
-            on earlier.chat_id = $1 and earlier.sender_id = $2 and earlier.client_message_id = $3
-        "#,
-        new.chat_id.uuid(),
-        new.sender_id.as_str(),
-        new.client_message_id.as_ref().map(ClientMessageId::as_str),
-        new.reply_to.map(MessageId::uuid),
-    )
-    .fetch_one(connection)
-    .await?;
-    let earlier = row.seq.map(|seq| (seq, row.request_hash.unwrap_or_default()));
-    Ok(Found { participant: row.participant, reply_there: row.reply_there, earlier })
+            from messages m
+            where m.chat_id = $1 and m.sender_id = $2 and m.client_message_id = $3
+            "#,
+            new.chat_id.uuid(),
+            new.sender_id.as_str(),
+            client_id.as_str(),
+        )
+        .fetch_optional(&mut *snapshot)
+        .await?;
+        let Some(earlier) = earlier else { return Ok(None) };
+        if !earlier.participant && !new.by_host {
+            return Ok(Some(AppendMessage::NotParticipant));
+        }
+        if earlier.request_hash != Some(request_hash(new)) {
+            return Ok(Some(AppendMessage::IdempotencyConflict));
+        }
+        let place = (new.chat_id.uuid(), earlier.seq);
+        let message = replays(&mut snapshot, &[place]).await?.pop();
+        snapshot.commit().await?;
+        Ok(message
+            .map(|message| AppendMessage::Appended(Box::new(Appended { message, replay: true }))))
+    }
 }
 
-async fn insert(
-    connection: &mut PgConnection,
-    new: &NewMessage,
-    place: &Place,
-    hash: &[u8],
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        r#"
-        insert into messages
-            (chat_id, seq, id, version, sender_id, type, content, reply_to_id, metadata, client_message_id
-            , request_hash, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        "#,
-        new.chat_id.uuid(),
-        signed(place.seq.0),
-        id_at(place.created_at),
-        signed(place.version.0),
-        new.sender_id.as_str(),
-        new.message_type.as_str(),
-        new.content.as_str(),
-        new.reply_to.map(MessageId::uuid),
-        new.metadata.clone().map(Metadata::into_value),
-        new.client_message_id.as_ref().map(ClientMessageId::as_str),
-        new.client_message_id.as_ref().map(|_| hash),
-        place.created_at,
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "update chats set version = $2, last_seq = $3, last_message_at = $4 where id = $1",
-        new.chat_id.uuid(),
-        signed(place.version.0),
-        signed(place.seq.0),
-        place.created_at,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// A new id of this moment: a `UUIDv7`, so that ids rise with the chat's own times.
-fn id_at(moment: DateTime<Utc>) -> Uuid {
-    let millis = u64::try_from(moment.timestamp_millis()).unwrap_or_default();
-    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+/// The part of a new `UUIDv7` that is not its time: version, variant and chance.
+fn id_tail() -> String {
+    let id = uuid::Builder::from_unix_timestamp_millis(0, &rand::random()).into_uuid();
+    let mut digits = [0; uuid::fmt::Simple::LENGTH];
+    id.simple().encode_lower(&mut digits)[12..].to_owned()
 }
 
 /// What distinguishes one request from another under the same client message id.

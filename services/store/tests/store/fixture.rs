@@ -1,13 +1,21 @@
 //! A migrated database, and people who act in it.
 
+use std::sync::Arc;
+
 use clap::Parser;
+use parking_lot::Mutex;
+use parley_domain::ask::{JoinAnswer, JoinAsk};
 use parley_domain::chat::{ChatType, NewChat};
 use parley_domain::ids::{ChatId, ClientMessageId, UserId};
 use parley_domain::message::{Content, Message, MessageType, NewMessage};
 use parley_domain::user::{Name, Profile};
 use parley_local::testing;
-use parley_store::{AppendMessage, CreateChat, CreatedChat, DatabaseSettings, Store};
-use sqlx::PgPool;
+use parley_store::{
+    AppendMessage, Appender, AppenderSettings, Committed, CreateChat, CreatedChat,
+    DatabaseSettings, Store,
+};
+use prometheus::Registry;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 #[derive(Parser)]
 struct Settings {
@@ -15,13 +23,38 @@ struct Settings {
     database: DatabaseSettings,
 }
 
+#[derive(Parser)]
+struct SendSettings {
+    #[command(flatten)]
+    appender: AppenderSettings,
+}
+
+/// With patience: many tests share a machine.
 pub(crate) fn settings(url: &str) -> DatabaseSettings {
-    Settings::parse_from(["test", "--database-url", url]).database
+    let arguments = ["test", "--database-url", url, "--database-wait-ms", "30000"];
+    Settings::parse_from(arguments).database
+}
+
+/// What an appender's `on_commit` has heard, in its order.
+pub(crate) type Log = Arc<Mutex<Vec<Committed>>>;
+
+/// An appender that is served, with these arguments of its settings, and what it tells.
+pub(crate) fn serve(store: &Store, arguments: &[&str]) -> (Appender, Log) {
+    let all = ["test"].iter().chain(arguments);
+    let settings = SendSettings::parse_from(all).appender;
+    let log = Log::default();
+    let heard = log.clone();
+    let on_commit = move |committed| heard.lock().push(committed);
+    let (appender, task) = Appender::new(store, &settings, &Registry::new(), on_commit).unwrap();
+    tokio::spawn(task.run());
+    (appender, log)
 }
 
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) settings: DatabaseSettings,
+    pub(crate) appender: Appender,
+    pub(crate) log: Log,
 }
 
 impl World {
@@ -30,16 +63,22 @@ impl World {
         let settings = settings(&database);
         parley_store::migrate(&settings).await.unwrap();
         let store = Store::connect(&settings).await.unwrap();
-        Self { store, settings }
+        let (appender, log) = serve(&store, &[]);
+        Self { store, settings, appender, log }
     }
 
     /// With these people in the directory.
     pub(crate) async fn with(people: &[&str]) -> Self {
         let world = Self::new().await;
-        for person in people {
-            world.store.put_user(&profile(person, None)).await.unwrap();
-        }
+        world.know(people).await;
         world
+    }
+
+    /// Puts people into the directory.
+    pub(crate) async fn know(&self, people: &[&str]) {
+        for person in people {
+            self.store.put_user(&profile(person, None)).await.unwrap();
+        }
     }
 
     pub(crate) async fn create(
@@ -58,23 +97,61 @@ impl World {
         self.create(one, &[other], ChatType::Direct).await.id
     }
 
-    pub(crate) async fn send(&self, chat: ChatId, sender: &str, text: &str) -> Message {
-        match self.store.append_message(&new_message(chat, sender, text, None)).await.unwrap() {
-            AppendMessage::Appended(appended) => appended.message,
-            other => panic!("{other:?}"),
-        }
+    pub(crate) async fn group(&self, creator: &str, others: &[&str]) -> ChatId {
+        self.create(creator, others, ChatType::Group).await.id
     }
 
-    /// Bypasses the store, for what it has no verb for yet.
-    pub(crate) async fn db_execute(&self, sql: &'static str) {
-        let pool = PgPool::connect(&self.settings.database_url).await.unwrap();
-        sqlx::query(sql).execute(&pool).await.unwrap();
-        pool.close().await;
+    pub(crate) async fn append(&self, new: NewMessage) -> AppendMessage {
+        self.appender.append(new).await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, chat: ChatId, sender: &str, text: &str) -> Message {
+        appended(self.append(new_message(chat, sender, text, None)).await)
+    }
+
+    pub(crate) async fn join(&self, chat_id: ChatId, who: &str) -> JoinAnswer {
+        let ask = JoinAsk { chat_id, user_id: user(who), position: None };
+        self.store.join(&ask).await.unwrap()
+    }
+
+    /// Commits without waiting for the disk from here on, for tests that commit a lot.
+    pub(crate) async fn hasty(self) -> Self {
+        let off = "do $$ begin execute format('alter database %I set synchronous_commit = off', \
+                   current_database()); end $$";
+        self.db_execute(off).await;
+        let Self { store, settings, .. } = self;
+        store.close().await;
+        let store = Store::connect(&settings).await.unwrap();
+        let (appender, log) = serve(&store, &[]);
+        Self { store, settings, appender, log }
+    }
+
+    /// A connection that goes round the store.
+    pub(crate) async fn connection(&self) -> PgConnection {
+        PgConnection::connect(&self.settings.database_url).await.unwrap()
+    }
+
+    /// Bypasses the store, for what it has no verb for.
+    pub(crate) async fn db_execute(&self, sql: &str) {
+        let mut connection = self.connection().await;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    }
+}
+
+/// The message of a send that must have succeeded.
+pub(crate) fn appended(outcome: AppendMessage) -> Message {
+    match outcome {
+        AppendMessage::Appended(appended) => appended.message,
+        other => panic!("{other:?}"),
     }
 }
 
 pub(crate) fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()
+}
+
+pub(crate) fn content(text: &str) -> Content {
+    Content::parse(text).unwrap()
 }
 
 pub(crate) fn profile(id: &str, name: Option<&str>) -> Profile {
@@ -97,7 +174,7 @@ pub(crate) fn new_message(
         sender_id: user(sender),
         message_type: MessageType::Text,
         by_host: false,
-        content: Content::parse(text).unwrap(),
+        content: content(text),
         reply_to: None,
         metadata: None,
         client_message_id: client_id.map(|id| ClientMessageId::parse(id).unwrap()),

@@ -1,9 +1,16 @@
 //! The store against a real Postgres; every test has a database of its own.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod appender;
+mod catch_up;
+mod changes;
 mod chats;
 mod fixture;
+mod membership;
 mod messages;
 mod migrations;
 mod participants;
+mod send_cost;
+mod unread_model;
 mod users;
+mod wire;

@@ -57,7 +57,7 @@ async fn i2_one_client_message_id_makes_one_message_whatever_is_retried_in_paral
             std::iter::repeat_n(new_message(chat, "alice", "hi", Some(&format!("id-{n}"))), 8)
         })
         .collect();
-    let outcomes = join_all(requests.iter().map(|new| world.store.append_message(new))).await;
+    let outcomes = join_all(requests.into_iter().map(|new| world.appender.append(new))).await;
     let appended: Vec<_> = outcomes
         .into_iter()
         .map(|outcome| match outcome.unwrap() {
@@ -82,7 +82,7 @@ async fn i2_another_request_under_the_same_id_is_a_conflict() {
         metadata: Some(Metadata::parse(json!({ "b": 1, "a": 2 })).unwrap()),
         ..new_message(chat, "alice", "hi", Some("id"))
     };
-    let send = async |new: &NewMessage| world.store.append_message(new).await.unwrap();
+    let send = async |new: &NewMessage| world.append(new.clone()).await;
     assert!(matches!(send(&original).await, AppendMessage::Appended(new) if !new.replay));
     let reordered = NewMessage {
         metadata: Some(Metadata::parse(json!({ "a": 2, "b": 1 })).unwrap()),
@@ -105,7 +105,7 @@ async fn i2_another_request_under_the_same_id_is_a_conflict() {
 async fn i6_only_current_participants_send_and_a_refusal_takes_no_number() {
     let world = World::with(&["alice", "bob", "carol"]).await;
     let chat = world.direct("alice", "bob").await;
-    let send = async |new: NewMessage| world.store.append_message(&new).await.unwrap();
+    let send = async |new: NewMessage| world.append(new).await;
     let nowhere = Uuid::nil().into();
     assert!(matches!(
         send(new_message(nowhere, "alice", "hi", None)).await,
@@ -143,7 +143,7 @@ async fn a_message_comes_back_as_it_was_sent() {
         metadata: Some(Metadata::parse(json!({ "n": 1.5, "deep": [{ "x": null }] })).unwrap()),
         ..new_message(chat, "alice", text, Some("id"))
     };
-    let AppendMessage::Appended(appended) = world.store.append_message(&new).await.unwrap() else {
+    let AppendMessage::Appended(appended) = world.append(new).await else {
         panic!("refused");
     };
     let answered = serde_json::to_value(&appended.message).unwrap();

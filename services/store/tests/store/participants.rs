@@ -11,7 +11,7 @@ async fn i6_only_current_participants_may_enter() {
     let world = World::with(&["alice", "bob", "carol"]).await;
     let chat = world.direct("alice", "bob").await;
     let nowhere = Uuid::nil().into();
-    let join = async |chat, who: &str| world.store.join(chat, &user(who)).await.unwrap();
+    let join = async |chat, who: &str| world.join(chat, who).await;
     let refused = |refusal| JoinAnswer::Refused { refusal };
     assert_eq!(join(nowhere, "alice").await, refused(JoinRefusal::ChatNotFound));
     assert_eq!(join(chat, "carol").await, refused(JoinRefusal::NotParticipant));
@@ -33,7 +33,7 @@ async fn a_join_starts_from_the_chats_own_position() {
     let chat = world.direct("alice", "bob").await;
     world.send(chat, "alice", "one").await;
     world.send(chat, "bob", "two").await;
-    let JoinAnswer::Joined(snapshot) = world.store.join(chat, &user("bob")).await.unwrap() else {
+    let JoinAnswer::Joined(snapshot) = world.join(chat, "bob").await else {
         panic!("refused");
     };
     assert_eq!((snapshot.version, snapshot.epoch), (Version(2), world.store.epoch()));
@@ -50,7 +50,7 @@ async fn i9_a_join_names_a_hundred_read_positions_and_always_ones_own() {
     }
     let others: Vec<&str> = people.iter().map(String::as_str).collect();
     let chat = world.create("zoe", &others, ChatType::Group).await.id;
-    let JoinAnswer::Joined(snapshot) = world.store.join(chat, &user("zoe")).await.unwrap() else {
+    let JoinAnswer::Joined(snapshot) = world.join(chat, "zoe").await else {
         panic!("refused");
     };
     assert_eq!(snapshot.read_pointers.len(), MAX_LISTED_PARTICIPANTS);

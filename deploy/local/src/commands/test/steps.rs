@@ -60,6 +60,7 @@ fn crates(bench: &mut Bench<'_>) {
             tests.env("PARLEY_TEST_REDIS_URL", &bare.redis_url);
             tests.env("PARLEY_TEST_PSQL", &bare.psql);
             tests.env("PARLEY_TEST_NATS_SERVER", &bare.nats_server);
+            tests.env("PARLEY_TEST_REDIS_SERVER", &bare.redis_server);
             bench.tests(&mut tests, counting::cargo)
         });
         bench.step("the queries' descriptions are fresh", |bench| {
@@ -98,8 +99,9 @@ fn system_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binar
     if let Some(why) = why {
         bench.leave_out("a cluster of an unprivileged user", why);
     }
-    bench.step("system tests", |bench| {
+    let system_tests = |bench: &Bench<'_>, more: &[&str]| {
         let mut tests = cargo("test --release -p parley-local --test system --no-fail-fast --");
+        tests.args(more);
         if why.is_some() {
             tests.args(["--skip", OTHER_USER]);
         }
@@ -107,7 +109,12 @@ fn system_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binar
         tests.env("PARLEY_CLUSTER", file).env("PARLEY_BIN_DIR", binaries);
         tests.env("PARLEY_TEST_FOLDER", &bench.folder).env("PARLEY_TOOLS", home.tools());
         bench.tests(&mut tests, counting::cargo)
-    });
+    };
+    bench.step("system tests", |bench| system_tests(bench, &[]));
+    if arguments.full {
+        // By themselves: they wait more than they work, and want their answers on time.
+        bench.step("system tests that take minutes", |bench| system_tests(bench, &["--ignored"]));
+    }
 }
 
 fn client_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path) {

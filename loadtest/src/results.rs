@@ -1,0 +1,81 @@
+//! `loadtest/RESULTS.md`: each scenario has a section of its own between two marks.
+
+use std::fs;
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
+use parley_local::workspace;
+
+use crate::database::capture;
+use crate::proc::processor;
+
+/// Puts this text into the scenario's section and leaves everything else as it is.
+pub(crate) fn write(scenario: &str, text: &str) -> Result<()> {
+    let path = workspace().join("loadtest/RESULTS.md");
+    let old = fs::read_to_string(&path).context("cannot read loadtest/RESULTS.md")?;
+    fs::write(&path, replaced(&old, scenario, text)?).context("cannot write loadtest/RESULTS.md")
+}
+
+fn replaced(old: &str, scenario: &str, text: &str) -> Result<String> {
+    let (open, close) =
+        (format!("<!-- bench {scenario} -->"), format!("<!-- /bench {scenario} -->"));
+    let parts = old.split_once(&open).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(&close)?;
+        Some((before, after))
+    });
+    let Some((before, after)) = parts else {
+        bail!("loadtest/RESULTS.md has no section {open} … {close}");
+    };
+    Ok(format!("{before}{open}\n{}\n{close}{after}", text.trim_end()))
+}
+
+/// When, of which sources, on what: without it a number means nothing.
+pub(crate) fn provenance() -> String {
+    let date = DateTime::<Utc>::from(SystemTime::now()).format("%Y-%m-%d %H:%M UTC");
+    let (cores, model) = processor();
+    format!("{date}, commit {}, {cores} cores of {model}", commit())
+}
+
+fn commit() -> String {
+    let git =
+        |arguments: &[&str]| capture(Command::new("git").args(arguments).current_dir(workspace()));
+    let Ok(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
+    // A table that is written anew does not change what was measured.
+    let changed = git(&["status", "--porcelain", "--", ".", ":!loadtest/RESULTS.md"]);
+    if changed.is_ok_and(|files| files.is_empty()) {
+        commit
+    } else {
+        format!("{commit} and changes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "# R\n<!-- bench a -->\nold a\n<!-- /bench a -->\nmid\n<!-- bench ab -->\nold ab\n<!-- /bench ab -->\nend\n";
+
+    #[test]
+    fn only_its_own_section_changes() {
+        let new = replaced(OLD, "a", "new\n").unwrap();
+        assert_eq!(new, OLD.replace("old a\n<!-- /bench a -->", "new\n<!-- /bench a -->"));
+        assert_eq!(replaced(&new, "a", "new").unwrap(), new);
+        let new = replaced(OLD, "ab", "new").unwrap();
+        assert_eq!(new, OLD.replace("old ab", "new"));
+    }
+
+    #[test]
+    fn without_a_section_nothing_is_written() {
+        assert!(replaced(OLD, "b", "new").is_err());
+        assert!(replaced("<!-- bench b -->", "b", "new").is_err());
+        assert!(replaced("<!-- /bench b --> <!-- bench b -->", "b", "new").is_err());
+    }
+
+    #[test]
+    fn provenance_names_the_day_and_the_machine() {
+        let said = provenance();
+        assert!(said.contains(" UTC, commit ") && said.contains(" cores of "), "{said}");
+    }
+}

@@ -1,0 +1,3 @@
+//! What can be measured, one file (and a folder for its parts) per scenario.
+
+pub mod send;

@@ -1,0 +1,286 @@
+//! `bench send`: what a send costs, beside the same work as one statement of pgbench.
+
+mod ours;
+mod peer;
+
+use anyhow::{Context, Result, bail};
+use parley_local::{Cluster, Durability, Home, Interrupt, Options, Place, postgres_programs, say};
+use serde_json::json;
+
+use crate::database::{Database, Stand};
+use crate::report::{self, Measure, Range, Side};
+use crate::results;
+use crate::servers::Servers;
+use crate::window::{Done, WARM_UP, Window, percentile};
+use ours::Ours;
+use peer::Peer;
+
+/// Settings of the pods that differ from what ships: limits are raised, so that they are asked and never refuse.
+const SETTINGS: &[(&str, &str)] =
+    &[("PARLEY_MESSAGE_LIMITS", "user=1000000/60"), ("PARLEY_ATTEMPT_LIMIT", "1000000/60")];
+
+/// A message as people write them: 100 characters that are no news to a compressor or a parser.
+const CONTENT: &str = "Shall we meet at the station at half past seven, or is that too early for the others? Tell me soon.";
+
+/// What `bench send` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// How long each round counts, after its warm-up
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// How often each side has its turn
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// How many send at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(2..=100))]
+    clients: u16,
+    /// How many direct chats there are
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    chats: u32,
+    /// How many api pods
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=4))]
+    api: u16,
+    /// End with one JSON object on the last line
+    #[arg(long)]
+    json: bool,
+    /// Write the table into loadtest/RESULTS.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// How much there is of everything, on both sides.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    chats: u32,
+    clients: u16,
+}
+
+/// Into which chats a round sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    ManyChats,
+    HotChat,
+}
+
+/// What a round has brought.
+struct Measured {
+    window: Window,
+    done: Vec<Done>,
+    errors: u64,
+    before: Stand,
+    after: Stand,
+}
+
+const RATE: usize = 0;
+const MEASURES: [Measure; 13] = [
+    Measure { key: "sends_per_s", title: "sends/s", decimals: 0 },
+    Measure { key: "p50_ms", title: "latency p50, ms", decimals: 1 },
+    Measure { key: "p99_ms", title: "latency p99, ms", decimals: 1 },
+    Measure { key: "api_us", title: "api, CPU µs per send", decimals: 0 },
+    Measure { key: "postgres_us", title: "Postgres, CPU µs per send", decimals: 0 },
+    Measure { key: "redis_us", title: "Redis, CPU µs per send", decimals: 1 },
+    Measure { key: "nats_us", title: "NATS, CPU µs per send", decimals: 1 },
+    Measure { key: "servers_us", title: "all servers, CPU µs per send", decimals: 0 },
+    Measure { key: "wal_bytes", title: "WAL bytes per send", decimals: 0 },
+    Measure { key: "load_us", title: "the load, CPU µs per send", decimals: 1 },
+    Measure { key: "load_core_percent", title: "the load, % of one core", decimals: 0 },
+    Measure { key: "busy_percent", title: "machine busy, %", decimals: 0 },
+    Measure { key: "others_percent", title: "busy with others, %", decimals: 0 },
+];
+
+/// Runs the rounds and reports; true when no send has failed.
+pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
+    let bench = Bench::start(home, arguments, interrupt)?;
+    let header = bench.header()?;
+    say::line(format_args!("{header}\n"));
+    let (sides, errors) = bench.rounds()?;
+    // Before the last line is written: a cluster that stops badly says so.
+    drop(bench);
+    let report = Report { header, sides, errors };
+    report.tell(arguments)?;
+    Ok(report.errors == 0)
+}
+
+/// Everything that a round needs.
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    interrupt: &'a Interrupt,
+    servers: Servers,
+    database: Database,
+    ours: Ours,
+    peer: Peer,
+    // Last, so that it is stopped last.
+    _cluster: Cluster,
+}
+
+impl<'a> Bench<'a> {
+    fn start(home: &Home, arguments: &'a Arguments, interrupt: &'a Interrupt) -> Result<Self> {
+        let home = home.beside(home.root().join("bench"));
+        let cluster = Cluster::start(&home, &options(arguments), interrupt)?;
+        let running = cluster.description();
+        let programs = postgres_programs(&home, interrupt)?;
+        let database = Database { programs, url: running.postgres.url.clone() };
+        let shape = Shape { chats: arguments.chats, clients: arguments.clients };
+        say::note(format_args!("making {} chats on both sides", shape.chats));
+        let ours = Ours::prepare(running, &database, shape)?;
+        let peer = Peer::prepare(&database, &home.root().join("pgbench"), shape, interrupt)?;
+        let servers = Servers::of(running);
+        Ok(Self { arguments, interrupt, servers, database, ours, peer, _cluster: cluster })
+    }
+
+    /// What was run, on what; fails when the server does not keep what it commits.
+    fn header(&self) -> Result<String> {
+        let mut said = String::new();
+        for database in [&self.database, self.peer.database()] {
+            said = database.ask(
+                "select current_setting('server_version'), current_setting('synchronous_commit'), current_setting('fsync')",
+            )?;
+            if !said.ends_with("|on|on") {
+                bail!("the database is not durable: version, synchronous_commit, fsync are {said}");
+            }
+        }
+        let version = said.split('|').next().context("psql said nothing")?;
+        let Arguments { seconds, rounds, clients, chats, api, .. } = self.arguments;
+        Ok(format!(
+            "`cargo parley bench send --seconds {seconds} --rounds {rounds} --clients {clients} --chats {chats} --api {api}`\n\n\
+            {}. Postgres {version} with synchronous_commit on and fsync on, asked of the server. Each of {rounds} \
+            rounds: {seconds} s after {} s of warm-up. Load and servers share the cores.",
+            results::provenance(),
+            WARM_UP.as_secs(),
+        ))
+    }
+
+    /// All rounds, the sides in turn.
+    fn rounds(&self) -> Result<([Side; 4], u64)> {
+        let names =
+            ["Parley, many chats", "pgbench, many chats", "Parley, hot chat", "pgbench, hot chat"];
+        let mut sides = names.map(|name| Side { name, rounds: Vec::new() });
+        let mut errors = 0;
+        for number in 1..=self.arguments.rounds {
+            for (side, (place, peer)) in sides.iter_mut().zip([
+                (Where::ManyChats, false),
+                (Where::ManyChats, true),
+                (Where::HotChat, false),
+                (Where::HotChat, true),
+            ]) {
+                let measured = self.round(place, peer)?;
+                errors += measured.errors;
+                let round = measured.values(peer)?;
+                let rate = round[RATE].unwrap_or_default();
+                say::note(format_args!("round {number}: {:<20} {rate:>7.0} sends/s", side.name));
+                side.rounds.push(round);
+            }
+        }
+        Ok((sides, errors))
+    }
+
+    fn round(&self, place: Where, peer: bool) -> Result<Measured> {
+        let Arguments { seconds, clients, .. } = *self.arguments;
+        if peer {
+            self.peer.round(place, seconds, &self.servers, self.interrupt)
+        } else {
+            self.ours.round(place, clients, seconds, &self.servers, self.interrupt)
+        }
+    }
+}
+
+fn options(arguments: &Arguments) -> Options {
+    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Options {
+        api: arguments.api,
+        gateways: 1,
+        place: Place::Anywhere,
+        ephemeral: true,
+        durability: Durability::Durable,
+        settings: settings.collect(),
+        system: false,
+        demo: false,
+    }
+}
+
+impl Measured {
+    /// A value for each of [`MEASURES`].
+    #[expect(clippy::cast_precision_loss, reason = "counts of a few minutes are exact in an f64")]
+    fn values(&self, peer: bool) -> Result<Vec<Option<f64>>> {
+        let latencies = self.window.latencies(&self.done);
+        if latencies.is_empty() {
+            bail!("nothing was sent");
+        }
+        let sends = latencies.len() as f64;
+        let spent = self.window.spent();
+        let seconds = spent.took.as_secs_f64();
+        let millis = |percent| f64::from(percentile(&latencies, percent)) / 1e3;
+        let micros = |time: std::time::Duration| time.as_secs_f64() * 1e6 / sends;
+        // Parley's own processes have no part in what pgbench does.
+        let ours = |group| (!peer).then(|| micros(spent.by(group)));
+        let messages = self.after.messages - self.before.messages;
+        let wal = (self.after.wal - self.before.wal) as f64 / messages.max(1) as f64;
+        Ok(vec![
+            Some(sends / seconds),
+            Some(millis(50)),
+            Some(millis(99)),
+            ours("api"),
+            Some(micros(spent.by("postgres"))),
+            ours("redis"),
+            ours("nats"),
+            Some(micros(if peer { spent.by("postgres") } else { spent.by_all() })),
+            Some(wal),
+            Some(micros(spent.load)),
+            Some(spent.load.as_secs_f64() / seconds * 100.0),
+            Some(spent.busy * 100.0),
+            Some(spent.others * 100.0),
+        ])
+    }
+}
+
+/// What is said in the end.
+struct Report {
+    header: String,
+    sides: [Side; 4],
+    errors: u64,
+}
+
+impl Report {
+    fn tell(&self, arguments: &Arguments) -> Result<()> {
+        let text = format!("{}\n\n{}", report::table(&MEASURES, &self.sides), self.ratios());
+        say::line(&text);
+        if self.errors > 0 {
+            say::line(format_args!("\n{} sends have failed: this is no result.", self.errors));
+        } else if arguments.write {
+            results::write("send", &format!("{}\n\n{text}", self.header))?;
+        }
+        if arguments.json {
+            say::line(self.json(arguments));
+        }
+        Ok(())
+    }
+
+    fn ratio(&self, ours: usize) -> Option<Range> {
+        self.sides[ours].against(&self.sides[ours + 1], RATE)
+    }
+
+    fn ratios(&self) -> String {
+        let shown = |ours| self.ratio(ours).map_or_else(|| "–".to_owned(), |it| it.shown(2));
+        format!(
+            "Parley's rate as a share of pgbench's: many chats {}, hot chat {}.",
+            shown(0),
+            shown(2)
+        )
+    }
+
+    fn json(&self, arguments: &Arguments) -> serde_json::Value {
+        let ratio = |ours| self.ratio(ours).map(|range| report::rounded(range.median));
+        json!({
+            "scenario": "send",
+            "clients": arguments.clients,
+            "chats": arguments.chats,
+            "api": arguments.api,
+            "seconds": arguments.seconds,
+            "rounds": arguments.rounds,
+            "rows": report::rows(&MEASURES, &self.sides),
+            "ratio_many": ratio(0),
+            "ratio_hot": ratio(2),
+            "errors": self.errors,
+        })
+    }
+}

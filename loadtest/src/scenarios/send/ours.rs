@@ -1,0 +1,179 @@
+//! Parley's side of a send: people and chats made through REST, and clients that send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use parley_local::{Description, Interrupt, Token, say};
+use serde_json::{Value, json};
+
+use super::{CONTENT, Measured, Shape, Where};
+use crate::database::Database;
+use crate::http::{address, head, request};
+use crate::load::{Load, Requests, ask_all};
+use crate::servers::Servers;
+use crate::window::Window;
+
+/// Hex digits of a client message id.
+const ID: usize = 32;
+
+/// A cluster with people who have chats.
+pub(super) struct Ours {
+    database: Database,
+    pods: Vec<String>,
+    /// One for each participant of each direct chat.
+    many: Arc<[Sender]>,
+    /// One for each client, all into the same chat.
+    hot: Arc<[Sender]>,
+}
+
+/// Somebody in a chat: a request up to the id of the message.
+struct Sender(Vec<u8>);
+
+impl Ours {
+    /// Makes everything through REST, and lets every pod see everybody once.
+    pub(super) fn prepare(
+        cluster: &Description,
+        database: &Database,
+        shape: Shape,
+    ) -> Result<Self> {
+        let pods: Vec<_> = cluster.api.iter().map(|pod| address(&pod.url).to_owned()).collect();
+        let first = pods.first().context("there is no api pod")?;
+        let people = people(shape, &cluster.jwt.secret)?;
+        for pod in &pods {
+            let seen = people.iter().map(|one| request("GET", "/api/chat?limit=1", &one.token, ""));
+            ask_all(pod, seen.collect())?;
+        }
+        let (pairs, crowd) = people.split_at(2 * shape.chats as usize);
+        let direct = pairs.chunks_exact(2).map(|pair| {
+            let body = json!({ "participantIds": [pair[1].id] });
+            request("POST", "/api/chat", &pair[0].token, &body.to_string())
+        });
+        let chats = ask_all(first, direct.collect())?;
+        let group = json!({
+            "type": "group", "title": "Everybody",
+            "participantIds": crowd[1..].iter().map(|one| &one.id).collect::<Vec<_>>(),
+        });
+        let group = request("POST", "/api/chat", &crowd[0].token, &group.to_string());
+        let group = chat_id(&ask_all(first, vec![group])?[0])?;
+        let mut many = Vec::new();
+        for (pair, chat) in pairs.chunks_exact(2).zip(&chats) {
+            let chat = chat_id(chat)?;
+            many.extend(pair.iter().map(|one| Sender::new(&chat, &one.token)));
+        }
+        let hot = crowd.iter().map(|one| Sender::new(&group, &one.token)).collect();
+        database.tidy()?;
+        Ok(Self { database: database.clone(), pods, many: many.into(), hot })
+    }
+
+    /// One round.
+    pub(super) fn round(
+        &self,
+        place: Where,
+        clients: u16,
+        seconds: u64,
+        servers: &Servers,
+        interrupt: &Interrupt,
+    ) -> Result<Measured> {
+        self.database.settle()?;
+        let before = self.database.stand()?;
+        let clients = (0..usize::from(clients)).map(|number| Client {
+            senders: Arc::clone(if place == Where::HotChat { &self.hot } else { &self.many }),
+            own: (place == Where::HotChat).then_some(number),
+        });
+        let load = Load::start(self.pods.clone(), clients.collect(), 201)?;
+        let window = Window::take(servers, std::process::id(), seconds, interrupt)?;
+        let outcome = load.stop()?;
+        let after = self.database.stand()?;
+        self.database.tidy()?;
+        if let Some(error) = outcome.first_error {
+            say::note(format_args!("{} sends have failed; the first: {error}", outcome.errors));
+        }
+        let (made, answered) = (after.messages - before.messages, outcome.done.len());
+        // A send that failed may have been committed all the same.
+        if outcome.errors == 0 && made != answered as u64 {
+            bail!("{answered} answers 201 have made {made} messages");
+        }
+        Ok(Measured { window, done: outcome.done, errors: outcome.errors, before, after })
+    }
+}
+
+struct Person {
+    id: String,
+    token: String,
+}
+
+/// Two for each direct chat, and then one for each client.
+fn people(shape: Shape, secret: &str) -> Result<Vec<Person>> {
+    let count = 2 * shape.chats + u32::from(shape.clients);
+    let person = |number: u32| {
+        let id = format!("bench-{number}");
+        let token = Token { ttl: Duration::from_hours(24), ..Token::user(&id) }.sign(secret)?;
+        Ok(Person { id, token })
+    };
+    (0..count).map(person).collect()
+}
+
+fn chat_id(answer: &[u8]) -> Result<String> {
+    let answer: Value = serde_json::from_slice(answer)?;
+    let id = answer["data"]["chat"]["_id"].as_str();
+    Ok(id.with_context(|| format!("no chat in {answer}"))?.to_owned())
+}
+
+impl Sender {
+    fn new(chat: &str, token: &str) -> Self {
+        let body = format!(r#"{{"content":"{CONTENT}","clientMessageId":""#);
+        let length = body.len() + ID + END.len();
+        let path = format!("/api/chat/{chat}/messages");
+        Self((head("POST", &path, token, length) + &body).into_bytes())
+    }
+}
+
+/// What follows the id.
+const END: &str = r#""}"#;
+
+/// One client's requests: everything but the id is written already.
+struct Client {
+    senders: Arc<[Sender]>,
+    /// Always the same sender, or a random one for each request.
+    own: Option<usize>,
+}
+
+impl Requests for Client {
+    fn write(&mut self, request: &mut Vec<u8>) {
+        let place = self.own.unwrap_or_else(|| rand::random_range(0..self.senders.len()));
+        request.extend_from_slice(&self.senders[place].0);
+        // 128 random bits: never the same twice.
+        let id = rand::random::<[u8; ID / 2]>();
+        request.extend(id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex));
+        request.extend_from_slice(END.as_bytes());
+    }
+}
+
+fn hex(half: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(half)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_whole_and_new_each_time() {
+        let senders: Arc<[Sender]> = [Sender::new("c1", "t1"), Sender::new("c2", "t2")].into();
+        let mut client = Client { senders, own: Some(1) };
+        let mut write = || {
+            let mut request = Vec::new();
+            client.write(&mut request);
+            String::from_utf8(request).unwrap()
+        };
+        let (first, second) = (write(), write());
+        assert!(first.starts_with("POST /api/chat/c2/messages HTTP/1.1\r\n"), "{first}");
+        let (head, body) = first.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+        let read: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(read["content"], CONTENT);
+        assert_eq!(read["clientMessageId"].as_str().unwrap().len(), ID);
+        assert_ne!(first, second);
+    }
+}

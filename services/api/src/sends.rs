@@ -1,0 +1,116 @@
+//! A send from its limit to its commit.
+
+use chrono::TimeDelta;
+use parley_domain::change::Change;
+use parley_domain::message::NewMessage;
+use parley_domain::user::Role;
+use parley_relay::{Charge, Charged, Limit, Member, Usage};
+use parley_store::{AppendMessage, Appended, StoreError};
+
+use crate::app::State;
+use crate::error::ApiError;
+use crate::limits::Limited;
+
+/// A message that is committed.
+pub(crate) struct Sent {
+    pub(crate) appended: Appended,
+    /// How the sender stands; `None` without limit.
+    pub(crate) usage: Option<Usage>,
+}
+
+/// Charges a send, commits it, and settles the charge by what came of it.
+pub(crate) async fn send(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
+    let Some(policy) = state.limits.of(role) else {
+        let outcome = commit(state, new).await;
+        return sent(state, outcome?, None);
+    };
+    let client_id = new.client_message_id.as_ref();
+    let member = client_id.map_or_else(Member::unique, |id| Member::of(new.chat_id, id));
+    match state.limiter.charge(&new.sender_id, policy, member).await {
+        Charge::Allowed(charged) => {
+            let usage = charged.usage;
+            let outcome = commit_charged(state, new, charged).await;
+            sent(state, outcome?, Some(usage))
+        }
+        Charge::Limited(refused) => {
+            let limited = Limited(refused);
+            if refused.why == Limit::Attempts {
+                return Err(ApiError::TooManyAttempts(limited));
+            }
+            // A repetition is free, however old: only the database remembers it.
+            match state.store.earlier_try(&new).await? {
+                Some(outcome) => sent(state, outcome, Some(refused.usage)),
+                None => Err(ApiError::RateLimited(limited)),
+            }
+        }
+    }
+}
+
+/// In a task of its own: a client that goes away must not keep the charge from being settled.
+async fn commit_charged(
+    state: &State,
+    new: NewMessage,
+    charged: Charged,
+) -> Result<AppendMessage, StoreError> {
+    let state = state.clone();
+    let committing = tokio::spawn(async move {
+        let outcome = commit(&state, new).await;
+        settle(&state, charged, &outcome).await;
+        outcome
+    });
+    match committing.await {
+        Ok(outcome) => outcome,
+        // A bug, to be caught and counted where all panics are.
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+async fn commit(state: &State, new: NewMessage) -> Result<AppendMessage, StoreError> {
+    state.appender.append(new).await
+}
+
+/// A message that was committed is charged for; what certainly was not is free. As long as the outcome is not certain,
+/// the charge stays, and so it does where another try of the same message may count on it.
+async fn settle(state: &State, charged: Charged, outcome: &Result<AppendMessage, StoreError>) {
+    match outcome {
+        Ok(AppendMessage::Appended(appended)) if !appended.replay => {
+            state.limiter.keep(&charged).await;
+        }
+        // The first try was charged for in a window that is long over: nobody counts on this charge.
+        Ok(AppendMessage::Appended(appended)) if is_old(state, appended, &charged) => {
+            state.limiter.give_back(charged).await;
+        }
+        Ok(
+            AppendMessage::ChatNotFound
+            | AppendMessage::NotParticipant
+            | AppendMessage::ReplyNotFound,
+        )
+        | Err(StoreError::NotBegun(_)) => state.limiter.give_back(charged).await,
+        Ok(AppendMessage::Appended(_) | AppendMessage::IdempotencyConflict) | Err(_) => {}
+    }
+}
+
+/// Whether the message is older than the window by a margin for clocks that differ.
+fn is_old(state: &State, appended: &Appended, charged: &Charged) -> bool {
+    let window = TimeDelta::from_std(charged.usage.policy.window).unwrap_or(TimeDelta::MAX);
+    let age = state.clock.now() - appended.message.created_at.0;
+    age > window.checked_mul(2).unwrap_or(TimeDelta::MAX)
+}
+
+fn sent(state: &State, outcome: AppendMessage, usage: Option<Usage>) -> Result<Sent, ApiError> {
+    match outcome {
+        AppendMessage::Appended(appended) => {
+            if appended.replay {
+                // The first try may have died before it told anybody.
+                state.teller.tell_again(&Change::sent(appended.message.clone()));
+            } else {
+                state.metrics.messages.inc();
+            }
+            Ok(Sent { appended: *appended, usage })
+        }
+        AppendMessage::ChatNotFound => Err(ApiError::ChatNotFound),
+        AppendMessage::NotParticipant => Err(ApiError::NotParticipant),
+        AppendMessage::ReplyNotFound => Err(ApiError::MessageNotFound),
+        AppendMessage::IdempotencyConflict => Err(ApiError::IdempotencyConflict),
+    }
+}

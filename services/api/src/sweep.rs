@@ -1,0 +1,142 @@
+//! Finding what was committed and never told: its pod died in between, or the bus was away.
+//!
+//! Every pod sweeps, and so some things are told twice; whoever has heard a version drops it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parley_domain::ask::Position;
+use parley_domain::bus::RoomEvent;
+use parley_domain::ids::ChatId;
+use parley_domain::version::Version;
+use parley_relay::Publisher;
+use parley_store::{CatchUp, Head, Store, StoreError};
+use prometheus::IntCounter;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How often a pod looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// What is younger is most likely being told right now.
+const AGE: Duration = Duration::from_secs(2);
+/// Most heads of one look; a full one is followed by the next at once.
+const AT_ONCE: u32 = 500;
+/// How long the bus may take for what was found.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The sweeper of a pod.
+pub(crate) struct Sweep {
+    pub(crate) store: Store,
+    pub(crate) publisher: Publisher,
+    /// Changes that were told by a sweep.
+    pub(crate) swept: IntCounter,
+}
+
+impl Sweep {
+    /// Looks every second, until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let swept = stop.run_until_cancelled(self.sweep()).await;
+            if let Some(Err(error)) = swept {
+                tracing::debug!(%error, "a sweep was not finished");
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        // Within one sweep a chat is told up to its present end once, however many heads speak of it.
+        let mut told = HashMap::new();
+        loop {
+            let untold = self.store.untold(AGE, AT_ONCE).await?;
+            let chats = untold.iter().flat_map(|untold| untold.chats.iter().copied());
+            for (chat, since) in starts(chats, &told) {
+                let Some(up_to) = self.tell(chat, since).await? else { return Ok(()) };
+                told.insert(chat, up_to);
+            }
+            let heads: Vec<Head> = untold.iter().map(|untold| untold.head).collect();
+            self.store.told(&heads).await?;
+            if untold.len() < AT_ONCE as usize {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells everything of a chat after a version, and says up to where; `None` when the bus does not take it.
+    async fn tell(&self, chat: ChatId, since: Version) -> Result<Option<Version>, StoreError> {
+        let mut since = since;
+        loop {
+            let position = Position { since, epoch: None };
+            let (changes, up_to, version, epoch) = match self.store.catch_up(chat, position).await?
+            {
+                Some(CatchUp::Changes { changes, up_to, version, epoch }) => {
+                    (changes, up_to, version, epoch)
+                }
+                // Too much for anybody to hear one by one: the last change makes every room notice the gap.
+                Some(CatchUp::Resync { version, .. }) if version.0 > since.0 => {
+                    since = Version(version.0 - 1);
+                    continue;
+                }
+                Some(CatchUp::Resync { version, .. }) => return Ok(Some(version)),
+                None => return Ok(Some(since)),
+            };
+            let events: Vec<RoomEvent> = changes.iter().map(|change| change.event(epoch)).collect();
+            if !self.publish(&events).await {
+                return Ok(None);
+            }
+            self.swept.inc_by(events.len() as u64);
+            if up_to >= version {
+                return Ok(Some(up_to));
+            }
+            since = up_to;
+        }
+    }
+
+    async fn publish(&self, events: &[RoomEvent]) -> bool {
+        let (done, all_told) = oneshot::channel();
+        self.publisher.publish_all(events, move || {
+            // Whoever does not wait any more has given up.
+            let _ = done.send(());
+        });
+        matches!(timeout(DEADLINE, all_told).await, Ok(Ok(())))
+    }
+}
+
+/// From where each chat has to be told: from the earliest of its heads, unless this sweep has told it already.
+fn starts(
+    untold: impl Iterator<Item = (ChatId, Version)>,
+    told: &HashMap<ChatId, Version>,
+) -> HashMap<ChatId, Version> {
+    let mut starts: HashMap<ChatId, Version> = HashMap::new();
+    for (chat, before) in untold {
+        if told.get(&chat).is_none_or(|told| *told <= before) {
+            starts.entry(chat).and_modify(|start| *start = before.min(*start)).or_insert(before);
+        }
+    }
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn chat(number: u128) -> ChatId {
+        Uuid::from_u128(number).into()
+    }
+
+    #[test]
+    fn a_chat_is_told_from_its_earliest_head_and_once_a_sweep() {
+        let untold = [(1, 7), (2, 3), (1, 4), (3, 9)];
+        let untold = untold.map(|(id, version)| (chat(id), Version(version)));
+        let told = HashMap::from([(chat(2), Version(5)), (chat(3), Version(9))]);
+        assert_eq!(
+            starts(untold.into_iter(), &told),
+            HashMap::from([(chat(1), Version(4)), (chat(3), Version(9))])
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! Telling the rooms what was committed.
+
+use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::change::Change;
+use parley_domain::chat::MAX_LISTED_PARTICIPANTS;
+use parley_domain::event::{self, MessagesRead};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::time::Timestamp;
+use parley_relay::Publisher;
+use parley_store::{Committed, Marked, Store};
+
+/// The one that publishes. What it cannot tell stays noted in the database, and is found by a sweep.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    publisher: Publisher,
+    store: Store,
+}
+
+impl Teller {
+    pub(crate) const fn new(publisher: Publisher, store: Store) -> Self {
+        Self { publisher, store }
+    }
+
+    /// Tells a commit's changes, and has its trace in the database removed once they are told. Returns at once.
+    pub(crate) fn tell(&self, committed: &Committed) {
+        let events: Vec<RoomEvent> =
+            committed.changes.iter().map(|change| change.event(committed.epoch)).collect();
+        let (store, head) = (self.store.clone(), committed.head);
+        self.publisher.publish_all(&events, move || store.told_soon(head));
+    }
+
+    /// Tells a change that may have been told before: whoever has heard it drops its version.
+    pub(crate) fn tell_again(&self, change: &Change) {
+        self.publisher.publish(&change.event(self.store.epoch()));
+    }
+
+    /// Tells that somebody has read; in a big chat only the reader and the authors.
+    pub(crate) fn tell_read(
+        &self,
+        chat_id: ChatId,
+        reader: &UserId,
+        marked: &Marked,
+        at: Timestamp,
+    ) {
+        let payload = MessagesRead {
+            chat_id,
+            user_id: reader,
+            message_ids: marked.messages.as_deref(),
+            read_up_to: marked.read_up_to,
+            read_at: at,
+        };
+        let big = marked.participant_count > MAX_LISTED_PARTICIPANTS as u64;
+        let mut affected = Vec::new();
+        if big {
+            affected.push(reader.clone());
+            affected.extend(marked.authors.iter().cloned());
+        }
+        self.publisher.publish(&RoomEvent {
+            kind: Kind::MessagesRead,
+            chat_id,
+            version: None,
+            epoch: self.store.epoch(),
+            affected,
+            event: event::encode(event::server::MESSAGES_READ, &payload).into(),
+        });
+    }
+}

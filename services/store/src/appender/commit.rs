@@ -1,0 +1,153 @@
+//! One batch into the database, and its outcomes to those who wait.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use parley_domain::ids::ChatId;
+use parley_domain::message::{Message, NewMessage};
+use tokio::time::timeout;
+
+use super::OnCommit;
+use super::metrics::{Metrics, Refused};
+use super::send::Send;
+use crate::messages::{BatchOutcome, Outcome, append_batch, replays};
+use crate::{AppendMessage, Appended, Committed, Store, StoreError, signed};
+
+/// What all shards share.
+pub(super) struct Committer {
+    pub(super) store: Store,
+    pub(super) on_commit: Box<OnCommit>,
+    pub(super) patience: Duration,
+    pub(super) metrics: Metrics,
+}
+
+/// Once a chat of a halved batch turned out to be busy, its later sends wait too: they must not overtake.
+fn hold_back(part: Vec<Send>, busy: &mut Vec<Send>) -> Vec<Send> {
+    if busy.is_empty() {
+        return part;
+    }
+    let chats: HashSet<ChatId> = busy.iter().map(|send| send.new.chat_id).collect();
+    let (late, rest): (Vec<_>, Vec<_>) =
+        part.into_iter().partition(|send| chats.contains(&send.new.chat_id));
+    busy.extend(late);
+    rest
+}
+
+impl Committer {
+    /// Commits a batch and answers its senders; returns the sends whose turn has to come again.
+    ///
+    /// A batch with something in it that the database cannot take is halved until that one is alone.
+    pub(super) async fn commit(&self, batch: Vec<Send>, patient: bool) -> Vec<Send> {
+        let mut busy = Vec::new();
+        let mut parts = vec![self.begin(batch)];
+        while let Some(part) = parts.pop() {
+            let mut part = hold_back(part, &mut busy);
+            if part.is_empty() {
+                continue;
+            }
+            match self.call(&part, patient).await {
+                Ok(outcome) => self.settle(part, outcome, &mut busy).await,
+                Err(error) if error.is_of_data() && part.len() > 1 => {
+                    self.metrics.halved.inc();
+                    let second = part.split_off(part.len() / 2);
+                    // The first half comes first: the order of a chat's sends is kept.
+                    parts.push(second);
+                    parts.push(part);
+                }
+                Err(error) => part.into_iter().for_each(|send| send.answer(Err(error.clone()))),
+            }
+        }
+        for send in &busy {
+            send.wait_again();
+        }
+        busy
+    }
+
+    /// Leaves out what nobody waits for any more.
+    fn begin(&self, batch: Vec<Send>) -> Vec<Send> {
+        let (begun, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(Send::begin);
+        for send in late {
+            // Either its sender has given it up, or is about to.
+            if send.ticket.give_up() {
+                self.metrics.refused(Refused::Expired);
+                send.answer(Err(StoreError::NotBegun("its turn did not come in time")));
+            }
+        }
+        begun
+    }
+
+    /// The round trip. When it takes too long its outcome is unknown.
+    async fn call(&self, batch: &[Send], patient: bool) -> Result<BatchOutcome, StoreError> {
+        let acquired = self.store.pool.acquire().await;
+        let mut connection =
+            acquired.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?;
+        let told = self.store.told.take();
+        let messages: Vec<&NewMessage> = batch.iter().map(|send| &*send.new).collect();
+        let started = Instant::now();
+        let appending = append_batch(&mut connection, &messages, patient, &told);
+        let called = timeout(self.patience, appending).await;
+        self.metrics.batch(batch.len(), started.elapsed());
+        let outcome = called.unwrap_or_else(|_| {
+            // What this connection may still say would be taken for the answer to the next question.
+            drop(connection.detach());
+            Err(StoreError::from(sqlx::Error::PoolTimedOut))
+        });
+        if outcome.is_err() {
+            self.store.told.put_back(told);
+        }
+        outcome
+    }
+
+    /// Tells what was committed, then answers.
+    async fn settle(&self, batch: Vec<Send>, outcome: BatchOutcome, busy: &mut Vec<Send>) {
+        if let Some(head) = outcome.head {
+            let epoch = self.store.epoch();
+            (self.on_commit)(Committed { changes: outcome.changes, epoch, head });
+        }
+        let mut repeated = Vec::new();
+        for (send, item) in batch.into_iter().zip(outcome.items) {
+            match item {
+                Outcome::Done(outcome) => send.answer(Ok(outcome)),
+                Outcome::Replay(seq) => repeated.push((send, seq)),
+                Outcome::Busy => busy.push(send),
+            }
+        }
+        if !repeated.is_empty() {
+            self.answer_repeated(repeated).await;
+        }
+    }
+
+    /// Answers sends that were committed before with their messages as they are now.
+    async fn answer_repeated(&self, repeated: Vec<(Send, i64)>) {
+        let read = timeout(self.patience, self.read(&repeated)).await;
+        let read = read.unwrap_or_else(|_| Err(StoreError::from(sqlx::Error::PoolTimedOut)));
+        for (send, seq) in repeated {
+            let message = read.as_ref().map(|read| read.get(&(send.new.chat_id.uuid(), seq)));
+            let outcome = match message {
+                Ok(Some(message)) => {
+                    let appended = Appended { message: message.clone(), replay: true };
+                    Ok(AppendMessage::Appended(Box::new(appended)))
+                }
+                Ok(None) => Err(StoreError::inconsistent("messages", format!("no seq {seq}"))),
+                Err(error) => Err(error.clone()),
+            };
+            send.answer(outcome);
+        }
+    }
+
+    async fn read(
+        &self,
+        repeated: &[(Send, i64)],
+    ) -> Result<HashMap<(uuid::Uuid, i64), Message>, StoreError> {
+        let mut places: Vec<_> =
+            repeated.iter().map(|(send, seq)| (send.new.chat_id.uuid(), *seq)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut connection = self.store.pool.acquire().await?;
+        let messages = replays(&mut connection, &places).await?;
+        let keyed = messages
+            .into_iter()
+            .map(|message| ((message.chat_id.uuid(), signed(message.seq.0)), message));
+        Ok(keyed.collect())
+    }
+}

@@ -1,0 +1,344 @@
+//! Coming and going: each takes a version of the chat, under its lock.
+
+use chrono::{DateTime, Utc};
+use parley_domain::change::{Change, ChangeKind};
+use parley_domain::chat::{ChatType, Participant, ParticipantRole};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::time::Timestamp;
+use parley_domain::version::{Seq, Version};
+use sqlx::PgConnection;
+
+use super::{participant_role, role_of};
+use crate::chats::{LockedChat, lock};
+use crate::heads::{self, Committed};
+use crate::users::user_id;
+use crate::{Store, StoreError, signed, unsigned};
+
+/// On whose authority a membership is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeAs {
+    /// As a participant: who made the group may change it, anybody may leave.
+    Participant,
+    /// As an admin or the host application.
+    Admin,
+}
+
+/// What came of adding somebody.
+#[derive(Debug, Clone)]
+pub enum AddParticipant {
+    /// It is committed.
+    Added(Box<Participant>, Committed),
+    /// They are in already.
+    AlreadyIn(Box<Participant>),
+    /// There is no such chat.
+    ChatNotFound,
+    /// The chat is no group.
+    NotGroup,
+    /// Who adds is not in the chat.
+    NotParticipant,
+    /// Who adds has not made the group.
+    NotAllowed,
+    /// The directory does not know whom to add.
+    UserNotFound,
+    /// The group has as many participants as it may have.
+    Full,
+}
+
+/// What came of removing somebody, or of leaving.
+#[derive(Debug, Clone)]
+pub enum RemoveParticipant {
+    /// It is committed.
+    Removed(Committed),
+    /// There is no such chat.
+    ChatNotFound,
+    /// The chat is no group.
+    NotGroup,
+    /// Who removes is not in the chat.
+    NotParticipant,
+    /// Who removes has not made the group.
+    NotAllowed,
+    /// Whom to remove is not in the chat.
+    NotThere,
+}
+
+impl Store {
+    /// Adds a user to a group of at most `most` participants; a rejoining one begins anew: what was said before is not
+    /// unread.
+    pub async fn add_participant(
+        &self,
+        chat: ChatId,
+        user: &UserId,
+        by: &UserId,
+        authority: ChangeAs,
+        most: u32,
+    ) -> Result<AddParticipant, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(locked) = lock(&mut transaction, chat).await? else {
+            return Ok(AddParticipant::ChatNotFound);
+        };
+        if locked.chat_type != ChatType::Group {
+            return Ok(AddParticipant::NotGroup);
+        }
+        if authority == ChangeAs::Participant {
+            match role_of(&mut transaction, chat, by).await? {
+                None => return Ok(AddParticipant::NotParticipant),
+                Some(ParticipantRole::Creator) => {}
+                Some(_) => return Ok(AddParticipant::NotAllowed),
+            }
+        }
+        if role_of(&mut transaction, chat, user).await?.is_some() {
+            let there = one_participant(&mut transaction, chat, user).await?;
+            return Ok(AddParticipant::AlreadyIn(Box::new(there)));
+        }
+        if locked.participant_count >= u64::from(most) {
+            return Ok(AddParticipant::Full);
+        }
+        let version = locked.version.next();
+        if !enter(&mut transaction, chat, user, by, &locked, version).await? {
+            return Ok(AddParticipant::UserNotFound);
+        }
+        count(&mut transaction, chat, user, version, 1).await?;
+        let participant = one_participant(&mut transaction, chat, user).await?;
+        let head = heads::note(&mut transaction, chat, version).await?;
+        transaction.commit().await?;
+        let participants = vec![participant.clone()];
+        let kind = ChangeKind::ParticipantsAdded { participants, by: Some(by.clone()) };
+        let changes = vec![Change { chat_id: chat, version, kind }];
+        let committed = Committed { changes, epoch: self.epoch(), head };
+        Ok(AddParticipant::Added(Box::new(participant), committed))
+    }
+
+    /// Removes a user from a group; oneself: leaves it. When the last creator goes, the oldest member becomes one.
+    pub async fn remove_participant(
+        &self,
+        chat: ChatId,
+        user: &UserId,
+        by: &UserId,
+        authority: ChangeAs,
+    ) -> Result<RemoveParticipant, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(locked) = lock(&mut transaction, chat).await? else {
+            return Ok(RemoveParticipant::ChatNotFound);
+        };
+        if locked.chat_type != ChatType::Group {
+            return Ok(RemoveParticipant::NotGroup);
+        }
+        if authority == ChangeAs::Participant {
+            match role_of(&mut transaction, chat, by).await? {
+                None => return Ok(RemoveParticipant::NotParticipant),
+                Some(ParticipantRole::Creator) => {}
+                Some(_) if by == user => {}
+                Some(_) => return Ok(RemoveParticipant::NotAllowed),
+            }
+        }
+        let version = locked.version.next();
+        if !leave(&mut transaction, chat, user, by, version).await? {
+            return Ok(RemoveParticipant::NotThere);
+        }
+        let kind = ChangeKind::ParticipantRemoved { user_id: user.clone(), by: Some(by.clone()) };
+        let mut changes = vec![Change { chat_id: chat, version, kind }];
+        let heir = inherit(&mut transaction, chat, by, version.next()).await?;
+        if let Some(heir) = heir {
+            let heir = one_participant(&mut transaction, chat, &heir).await?;
+            let kind =
+                ChangeKind::ParticipantsAdded { participants: vec![heir], by: Some(by.clone()) };
+            changes.push(Change { chat_id: chat, version: version.next(), kind });
+        }
+        let last = changes.last().map_or(version, |change| change.version);
+        count(&mut transaction, chat, user, last, -1).await?;
+        let head = heads::note(&mut transaction, chat, version).await?;
+        transaction.commit().await?;
+        Ok(RemoveParticipant::Removed(Committed { changes, epoch: self.epoch(), head }))
+    }
+}
+
+/// Makes the user a participant from here on; false when the directory does not know the user.
+async fn enter(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    user: &UserId,
+    by: &UserId,
+    locked: &LockedChat,
+    version: Version,
+) -> Result<bool, StoreError> {
+    let entered = sqlx::query!(
+        r#"
+        insert into participants (chat_id, user_id, role, joined_seq, changed_version, changed_by)
+        select $1, u.id, 'member', $3, $4, $5
+        from users u
+        where u.id = $2
+        on conflict (chat_id, user_id) do update set
+            role = 'member'
+            , joined_at = now()
+            , joined_seq = excluded.joined_seq
+            , left_at = null
+            , archived = false
+            , own_read_count = participants.sent_count
+            , exception_count = 0
+            , changed_version = excluded.changed_version
+            , changed_by = excluded.changed_by
+        "#,
+        chat.uuid(),
+        user.as_str(),
+        locked.last_seq,
+        signed(version.0),
+        by.as_str(),
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    sqlx::query!(
+        "delete from read_exceptions where chat_id = $1 and user_id = $2",
+        chat.uuid(),
+        user.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(entered > 0)
+}
+
+/// Ends a membership; false when there is none.
+async fn leave(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    user: &UserId,
+    by: &UserId,
+    version: Version,
+) -> Result<bool, StoreError> {
+    let left = sqlx::query!(
+        r#"
+        update participants
+        set left_at = now(), changed_version = $3, changed_by = $4
+        where chat_id = $1 and user_id = $2 and left_at is null
+        "#,
+        chat.uuid(),
+        user.as_str(),
+        signed(version.0),
+        by.as_str(),
+    )
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(left > 0)
+}
+
+/// Makes the oldest member the creator, if there is none left and somebody to become one.
+async fn inherit(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    by: &UserId,
+    version: Version,
+) -> Result<Option<UserId>, StoreError> {
+    let heir = sqlx::query_scalar!(
+        r#"
+        update participants
+        set role = 'creator', changed_version = $2, changed_by = $3
+        where chat_id = $1
+            and not exists (
+                select from participants where chat_id = $1 and role = 'creator' and left_at is null
+            )
+            and user_id = (
+                select user_id
+                from participants
+                where chat_id = $1 and left_at is null
+                order by joined_at, user_id
+                limit 1
+            )
+        returning user_id
+        "#,
+        chat.uuid(),
+        signed(version.0),
+        by.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    heir.map(|id| user_id("participants", &id)).transpose()
+}
+
+async fn count(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    user: &UserId,
+    version: Version,
+    more: i32,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update chats set version = $2, participant_count = participant_count + $3 where id = $1",
+        chat.uuid(),
+        signed(version.0),
+        more,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update users set membership_version = membership_version + 1 where id = $1",
+        user.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn one_participant(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    user: &UserId,
+) -> Result<Participant, StoreError> {
+    let found = participants_of(connection, chat, &[user]).await?.pop();
+    found
+        .map(|(participant, _)| participant)
+        .ok_or_else(|| StoreError::inconsistent("participants", "a row has gone"))
+}
+
+/// Participants, also former ones, by their ids; with who changed their membership last.
+pub(crate) async fn participants_of(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    users: &[&UserId],
+) -> Result<Vec<(Participant, Option<UserId>)>, StoreError> {
+    let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query_as!(
+        ParticipantRow,
+        r#"
+        select p.user_id, p.role, p.joined_at, p.read_seq, p.changed_by, u.name, u.avatar, u.last_seen_at
+        from participants p
+        join users u on u.id = p.user_id
+        where p.chat_id = $1 and p.user_id = any($2)
+        "#,
+        chat.uuid(),
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(ParticipantRow::participant).collect()
+}
+
+struct ParticipantRow {
+    user_id: String,
+    role: String,
+    joined_at: DateTime<Utc>,
+    read_seq: i64,
+    changed_by: Option<String>,
+    name: Option<String>,
+    avatar: Option<String>,
+    last_seen_at: Option<DateTime<Utc>>,
+}
+
+impl ParticipantRow {
+    fn participant(self) -> Result<(Participant, Option<UserId>), StoreError> {
+        let id = user_id("participants", &self.user_id)?;
+        let by = self.changed_by.map(|by| user_id("participants", &by)).transpose()?;
+        let participant = Participant {
+            id: id.clone(),
+            user_id: id,
+            name: self.name,
+            avatar: self.avatar,
+            role: participant_role(&self.role)?,
+            joined_at: Timestamp::new(self.joined_at),
+            online: None,
+            last_seen_at: self.last_seen_at.map(Timestamp::new),
+            read_up_to: Seq(unsigned(self.read_seq)),
+        };
+        Ok((participant, by))
+    }
+}
