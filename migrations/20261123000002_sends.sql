@@ -137,9 +137,6 @@ declare
     locked uuid[];
     moment timestamptz;
 begin
-    if cardinality(told) > 0 then
-        delete from pending_heads where id = any(told);
-    end if;
     if patient then
         select array_agg(held.id) into locked from (
             select c.id from chats c where c.id = any(chat_ids) order by c.id for no key update
@@ -152,87 +149,75 @@ begin
     -- Read after the locks were waited for: a later message must not carry an earlier time.
     moment := date_trunc('milliseconds', clock_timestamp());
     return query
-    with input as (
-        select i.*
-        from unnest(
-            chat_ids, sender_ids, by_host, types, contents, reply_to_ids, metadatas, client_message_ids
-            , request_hashes, id_tails
-        ) with ordinality as i (
-            chat_id, sender_id, by_host, type, content, reply_to_id, metadata, client_message_id
-            , request_hash, id_tail, item
-        )
+    with forgotten as (
+        delete from pending_heads where id = any(told)
     )
-    , judged as materialized (
-        select
-            i.*
-            , c.last_seq
-            , c.version as chat_version
-            , c.last_message_at
-            , earlier.seq as earlier_seq
-            , case
-                when c.id is null then 'chat_not_found'
-                when not c.id = any(coalesce(locked, '{}')) then 'busy'
-                when p.user_id is null and not i.by_host then 'not_participant'
-                when earlier.seq is not null then
-                    case when earlier.request_hash = i.request_hash then 'replay' else 'conflict' end
-                when i.reply_to_id is not null and answered.id is null then 'reply_not_found'
-                else 'appended'
-            end as verdict
-        from input i
-        left join chats c on c.id = i.chat_id
-        left join participants p
-            on p.chat_id = i.chat_id and p.user_id = i.sender_id and p.left_at is null
-        left join lateral (
-            select m.seq, m.request_hash
-            from messages m
-            where m.chat_id = i.chat_id and m.sender_id = i.sender_id
-                and m.client_message_id between i.client_message_id and i.client_message_id
-            order by m.client_message_id
-            limit 1
-        ) earlier on true
-        left join lateral (
-            select m.id
-            from messages m
-            where m.chat_id = i.chat_id and m.id between i.reply_to_id and i.reply_to_id
-            order by m.id
-            limit 1
-        ) answered on true
-    )
-    , ranked as (
-        -- Of several under the same client message id, the first one lands, and the others share its fate.
+    , placed as materialized (
         select
             j.*
-            , j.client_message_id is null or row_number() over same = 1 as first
-            , first_value(j.verdict) over same as first_verdict
-            , first_value(j.request_hash) over same as first_hash
-        from judged j
-        window same as (partition by j.chat_id, j.sender_id, j.client_message_id order by j.item)
-    )
-    , placed as (
-        select
-            n.*
-            , n.last_seq + n.place as new_seq
-            , n.chat_version + n.place as new_version
-            , greatest(moment, n.last_message_at + interval '1 millisecond')
-                + (n.place - 1) * interval '1 millisecond' as new_created_at
-            , n.metadata::jsonb as kept_metadata
+            , j.last_seq + j.place as new_seq
+            , j.chat_version + j.place as new_version
+            , (
+                lpad(to_hex((date_part('epoch', j.new_created_at) * 1000)::bigint), 12, '0') || j.id_tail
+            )::uuid as new_id
+            , j.metadata::jsonb as kept_metadata
         from (
             select
-                r.*
-                , r.verdict = 'appended' and r.first as lands
-                , count(*) filter (where r.verdict = 'appended' and r.first)
-                    over (partition by r.chat_id order by r.item rows unbounded preceding) as place
-            from ranked r
-        ) n
-    )
-    , landed as (
-        select
-            p.*
-            , (
-                lpad(to_hex((date_part('epoch', p.new_created_at) * 1000)::bigint), 12, '0') || p.id_tail
-            )::uuid as new_id
-        from placed p
-        where p.lands
+                m.*
+                , greatest(moment, m.last_message_at + interval '1 millisecond')
+                    + (m.place - 1) * interval '1 millisecond' as new_created_at
+            from (
+            select
+                n.*
+                , count(*) filter (where n.verdict = 'appended')
+                    over (partition by n.chat_id order by n.item rows unbounded preceding) as place
+            from (
+                select
+                    i.*
+                    , c.last_seq
+                    , c.version as chat_version
+                    , c.last_message_at
+                    , earlier.seq as earlier_seq
+                    , u.name
+                    , u.avatar
+                    , case
+                        when c.id is null then 'chat_not_found'
+                        when not c.id = any(coalesce(locked, '{}')) then 'busy'
+                        when (p.user_id is null or p.left_at is not null) and not i.by_host then 'not_participant'
+                        when earlier.seq is not null then
+                            case when earlier.request_hash = i.request_hash then 'replay' else 'conflict' end
+                        when i.reply_to_id is not null and answered.id is null then 'reply_not_found'
+                        else 'appended'
+                    end as verdict
+                from unnest(
+                    chat_ids, sender_ids, by_host, types, contents, reply_to_ids, metadatas, client_message_ids
+                    , request_hashes, id_tails
+                ) with ordinality as i (
+                    chat_id, sender_id, by_host, type, content, reply_to_id, metadata, client_message_id
+                    , request_hash, id_tail, item
+                )
+                left join chats c on c.id = i.chat_id
+                left join participants p on p.chat_id = i.chat_id and p.user_id = i.sender_id
+                left join users u on u.id = i.sender_id
+                left join lateral (
+                    select m.seq, m.request_hash
+                    from messages m
+                    where m.chat_id = i.chat_id and m.sender_id = i.sender_id
+                        and m.client_message_id between i.client_message_id and i.client_message_id
+                    order by m.client_message_id
+                    limit 1
+                ) earlier on true
+                left join lateral (
+                    select m.id
+                    from messages m
+                    where m.chat_id = i.chat_id and m.id between i.reply_to_id and i.reply_to_id
+                    order by m.id
+                    limit 1
+                ) answered on true
+                offset 0
+            ) n
+            ) m
+        ) j
     )
     , inserted as (
         insert into messages (
@@ -240,15 +225,17 @@ begin
             , request_hash, created_at
         )
         select
-            l.chat_id, l.new_seq, l.new_id, l.new_version, l.sender_id, l.type, l.content, l.reply_to_id
-            , l.kept_metadata, l.client_message_id, l.request_hash, l.new_created_at
-        from landed l
+            p.chat_id, p.new_seq, p.new_id, p.new_version, p.sender_id, p.type, p.content, p.reply_to_id
+            , p.kept_metadata, p.client_message_id, p.request_hash, p.new_created_at
+        from placed p
+        where p.verdict = 'appended'
     )
     , moved as (
         select
-            l.chat_id, count(*) as messages, max(l.new_created_at) as last_at, min(l.new_version) as first_version
-        from landed l
-        group by l.chat_id
+            p.chat_id, count(*) as messages, max(p.new_created_at) as last_at, min(p.new_version) as first_version
+        from placed p
+        where p.verdict = 'appended'
+        group by p.chat_id
     )
     , counted as (
         update chats c
@@ -262,7 +249,10 @@ begin
         update participants p
         set sent_count = p.sent_count + s.messages
         from (
-            select l.chat_id, l.sender_id, count(*) as messages from landed l group by l.chat_id, l.sender_id
+            select p.chat_id, p.sender_id, count(*) as messages
+            from placed p
+            where p.verdict = 'appended'
+            group by p.chat_id, p.sender_id
         ) s
         where p.chat_id = s.chat_id and p.user_id = s.sender_id
     )
@@ -274,28 +264,9 @@ begin
         returning pending_heads.id
     )
     select
-        l.item, 'appended', l.new_seq, l.new_version, l.new_id, l.new_created_at, l.kept_metadata::text
-        , u.name, u.avatar, (select noted.id from noted)
-    from landed l
-    left join users u on u.id = l.sender_id
-    union all
-    select
-        p.item
-        , case
-            when p.verdict <> 'appended' then p.verdict
-            when p.first_verdict <> 'appended' then 'busy'
-            when p.first_hash = p.request_hash then 'replay'
-            else 'conflict'
-        end
-        , coalesce(p.earlier_seq, (
-            select l.new_seq
-            from landed l
-            where l.chat_id = p.chat_id and l.sender_id = p.sender_id
-                and l.client_message_id = p.client_message_id
-        ))
-        , null, null, null, null, null, null, null
-    from placed p
-    where not p.lands;
+        p.item, p.verdict, case when p.verdict = 'appended' then p.new_seq else p.earlier_seq end
+        , p.new_version, p.new_id, p.new_created_at, p.kept_metadata::text, p.name, p.avatar, (select noted.id from noted)
+    from placed p;
 end
 $function$;
 

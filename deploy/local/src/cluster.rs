@@ -305,6 +305,7 @@ impl<'a> Starting<'a> {
                 nats_url: layout.nats.url(),
                 redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
+                workers: pods::workers(options.api + options.gateways),
                 extra: options.settings.clone(),
             },
             layout,

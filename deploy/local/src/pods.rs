@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
     pub(crate) jwt_secret: String,
+    /// Threads of each pod.
+    pub(crate) workers: usize,
     /// From `--set`; they win over the launcher's own.
     pub(crate) extra: Vec<(String, String)>,
 }
@@ -49,6 +51,12 @@ pub(crate) fn setting(text: &str) -> Result<(String, String)> {
     Ok((name, value.to_owned()))
 }
 
+/// Each pod's share of the cores: more threads than cores only take each other's time.
+pub(crate) fn workers(pods: u16) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / usize::from(pods.max(1))).max(1)
+}
+
 impl Plan {
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -68,6 +76,7 @@ impl Plan {
         command.env("PARLEY_LISTEN", format!("127.0.0.1:{}", self.port));
         command.env("PARLEY_ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin));
         command.env("PARLEY_LOG_FORMAT", "json");
+        command.env("PARLEY_WORKERS", settings.workers.to_string());
         command.env("PARLEY_NATS_URL", &settings.nats_url);
         command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
         if self.kind == Kind::Api {

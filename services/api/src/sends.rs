@@ -5,7 +5,7 @@ use parley_domain::change::Change;
 use parley_domain::message::NewMessage;
 use parley_domain::user::Role;
 use parley_relay::{Charge, Charged, Limit, Member, Usage};
-use parley_store::{AppendMessage, Appended, StoreError};
+use parley_store::{AppendMessage, Appended, Expected, StoreError};
 
 use crate::app::State;
 use crate::error::ApiError;
@@ -20,19 +20,20 @@ pub(crate) struct Sent {
 
 /// Charges a send, commits it, and settles the charge by what came of it.
 pub(crate) async fn send(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
+    let expected = state.appender.expect(new.chat_id);
     let Some(policy) = state.limits.of(role) else {
-        let outcome = commit(state, new).await;
-        return sent(state, outcome?, None);
+        return sent(state, expected.append(new).await?, None);
     };
     let client_id = new.client_message_id.as_ref();
     let member = client_id.map_or_else(Member::unique, |id| Member::of(new.chat_id, id));
     match state.limiter.charge(&new.sender_id, policy, member).await {
         Charge::Allowed(charged) => {
             let usage = charged.usage;
-            let outcome = commit_charged(state, new, charged).await;
+            let outcome = commit_charged(state, new, expected, charged).await;
             sent(state, outcome?, Some(usage))
         }
         Charge::Limited(refused) => {
+            drop(expected);
             let limited = Limited(refused);
             if refused.why == Limit::Attempts {
                 return Err(ApiError::TooManyAttempts(limited));
@@ -50,11 +51,12 @@ pub(crate) async fn send(state: &State, role: Role, new: NewMessage) -> Result<S
 async fn commit_charged(
     state: &State,
     new: NewMessage,
+    expected: Expected,
     charged: Charged,
 ) -> Result<AppendMessage, StoreError> {
     let state = state.clone();
     let committing = tokio::spawn(async move {
-        let outcome = commit(&state, new).await;
+        let outcome = expected.append(new).await;
         settle(&state, charged, &outcome).await;
         outcome
     });
@@ -63,10 +65,6 @@ async fn commit_charged(
         // A bug, to be caught and counted where all panics are.
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),
     }
-}
-
-async fn commit(state: &State, new: NewMessage) -> Result<AppendMessage, StoreError> {
-    state.appender.append(new).await
 }
 
 /// A message that was committed is charged for; what certainly was not is free. As long as the outcome is not certain,

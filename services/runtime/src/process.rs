@@ -69,10 +69,11 @@ where
     }
     // Several of our libraries use TLS and would otherwise each have to be told which implementation.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the async runtime")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let workers @ 1.. = settings.process().workers {
+        runtime.worker_threads(usize::from(workers));
+    }
+    let runtime = runtime.enable_all().build().context("start the async runtime")?;
     let ending = runtime.block_on(work(settings));
     // What a hard stop left running must not hold the process.
     runtime.shutdown_background();

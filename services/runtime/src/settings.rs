@@ -38,6 +38,10 @@ pub struct ProcessSettings {
     #[arg(long, env = "PARLEY_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
 
+    /// Threads that do the pod's work; 0 is one for each core that it may use
+    #[arg(long, env = "PARLEY_WORKERS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), value_name = "NUMBER")]
+    pub workers: u16,
+
     /// Seconds from SIGTERM until what has not ended is dropped
     #[arg(long, env = "PARLEY_SHUTDOWN_SECONDS", default_value_t = 25, value_name = "SECONDS")]
     pub shutdown_seconds: u64,

@@ -1,12 +1,14 @@
 //! The appender: what waits while a commit is in flight goes into the next one.
 //!
 //! There is no timer: an idle appender commits a lone send at once, a busy one commits many with one round trip and one
-//! flush of the log. Chats are spread over a few shards by their id, so that two commits of a pod never want the same
-//! chat. A chat that somebody else has locked leaves its shard with its later sends for a lane of its own, which waits
+//! flush of the log. A batch that is about to begin waits a moment for sends that are known to be on their way
+//! ([`Appender::expect`]). Chats are spread over a few shards by their id, so that two commits of a pod never want the
+//! same chat. A chat that somebody else has locked leaves its shard with its later sends for a lane of its own, which waits
 //! for the lock; nobody else does.
 //!
 //! Waiting is bounded by number, bytes and time, and each bound ends in [`StoreError::NotBegun`].
 
+mod coming;
 mod commit;
 mod metrics;
 mod send;
@@ -17,6 +19,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parley_domain::ids::ChatId;
 use parley_domain::message::NewMessage;
 use prometheus::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -24,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout_at};
 
 use crate::{AppendMessage, Committed, Head, Store, StoreError};
+use coming::{Coming, OnItsWay};
 use metrics::{Metrics, Refused};
 use send::{Send, Ticket};
 use shard::Shard;
@@ -43,7 +47,7 @@ pub(crate) type OnCommit = dyn Fn(Committed) + std::marker::Send + Sync;
 pub struct Appender(Arc<Shared>);
 
 struct Shared {
-    shards: Vec<mpsc::UnboundedSender<Send>>,
+    shards: Vec<Entrance>,
     hasher: RandomState,
     /// Places for sends that wait; the channels have no bound of their own.
     places: Arc<Semaphore>,
@@ -51,6 +55,19 @@ struct Shared {
     deadline: Duration,
     store: Store,
     metrics: Metrics,
+}
+
+/// Where sends enter a shard.
+struct Entrance {
+    queue: mpsc::UnboundedSender<Send>,
+    coming: Arc<Coming>,
+}
+
+/// A send that will come, unless this is dropped.
+pub struct Expected {
+    appender: Appender,
+    shard: usize,
+    on_its_way: OnItsWay,
 }
 
 /// What serves an [`Appender`]; it has to be run.
@@ -76,15 +93,16 @@ impl Appender {
         });
         // Lanes may wait for locks; they must leave connections for everybody else.
         let lanes = Arc::new(Semaphore::new(store.most_connections().div_ceil(2) as usize));
-        let (queues, shards) = (0..settings.append_shards)
+        let (entrances, shards) = (0..settings.append_shards)
             .map(|_| {
                 let (queue, sends) = mpsc::unbounded_channel();
-                let most = settings.append_batch as usize;
-                (queue, Shard::new(sends, most, committer.clone(), lanes.clone()))
+                let (most, coming) = (settings.append_batch as usize, Arc::<Coming>::default());
+                let entrance = Entrance { queue, coming: coming.clone() };
+                (entrance, Shard::new(sends, coming, most, committer.clone(), lanes.clone()))
             })
             .unzip();
         let shared = Shared {
-            shards: queues,
+            shards: entrances,
             hasher: RandomState::new(),
             places: Arc::new(Semaphore::new(settings.append_queue as usize)),
             bytes: Arc::new(Semaphore::new(QUEUE_BYTES)),
@@ -95,11 +113,25 @@ impl Appender {
         Ok((Self(Arc::new(shared)), AppenderTask { shards, store: store.clone() }))
     }
 
-    /// Commits a message, once per client message id.
-    ///
-    /// After [`StoreError::NotBegun`] nothing has happened and nothing will; after any other error the message may be
-    /// committed, or may yet be.
+    /// Says that a send into this chat is on its way, so that a batch may wait a moment for it.
+    pub fn expect(&self, chat: ChatId) -> Expected {
+        let place = self.0.hasher.hash_one(chat) % self.0.shards.len() as u64;
+        let shard = usize::try_from(place).unwrap_or_default();
+        let on_its_way = self.0.shards[shard].coming.set_out();
+        Expected { appender: self.clone(), shard, on_its_way }
+    }
+
+    /// [`Expected::append`] of a send that nobody has expected.
     pub async fn append(&self, new: NewMessage) -> Result<AppendMessage, StoreError> {
+        self.expect(new.chat_id).append(new).await
+    }
+
+    async fn enter(
+        &self,
+        new: NewMessage,
+        shard: usize,
+        on_its_way: OnItsWay,
+    ) -> Result<AppendMessage, StoreError> {
         let deadline = Instant::now() + self.0.deadline;
         let (Ok(place), Some(bytes)) =
             (self.0.places.clone().try_acquire_owned(), self.bytes_of(&new))
@@ -111,12 +143,13 @@ impl Appender {
         let ticket = Ticket::new();
         let held = (place, bytes);
         let new = Box::new(new);
-        let send = Send { new, answer, ticket: ticket.clone(), deadline, _held: held };
-        let shard = self.0.hasher.hash_one(send.new.chat_id) % self.0.shards.len() as u64;
-        let queue = usize::try_from(shard).ok().and_then(|shard| self.0.shards.get(shard));
-        if queue.is_none_or(|queue| queue.send(send).is_err()) {
+        let ticket_kept = ticket.clone();
+        let send =
+            Send { new, answer, ticket: ticket_kept, deadline, passed_over: false, _held: held };
+        if self.0.shards[shard].queue.send(send).is_err() {
             return Err(StoreError::NotBegun("the pod stops"));
         }
+        drop(on_its_way);
         match timeout_at(deadline, answered).await {
             Ok(Ok(outcome)) => outcome,
             Err(_) if ticket.give_up() => {
@@ -136,6 +169,16 @@ impl Appender {
     /// The changes of this commit have been told: its trace may go.
     pub fn told(&self, head: Head) {
         self.0.store.told_soon(head);
+    }
+}
+
+impl Expected {
+    /// Commits a message, once per client message id. It has to be of the chat that was named.
+    ///
+    /// After [`StoreError::NotBegun`] nothing has happened and nothing will; after any other error the message may be
+    /// committed, or may yet be.
+    pub async fn append(self, new: NewMessage) -> Result<AppendMessage, StoreError> {
+        self.appender.enter(new, self.shard, self.on_its_way).await
     }
 }
 

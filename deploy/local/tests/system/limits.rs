@@ -225,7 +225,7 @@ impl Trial {
             let person = Person::new(cluster, "user");
             let chat = direct_chat(&person.at(&cluster.url), &reader);
             let key = URL_SAFE_NO_PAD.encode(&person.id);
-            User { person, chat, window: format!("parley:limit:{{{key}}}:messages") }
+            User { person, chat, window: format!("parley:limit:{{{key}}}") }
         };
         (0..self.users).map(user).collect()
     }

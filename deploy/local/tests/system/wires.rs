@@ -63,29 +63,30 @@ impl Redis {
         Self(BufReader::new(connect(url)))
     }
 
-    /// The members of a sorted set with their scores.
+    /// The members of a user's window, with when they came in µs. See `charge.lua` of the limiter: 16 bytes, and then 8
+    /// of time and 16 of member for each.
     pub(crate) fn members(&mut self, key: &str) -> Vec<(Vec<u8>, u64)> {
-        write!(self.0.get_mut(), "ZRANGE {key} 0 -1 WITHSCORES\r\n").unwrap();
-        let count = self.length(b'*');
-        let pair = |_| {
-            let (member, score) = (self.text(), self.text());
-            (member, String::from_utf8(score).unwrap().parse().unwrap())
+        write!(self.0.get_mut(), "GET {key}\r\n").unwrap();
+        let Some(window) = self.text() else { return Vec::new() };
+        let entries = window[16..].chunks_exact(24);
+        let entry = |entry: &[u8]| {
+            let came = f64::from_le_bytes(entry[..8].try_into().unwrap());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole µs")]
+            (entry[8..].to_owned(), came as u64)
         };
-        (0..count / 2).map(pair).collect()
+        entries.map(entry).collect()
     }
 
-    fn text(&mut self) -> Vec<u8> {
-        let mut text = vec![0; self.length(b'$') + "\r\n".len()];
-        self.0.read_exact(&mut text).unwrap();
-        text.truncate(text.len() - "\r\n".len());
-        text
-    }
-
-    fn length(&mut self, kind: u8) -> usize {
+    fn text(&mut self) -> Option<Vec<u8>> {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
-        assert_eq!(line.bytes().next(), Some(kind), "Redis says {line:?}");
-        line[1..].trim().parse().unwrap()
+        assert_eq!(line.bytes().next(), Some(b'$'), "Redis says {line:?}");
+        // Minus one is nothing.
+        let length: usize = line[1..].trim().parse().ok()?;
+        let mut text = vec![0; length + "\r\n".len()];
+        self.0.read_exact(&mut text).unwrap();
+        text.truncate(length);
+        Some(text)
     }
 }
 

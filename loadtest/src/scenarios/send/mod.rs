@@ -1,4 +1,4 @@
-//! `bench send`: what a send costs, beside the same work as one statement of pgbench.
+//! `bench send`: what a send costs, beside one statement of pgbench that does the same work, and one that does the least.
 
 mod ours;
 mod peer;
@@ -17,7 +17,7 @@ use peer::Peer;
 
 /// Settings of the pods that differ from what ships: limits are raised, so that they are asked and never refuse.
 const SETTINGS: &[(&str, &str)] =
-    &[("PARLEY_MESSAGE_LIMITS", "user=1000000/60"), ("PARLEY_ATTEMPT_LIMIT", "1000000/60")];
+    &[("PARLEY_MESSAGE_LIMITS", "user=10000/60"), ("PARLEY_ATTEMPT_LIMIT", "1000000/60")];
 
 /// A message as people write them: 100 characters that are no news to a compressor or a parser.
 const CONTENT: &str = "Shall we meet at the station at half past seven, or is that too early for the others? Tell me soon.";
@@ -61,6 +61,25 @@ enum Where {
     ManyChats,
     HotChat,
 }
+
+/// What the peer's statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// All that Parley does in its database.
+    Whole,
+    /// The least that puts a message into its place.
+    Bare,
+}
+
+/// Who has its turn in a round: Parley, or its peer.
+const TURNS: [(&str, Where, Option<Work>); 6] = [
+    ("Parley, many chats", Where::ManyChats, None),
+    ("whole statement, many chats", Where::ManyChats, Some(Work::Whole)),
+    ("bare statement, many chats", Where::ManyChats, Some(Work::Bare)),
+    ("Parley, hot chat", Where::HotChat, None),
+    ("whole statement, hot chat", Where::HotChat, Some(Work::Whole)),
+    ("bare statement, hot chat", Where::HotChat, Some(Work::Bare)),
+];
 
 /// What a round has brought.
 struct Measured {
@@ -151,41 +170,33 @@ impl<'a> Bench<'a> {
     }
 
     /// All rounds, the sides in turn.
-    fn rounds(&self) -> Result<([Side; 4], u64)> {
-        let names =
-            ["Parley, many chats", "pgbench, many chats", "Parley, hot chat", "pgbench, hot chat"];
-        let mut sides = names.map(|name| Side { name, rounds: Vec::new() });
+    fn rounds(&self) -> Result<([Side; 6], u64)> {
+        let mut sides = TURNS.map(|(name, ..)| Side { name, rounds: Vec::new() });
         let mut errors = 0;
         for number in 1..=self.arguments.rounds {
-            for (side, (place, peer)) in sides.iter_mut().zip([
-                (Where::ManyChats, false),
-                (Where::ManyChats, true),
-                (Where::HotChat, false),
-                (Where::HotChat, true),
-            ]) {
+            for (side, (name, place, peer)) in sides.iter_mut().zip(TURNS) {
                 let measured = self.round(place, peer)?;
                 errors += measured.errors;
-                let round = measured.values(peer)?;
+                let round = measured.values(peer.is_some())?;
                 let rate = round[RATE].unwrap_or_default();
-                say::note(format_args!("round {number}: {:<20} {rate:>7.0} sends/s", side.name));
+                say::note(format_args!("round {number}: {name:<27} {rate:>7.0} sends/s"));
                 side.rounds.push(round);
             }
         }
         Ok((sides, errors))
     }
 
-    fn round(&self, place: Where, peer: bool) -> Result<Measured> {
+    fn round(&self, place: Where, peer: Option<Work>) -> Result<Measured> {
         let Arguments { seconds, clients, .. } = *self.arguments;
-        if peer {
-            self.peer.round(place, seconds, &self.servers, self.interrupt)
-        } else {
-            self.ours.round(place, clients, seconds, &self.servers, self.interrupt)
+        match peer {
+            Some(work) => self.peer.round(place, work, seconds, &self.servers, self.interrupt),
+            None => self.ours.round(place, clients, seconds, &self.servers, self.interrupt),
         }
     }
 }
 
 fn options(arguments: &Arguments) -> Options {
-    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).chain(std::env::var("BENCH_SET").ok().into_iter().flat_map(|v| v.split(' ').map(|p| { let (a, b) = p.split_once('=').unwrap(); (a.to_owned(), b.to_owned()) }).collect::<Vec<_>>()));
     Options {
         api: arguments.api,
         gateways: 1,
@@ -236,7 +247,7 @@ impl Measured {
 /// What is said in the end.
 struct Report {
     header: String,
-    sides: [Side; 4],
+    sides: [Side; 6],
     errors: u64,
 }
 
@@ -255,21 +266,30 @@ impl Report {
         Ok(())
     }
 
-    fn ratio(&self, ours: usize) -> Option<Range> {
-        self.sides[ours].against(&self.sides[ours + 1], RATE)
+    /// Parley's rate as a share of a peer's.
+    fn ratio(&self, place: Where, work: Work) -> Option<Range> {
+        let side = |peer| TURNS.iter().position(|turn| (turn.1, turn.2) == (place, peer));
+        self.sides[side(None)?].against(&self.sides[side(Some(work))?], RATE)
     }
 
     fn ratios(&self) -> String {
-        let shown = |ours| self.ratio(ours).map_or_else(|| "–".to_owned(), |it| it.shown(2));
+        let shown = |place, work| {
+            self.ratio(place, work).map_or_else(|| "–".to_owned(), |it| it.shown(2))
+        };
         format!(
-            "Parley's rate as a share of pgbench's: many chats {}, hot chat {}.",
-            shown(0),
-            shown(2)
+            "Parley's rate as a share of the whole statement's: many chats {}, hot chat {}; of the bare one's: many \
+            chats {}, hot chat {}.",
+            shown(Where::ManyChats, Work::Whole),
+            shown(Where::HotChat, Work::Whole),
+            shown(Where::ManyChats, Work::Bare),
+            shown(Where::HotChat, Work::Bare),
         )
     }
 
     fn json(&self, arguments: &Arguments) -> serde_json::Value {
-        let ratio = |ours| self.ratio(ours).map(|range| report::rounded(range.median));
+        let ratio = |place, work| {
+            self.ratio(place, work).map(|range| report::rounded(range.median))
+        };
         json!({
             "scenario": "send",
             "clients": arguments.clients,
@@ -278,8 +298,10 @@ impl Report {
             "seconds": arguments.seconds,
             "rounds": arguments.rounds,
             "rows": report::rows(&MEASURES, &self.sides),
-            "ratio_many": ratio(0),
-            "ratio_hot": ratio(2),
+            "ratio_many": ratio(Where::ManyChats, Work::Whole),
+            "ratio_hot": ratio(Where::HotChat, Work::Whole),
+            "ratio_many_bare": ratio(Where::ManyChats, Work::Bare),
+            "ratio_hot_bare": ratio(Where::HotChat, Work::Bare),
             "errors": self.errors,
         })
     }

@@ -50,14 +50,9 @@ impl UserKey {
         Self(encoded.into())
     }
 
-    /// The window of messages. The braces keep both keys of a user in one slot of a Redis Cluster.
-    pub(crate) fn messages(&self) -> String {
-        format!("parley:limit:{{{}}}:messages", self.0)
-    }
-
-    /// The account of attempts.
-    pub(crate) fn attempts(&self) -> String {
-        format!("parley:limit:{{{}}}:attempts", self.0)
+    /// The user's window. The braces say which part of it places it in a Redis Cluster.
+    pub(crate) fn window(&self) -> String {
+        format!("parley:limit:{{{}}}", self.0)
     }
 }
 
@@ -103,7 +98,7 @@ mod tests {
             &odd,
             &digest,
         ];
-        let keys = users.map(|user| UserKey::of(&UserId::parse(user).unwrap()).messages());
+        let keys = users.map(|user| UserKey::of(&UserId::parse(user).unwrap()).window());
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), users.len());
         for key in keys {
             assert_eq!(key.matches(['{', '}']).count(), 2, "one hash tag: {key}");

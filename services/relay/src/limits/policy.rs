@@ -9,8 +9,10 @@ use parley_domain::user::Role;
 
 use crate::RelayError;
 
-/// Bounds of what a setting may say; both keep the scripts' arithmetic exact.
+/// Bounds of what a setting may say; they keep the scripts' arithmetic exact.
 const MAX_LIMIT: u32 = 1_000_000;
+/// Every attempt reads its user's window and writes it again, 24 bytes for each message.
+const MAX_MESSAGES: u32 = 10_000;
 const MAX_SECONDS: u64 = 86_400;
 
 /// How many in how long: `20/60` is 20 in 60 s.
@@ -130,6 +132,12 @@ pub struct LimitSettings {
 impl LimitSettings {
     /// Tests what single settings cannot say.
     pub fn check(&self) -> Result<(), RelayError> {
+        if self.message_limits.all().any(|policy| policy.limit > MAX_MESSAGES) {
+            let why = format!(
+                "PARLEY_MESSAGE_LIMITS: more than {MAX_MESSAGES} in a window; say `none` instead"
+            );
+            return Err(RelayError::Limits(why));
+        }
         if self.message_limits.all().any(|policy| policy.limit > self.attempt_limit.limit) {
             let why = "PARLEY_ATTEMPT_LIMIT allows fewer attempts than PARLEY_MESSAGE_LIMITS allows messages";
             return Err(RelayError::Limits(why.to_owned()));
@@ -211,6 +219,8 @@ mod tests {
         assert!(settings(&["--limiter-users", "0"]).is_err());
         let unreachable = settings(&["--attempt-limit", "19/60"]).unwrap();
         assert!(matches!(unreachable.check(), Err(RelayError::Limits(_))));
+        let many = ["--message-limits", "user=10001/60", "--attempt-limit", "20000/60"];
+        assert!(matches!(settings(&many).unwrap().check(), Err(RelayError::Limits(_))));
     }
 
     #[test]

@@ -66,8 +66,7 @@ impl Scripts {
         memory: &Memory,
     ) -> RedisResult<Ruling> {
         let Attempt { user, policy, member } = attempt;
-        let mut call = self.charge.key(user.messages());
-        call.key(user.attempts());
+        let mut call = self.charge.key(user.window());
         call.arg(member.bytes()).arg(policy.limit).arg(micros(policy.window));
         call.arg(micros(attempts.spacing())).arg(micros(attempts.window));
         match memory {
@@ -94,7 +93,7 @@ impl Scripts {
         member: Member,
         score: u64,
     ) -> RedisResult<()> {
-        let mut call = self.give_back.key(user.messages());
+        let mut call = self.give_back.key(user.window());
         call.arg(member.bytes()).arg(score).invoke_async(connection).await
     }
 
@@ -106,7 +105,7 @@ impl Scripts {
         member: Member,
         window: Duration,
     ) -> RedisResult<Option<u64>> {
-        let mut call = self.keep.key(user.messages());
+        let mut call = self.keep.key(user.window());
         call.arg(member.bytes()).arg(micros(window));
         let (added, time): (bool, u64) = call.invoke_async(connection).await?;
         Ok(added.then_some(time))

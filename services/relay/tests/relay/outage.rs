@@ -189,7 +189,7 @@ async fn a_replica_that_lagged_behind_is_told_what_it_misses() {
     for _ in 0..3 {
         pod.allowed(&user, a_minute(20), Member::unique()).await;
     }
-    redis.forget_windows().await;
+    redis.lag_behind().await;
     let next = pod.allowed(&user, a_minute(20), Member::unique()).await;
     assert_eq!(next.usage.remaining, 16);
 }

@@ -74,12 +74,18 @@ impl RedisServer {
         cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
     }
 
-    /// It loses the windows and keeps the rest: a replica that took over and lagged behind.
-    pub(crate) async fn forget_windows(&self) {
+    /// It loses the newest entry of each window: a replica that took over and lagged behind.
+    pub(crate) async fn lag_behind(&self) {
         let mut connection = self.connection().await.expect("a running server");
         let windows: Vec<String> =
-            cmd("KEYS").arg("*:messages").query_async(&mut connection).await.unwrap();
-        cmd("DEL").arg(windows).exec_async(&mut connection).await.unwrap();
+            cmd("KEYS").arg("parley:limit:{*}").query_async(&mut connection).await.unwrap();
+        for window in windows {
+            let kept: Vec<u8> = cmd("GET").arg(&window).query_async(&mut connection).await.unwrap();
+            let before = &kept[..kept.len() - 24];
+            let mut set = cmd("SET");
+            set.arg(&window).arg(before).arg("KEEPTTL");
+            set.exec_async(&mut connection).await.unwrap();
+        }
     }
 
     /// Connections, without the one that asks.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use parley_domain::ids::ChatId;
 use parley_domain::message::{Message, NewMessage};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
 use super::OnCommit;
@@ -12,6 +14,9 @@ use super::metrics::{Metrics, Refused};
 use super::send::Send;
 use crate::messages::{BatchOutcome, Outcome, append_batch, replays};
 use crate::{AppendMessage, Appended, Committed, Store, StoreError, signed};
+
+/// A connection that whoever commits one batch after the other keeps meanwhile: handing it back costs a round trip.
+pub(super) type Held = Option<PoolConnection<Postgres>>;
 
 /// What all shards share.
 pub(super) struct Committer {
@@ -37,7 +42,7 @@ impl Committer {
     /// Commits a batch and answers its senders; returns the sends whose turn has to come again.
     ///
     /// A batch with something in it that the database cannot take is halved until that one is alone.
-    pub(super) async fn commit(&self, batch: Vec<Send>, patient: bool) -> Vec<Send> {
+    pub(super) async fn commit(&self, batch: Vec<Send>, patient: bool, held: &mut Held) -> Vec<Send> {
         let mut busy = Vec::new();
         let mut parts = vec![self.begin(batch)];
         while let Some(part) = parts.pop() {
@@ -45,7 +50,7 @@ impl Committer {
             if part.is_empty() {
                 continue;
             }
-            match self.call(&part, patient).await {
+            match self.call(&part, patient, held).await {
                 Ok(outcome) => self.settle(part, outcome, &mut busy).await,
                 Err(error) if error.is_of_data() && part.len() > 1 => {
                     self.metrics.halved.inc();
@@ -77,23 +82,37 @@ impl Committer {
     }
 
     /// The round trip. When it takes too long its outcome is unknown.
-    async fn call(&self, batch: &[Send], patient: bool) -> Result<BatchOutcome, StoreError> {
-        let acquired = self.store.pool.acquire().await;
-        let mut connection =
-            acquired.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?;
+    async fn call(
+        &self,
+        batch: &[Send],
+        patient: bool,
+        held: &mut Held,
+    ) -> Result<BatchOutcome, StoreError> {
+        let mut connection = match held.take() {
+            Some(connection) => connection,
+            None => {
+                let acquired = self.store.pool.acquire().await;
+                acquired.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?
+            }
+        };
         let told = self.store.told.take();
         let messages: Vec<&NewMessage> = batch.iter().map(|send| &*send.new).collect();
         let started = Instant::now();
         let appending = append_batch(&mut connection, &messages, patient, &told);
         let called = timeout(self.patience, appending).await;
         self.metrics.batch(batch.len(), started.elapsed());
-        let outcome = called.unwrap_or_else(|_| {
-            // What this connection may still say would be taken for the answer to the next question.
-            drop(connection.detach());
-            Err(StoreError::from(sqlx::Error::PoolTimedOut))
-        });
-        if outcome.is_err() {
-            self.store.told.put_back(told);
+        let outcome = match called {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                // What this connection may still say would be taken for the answer to the next question.
+                drop(connection.detach());
+                self.store.told.put_back(told);
+                return Err(StoreError::from(sqlx::Error::PoolTimedOut));
+            }
+        };
+        match &outcome {
+            Ok(_) => *held = Some(connection),
+            Err(_) => self.store.told.put_back(told),
         }
         outcome
     }

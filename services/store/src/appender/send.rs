@@ -47,6 +47,8 @@ pub(super) struct Send {
     pub(super) answer: oneshot::Sender<Result<AppendMessage, StoreError>>,
     pub(super) ticket: Ticket,
     pub(super) deadline: Instant,
+    /// Its chat was locked elsewhere when its turn came.
+    pub(super) passed_over: bool,
     /// Its place in the queue and its bytes, free again when it is dropped.
     pub(super) _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }

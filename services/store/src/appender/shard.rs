@@ -2,22 +2,26 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use parley_domain::ids::ChatId;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::commit::Committer;
+use super::coming::Coming;
+use super::commit::{Committer, Held};
 use super::send::Send;
 
-/// How often the others get their turn before a batch is closed.
-const TURNS: usize = 3;
+/// A shard that has had nothing to do for so long hands its connection back.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// One batch after the other.
 pub(super) struct Shard {
     sends: UnboundedReceiver<Send>,
+    coming: Arc<Coming>,
     most: usize,
     committer: Arc<Committer>,
     /// The lanes of chats that are, or were a moment ago, locked elsewhere.
@@ -25,30 +29,67 @@ pub(super) struct Shard {
     lane_tasks: JoinSet<()>,
     /// How many lanes may hold a connection at a time.
     lane_places: Arc<Semaphore>,
+    connection: Held,
+    /// Sends whose chat was locked elsewhere.
+    again: Vec<Send>,
 }
 
 impl Shard {
     pub(super) fn new(
         sends: UnboundedReceiver<Send>,
+        coming: Arc<Coming>,
         most: usize,
         committer: Arc<Committer>,
         lane_places: Arc<Semaphore>,
     ) -> Self {
-        let (lanes, lane_tasks) = (HashMap::new(), JoinSet::new());
-        Self { sends, most, committer, lanes, lane_tasks, lane_places }
+        Self {
+            sends,
+            coming,
+            most,
+            committer,
+            lanes: HashMap::new(),
+            lane_tasks: JoinSet::new(),
+            lane_places,
+            connection: None,
+            again: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(batch) = next_batch(&mut self.sends, self.most).await {
+        while let Some(batch) = self.next_batch().await {
             let batch = self.divert(batch);
-            let busy = self.committer.commit(batch, false).await;
-            for send in busy {
-                self.put_into_lane(send);
-            }
+            let size = batch.len();
+            let busy = self.committer.commit(batch, false, &mut self.connection).await;
+            self.sort(busy, size);
             while self.lane_tasks.try_join_next().is_some() {}
         }
         self.lanes.clear();
         while self.lane_tasks.join_next().await.is_some() {}
+    }
+
+    /// What waits, at least one, behind those whose turn comes again; with those that are on their way.
+    async fn next_batch(&mut self) -> Option<Vec<Send>> {
+        let mut batch = std::mem::take(&mut self.again);
+        if batch.is_empty() {
+            batch.push(self.first().await?);
+        }
+        if batch.len() + self.sends.len() < self.most {
+            self.coming.settled().await;
+        }
+        while batch.len() < self.most
+            && let Ok(send) = self.sends.try_recv()
+        {
+            batch.push(send);
+        }
+        Some(batch)
+    }
+
+    async fn first(&mut self) -> Option<Send> {
+        if let Ok(first) = timeout(IDLE, self.sends.recv()).await {
+            return first;
+        }
+        self.connection = None;
+        self.sends.recv().await
     }
 
     /// Sends of chats with a lane go there, behind those that are there.
@@ -64,6 +105,25 @@ impl Shard {
             }
         }
         own
+    }
+
+    /// A chat that is locked for the first time is most likely free again by the next batch. One that is locked again gets
+    /// a lane, and so do all when a whole batch found nothing else to do.
+    fn sort(&mut self, busy: Vec<Send>, of: usize) {
+        let nothing_else = busy.len() == of;
+        for mut send in busy {
+            if nothing_else || std::mem::replace(&mut send.passed_over, true) {
+                self.put_into_lane(send);
+            } else {
+                self.again.push(send);
+            }
+        }
+        if self.lanes.is_empty() {
+            return;
+        }
+        // Behind those that have gone into a lane now.
+        let again = std::mem::take(&mut self.again);
+        self.again = self.divert(again);
     }
 
     fn put_into_lane(&mut self, send: Send) {
@@ -125,7 +185,7 @@ impl Lane {
 /// Commits what comes for one chat, waiting for its lock, until nothing waits any more.
 async fn run_lane(lane: Arc<Lane>, most: usize, committer: Arc<Committer>, places: Arc<Semaphore>) {
     committer.metrics.lanes.inc();
-    let mut batch = Vec::new();
+    let (mut batch, mut connection) = (Vec::new(), None);
     loop {
         lane.fill(&mut batch, most);
         if batch.is_empty() {
@@ -133,23 +193,11 @@ async fn run_lane(lane: Arc<Lane>, most: usize, committer: Arc<Committer>, place
         }
         // The semaphore is never closed.
         let Ok(_place) = places.acquire().await else { break };
-        batch = committer.commit(batch, true).await;
+        batch = committer.commit(batch, true, &mut connection).await;
+        if places.available_permits() == 0 {
+            // Other lanes may wait for a place, and with the place goes the connection.
+            connection = None;
+        }
     }
     committer.metrics.lanes.dec();
-}
-
-/// What waits now, at least one.
-async fn next_batch(sends: &mut UnboundedReceiver<Send>, most: usize) -> Option<Vec<Send>> {
-    let mut batch = Vec::with_capacity(most.min(sends.len().max(1)));
-    batch.push(sends.recv().await?);
-    // Whoever is about to send gets its turn first. Where nobody is, this takes no time.
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-    }
-    while batch.len() < most
-        && let Ok(send) = sends.try_recv()
-    {
-        batch.push(send);
-    }
-    Some(batch)
 }

@@ -1,5 +1,7 @@
 //! Appending: the one way in which a message comes to be, many at a time.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use parley_domain::change::Change;
 use parley_domain::ids::{ClientMessageId, MessageId};
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use super::message_rows;
 use crate::heads::Head;
 use crate::messages::MessageRow;
-use crate::{Store, StoreError, unsigned};
+use crate::{Store, StoreError, signed, unsigned};
 
 /// What became of a send.
 #[derive(Debug, Clone)]
@@ -75,11 +77,10 @@ struct Columns {
     hashes: Vec<Option<Vec<u8>>>,
     id_tails: Vec<String>,
 }
-
 impl Columns {
-    fn of<'a>(batch: impl Iterator<Item = &'a NewMessage>) -> Self {
+    fn of(batch: &[&NewMessage], hashes: &[Option<Vec<u8>>], wanted: &[usize]) -> Self {
         let mut columns = Self::default();
-        for new in batch {
+        for (new, hash) in wanted.iter().map(|index| (batch[*index], &hashes[*index])) {
             columns.chats.push(new.chat_id.uuid());
             columns.senders.push(new.sender_id.to_string());
             columns.by_host.push(new.by_host);
@@ -89,7 +90,7 @@ impl Columns {
             columns.metadatas.push(new.metadata.as_ref().map(Metadata::to_json));
             let client_id = new.client_message_id.as_ref().map(ClientMessageId::as_str);
             columns.client_ids.push(client_id.map(str::to_owned));
-            columns.hashes.push(client_id.map(|_| request_hash(new)));
+            columns.hashes.push(hash.clone());
             columns.id_tails.push(id_tail());
         }
         columns
@@ -110,7 +111,7 @@ struct ItemRow {
     head: Option<i64>,
 }
 
-/// Commits a batch in one round trip. `patient` waits for a chat that is locked, and wants a batch of one chat;
+/// Commits a batch in one round trip, its sends in their order chat by chat. `patient` waits for a chat that is locked, and wants a batch of one chat;
 /// otherwise such a chat's items come back as [`Outcome::Busy`].
 pub(crate) async fn append_batch(
     connection: &mut PgConnection,
@@ -118,7 +119,9 @@ pub(crate) async fn append_batch(
     patient: bool,
     told: &[Head],
 ) -> Result<BatchOutcome, StoreError> {
-    let columns = Columns::of(batch.iter().copied());
+    let hashes: Vec<_> = batch.iter().map(|new| hash(new)).collect();
+    let repeats = Repeats::of(batch);
+    let columns = Columns::of(batch, &hashes, &repeats.firsts);
     let told: Vec<i64> = told.iter().map(|head| head.0).collect();
     let rows = sqlx::query_as!(
         ItemRow,
@@ -143,7 +146,70 @@ pub(crate) async fn append_batch(
     )
     .fetch_all(connection)
     .await?;
-    sort_out(batch, rows)
+    let firsts: Vec<_> = repeats.firsts.iter().map(|index| batch[*index]).collect();
+    let outcome = sort_out(&firsts, rows)?;
+    Ok(BatchOutcome { items: repeats.outcomes(outcome.items, &hashes), ..outcome })
+}
+
+/// Sends of a batch under a client message id that stands in it more than once: the database is asked for the first of
+/// them, and the others share its fate.
+struct Repeats {
+    /// Those that the database is asked for, by their place in the batch.
+    firsts: Vec<usize>,
+    /// Of each send, the place of the first one among `firsts`.
+    first_of: Vec<usize>,
+}
+
+impl Repeats {
+    fn of(batch: &[&NewMessage]) -> Self {
+        let mut known = HashMap::with_capacity(batch.len());
+        let (mut firsts, mut first_of) = (Vec::with_capacity(batch.len()), Vec::new());
+        for (index, new) in batch.iter().enumerate() {
+            let key = new.client_message_id.as_ref().map(|id| (new.chat_id, &new.sender_id, id));
+            let place = match key {
+                Some(key) => *known.entry(key).or_insert(firsts.len()),
+                None => firsts.len(),
+            };
+            if place == firsts.len() {
+                firsts.push(index);
+            }
+            first_of.push(place);
+        }
+        Self { firsts, first_of }
+    }
+
+    /// The outcome of every send from those of the first ones.
+    fn outcomes(self, firsts: Vec<Outcome>, hashes: &[Option<Vec<u8>>]) -> Vec<Outcome> {
+        if self.firsts.len() == self.first_of.len() {
+            return firsts;
+        }
+        let repeated = |(index, place): (usize, &usize)| {
+            let first = self.firsts[*place];
+            (first != index).then(|| firsts[*place].of_repeat(hashes[first] == hashes[index]))
+        };
+        let mut repeats: Vec<_> = self.first_of.iter().enumerate().map(repeated).collect();
+        let mut firsts = firsts.into_iter();
+        // In the order of the batch, a send is either the next first one or a repeat.
+        repeats.iter_mut().filter_map(|repeat| repeat.take().or_else(|| firsts.next())).collect()
+    }
+}
+
+impl Outcome {
+    /// What comes of a send under the client message id of one with this outcome.
+    fn of_repeat(&self, same_request: bool) -> Self {
+        match self {
+            Self::Done(AppendMessage::Appended(appended)) if same_request => {
+                Self::Replay(signed(appended.message.seq.0))
+            }
+            Self::Done(AppendMessage::Appended(_)) => {
+                Self::Done(AppendMessage::IdempotencyConflict)
+            }
+            Self::Done(refused) if same_request => Self::Done(refused.clone()),
+            Self::Replay(seq) if same_request => Self::Replay(*seq),
+            // The database has not looked at this request: its turn comes again.
+            Self::Done(_) | Self::Replay(_) | Self::Busy => Self::Busy,
+        }
+    }
 }
 
 fn sort_out(batch: &[&NewMessage], rows: Vec<ItemRow>) -> Result<BatchOutcome, StoreError> {
@@ -265,6 +331,11 @@ fn id_tail() -> String {
     let id = uuid::Builder::from_unix_timestamp_millis(0, &rand::random()).into_uuid();
     let mut digits = [0; uuid::fmt::Simple::LENGTH];
     id.simple().encode_lower(&mut digits)[12..].to_owned()
+}
+
+/// [`request_hash`], where it is needed.
+fn hash(new: &NewMessage) -> Option<Vec<u8>> {
+    new.client_message_id.as_ref().map(|_| request_hash(new))
 }
 
 /// What distinguishes one request from another under the same client message id.
