@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use parley_domain::time::{Clock, SystemClock};
-use parley_domain::token::Verifier;
 use parley_relay::{Bus, LimitSettings, Limiter};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
@@ -13,6 +12,7 @@ use parley_runtime::{admin, telemetry};
 use parley_store::{Appender, Store};
 use tokio::net::TcpListener;
 
+use crate::callers::Callers;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::sweep::Sweep;
@@ -29,8 +29,7 @@ pub(crate) struct State(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) pod: String,
     pub(crate) store: Store,
-    pub(crate) verifier: Verifier,
-    pub(crate) directory: Directory,
+    pub(crate) callers: Callers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     /// Most bytes of a request's body.
@@ -86,8 +85,11 @@ impl App {
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
-            verifier: settings.verifier()?,
-            directory: Directory::new(settings.http.directory_cache),
+            callers: Callers::new(
+                settings.verifier()?,
+                Directory::new(settings.http.directory_cache),
+                settings.http.token_cache,
+            ),
             clock: Arc::new(SystemClock),
             metrics: Metrics::register(&registry)?,
             max_body: usize::try_from(settings.http.max_body_bytes)?,

@@ -23,10 +23,7 @@ impl FromRequestParts<State> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let token = bearer(parts).map_err(ApiError::Unauthorized)?;
-        let caller =
-            state.verifier.verify(token, state.clock.now()).map_err(ApiError::Unauthorized)?;
-        state.directory.note(&caller, &state.store).await?;
-        Ok(Self(caller))
+        state.callers.identify(token, state.clock.now(), &state.store).await.map(Self)
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod answers;
 mod app;
+mod callers;
 mod directory;
 mod envelope;
 mod error;

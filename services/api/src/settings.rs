@@ -70,6 +70,10 @@ pub struct HttpSettings {
     /// Users whose directory entry this pod remembers to have written
     #[arg(long, env = "PARLEY_DIRECTORY_CACHE", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER")]
     pub directory_cache: u32,
+
+    /// Tokens that this pod remembers to have verified
+    #[arg(long, env = "PARLEY_TOKEN_CACHE", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000), value_name = "NUMBER")]
+    pub token_cache: u32,
 }
 
 impl HttpSettings {

@@ -153,7 +153,7 @@ impl Verifier {
             .map_err(|_| TokenError::Invalid)?
             .claims;
         let expires_at = moment(claims.get("exp")).ok_or(TokenError::Invalid)?;
-        if now >= expires_at + self.leeway {
+        if self.has_ended(expires_at, now) {
             return Err(TokenError::Expired);
         }
         if let Some(not_before) = claims.get("nbf") {
@@ -171,6 +171,15 @@ impl Verifier {
             issued_at: moment(claims.get("iat")),
             expires_at,
         })
+    }
+
+    /// Whether the token by which this caller was verified has ended since.
+    pub fn is_over(&self, caller: &Caller, now: DateTime<Utc>) -> bool {
+        self.has_ended(caller.expires_at, now)
+    }
+
+    fn has_ended(&self, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        now >= expires_at + self.leeway
     }
 
     fn user_id(&self, claims: &Map<String, Value>) -> Option<UserId> {

@@ -196,7 +196,7 @@ impl<'a> Bench<'a> {
 }
 
 fn options(arguments: &Arguments) -> Options {
-    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).chain(std::env::var("BENCH_SET").ok().into_iter().flat_map(|v| v.split(' ').map(|p| { let (a, b) = p.split_once('=').unwrap(); (a.to_owned(), b.to_owned()) }).collect::<Vec<_>>()));
+    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Options {
         api: arguments.api,
         gateways: 1,
@@ -273,9 +273,8 @@ impl Report {
     }
 
     fn ratios(&self) -> String {
-        let shown = |place, work| {
-            self.ratio(place, work).map_or_else(|| "–".to_owned(), |it| it.shown(2))
-        };
+        let shown =
+            |place, work| self.ratio(place, work).map_or_else(|| "–".to_owned(), |it| it.shown(2));
         format!(
             "Parley's rate as a share of the whole statement's: many chats {}, hot chat {}; of the bare one's: many \
             chats {}, hot chat {}.",
@@ -287,9 +286,8 @@ impl Report {
     }
 
     fn json(&self, arguments: &Arguments) -> serde_json::Value {
-        let ratio = |place, work| {
-            self.ratio(place, work).map(|range| report::rounded(range.median))
-        };
+        let ratio =
+            |place, work| self.ratio(place, work).map(|range| report::rounded(range.median));
         json!({
             "scenario": "send",
             "clients": arguments.clients,

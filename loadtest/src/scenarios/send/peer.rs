@@ -171,7 +171,9 @@ mod tests {
         }
         let rows = peer.database().ask("select count(*), count(distinct chat_id) from messages");
         assert_eq!(rows.unwrap(), format!("{made}|4"));
-        let left = peer.database().ask("select count(*) <= 4, sum(sent_count) > 0 from pending_heads, participants");
+        let left = peer
+            .database()
+            .ask("select count(*) <= 4, sum(sent_count) > 0 from pending_heads, participants");
         assert_eq!(left.unwrap(), "f|t");
     }
 }

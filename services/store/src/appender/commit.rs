@@ -42,7 +42,12 @@ impl Committer {
     /// Commits a batch and answers its senders; returns the sends whose turn has to come again.
     ///
     /// A batch with something in it that the database cannot take is halved until that one is alone.
-    pub(super) async fn commit(&self, batch: Vec<Send>, patient: bool, held: &mut Held) -> Vec<Send> {
+    pub(super) async fn commit(
+        &self,
+        batch: Vec<Send>,
+        patient: bool,
+        held: &mut Held,
+    ) -> Vec<Send> {
         let mut busy = Vec::new();
         let mut parts = vec![self.begin(batch)];
         while let Some(part) = parts.pop() {
