@@ -1,10 +1,11 @@
 //! The appender: what waits while a commit is in flight goes into the next one.
 //!
-//! There is no timer: an idle appender commits a lone send at once, a busy one commits many with one round trip and one
-//! flush of the log. A batch that is about to begin waits a moment for sends that are known to be on their way
-//! ([`Appender::expect`]). Chats are spread over a few shards by their id, so that two commits of a pod never want the
-//! same chat. A chat that somebody else has locked leaves its shard with its later sends for a lane of its own, which waits
-//! for the lock; nobody else does.
+//! An idle appender commits a lone send at once, a busy one commits many with one round trip and one flush of the log. A
+//! batch that is about to begin waits a moment for sends that are known to be on their way ([`Appender::expect`]).
+//!
+//! Chats are spread over a few shards by their id, so that two commits of a pod never want the same chat. A chat that
+//! somebody else has locked has its turn again in the next batch; is it locked again, it leaves its shard with its later
+//! sends for a lane of its own, which waits for the lock. Nobody else does.
 //!
 //! Waiting is bounded by number, bytes and time, and each bound ends in [`StoreError::NotBegun`].
 
