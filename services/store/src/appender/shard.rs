@@ -185,18 +185,20 @@ impl Lane {
 /// Commits what comes for one chat, waiting for its lock, until nothing waits any more.
 async fn run_lane(lane: Arc<Lane>, most: usize, committer: Arc<Committer>, places: Arc<Semaphore>) {
     committer.metrics.lanes.inc();
-    let (mut batch, mut connection) = (Vec::new(), None);
+    let (mut batch, mut connection, mut place) = (Vec::new(), None, None);
     loop {
         lane.fill(&mut batch, most);
         if batch.is_empty() {
             break;
         }
-        // The semaphore is never closed.
-        let Ok(_place) = places.acquire().await else { break };
+        if place.is_none() {
+            // The semaphore is never closed.
+            place = places.acquire().await.ok();
+        }
         batch = committer.commit(batch, true, &mut connection).await;
         if places.available_permits() == 0 {
             // Other lanes may wait for a place, and with the place goes the connection.
-            connection = None;
+            (connection, place) = (None, None);
         }
     }
     committer.metrics.lanes.dec();
