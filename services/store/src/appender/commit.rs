@@ -93,12 +93,11 @@ impl Committer {
         patient: bool,
         held: &mut Held,
     ) -> Result<BatchOutcome, StoreError> {
-        let mut connection = match held.take() {
-            Some(connection) => connection,
-            None => {
-                let acquired = self.store.pool.acquire().await;
-                acquired.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?
-            }
+        let mut connection = if let Some(connection) = held.take() {
+            connection
+        } else {
+            let acquired = self.store.pool.acquire().await;
+            acquired.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?
         };
         let told = self.store.told.take();
         let messages: Vec<&NewMessage> = batch.iter().map(|send| &*send.new).collect();
@@ -106,14 +105,11 @@ impl Committer {
         let appending = append_batch(&mut connection, &messages, patient, &told);
         let called = timeout(self.patience, appending).await;
         self.metrics.batch(batch.len(), started.elapsed());
-        let outcome = match called {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                // What this connection may still say would be taken for the answer to the next question.
-                drop(connection.detach());
-                self.store.told.put_back(told);
-                return Err(StoreError::from(sqlx::Error::PoolTimedOut));
-            }
+        let Ok(outcome) = called else {
+            // What this connection may still say would be taken for the answer to the next question.
+            drop(connection.detach());
+            self.store.told.put_back(told);
+            return Err(StoreError::from(sqlx::Error::PoolTimedOut));
         };
         match &outcome {
             Ok(_) => *held = Some(connection),
