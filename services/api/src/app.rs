@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use parley_domain::time::{Clock, SystemClock};
 use parley_relay::{Bus, LimitSettings, Limiter};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
 use parley_store::{Appender, Store};
-use tokio::net::TcpListener;
 
 use crate::callers::Callers;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::serve::serve;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
 use crate::{Settings, answers, router, watch};
@@ -123,23 +122,10 @@ impl App {
         });
         let readiness = lifecycle.readiness().clone();
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
+        let metrics = state.metrics.clone();
         let router = router::router(state, &settings.http);
-        lifecycle.spawn("http", serve(listener, router, stop));
+        lifecycle.spawn("http", serve(listener, router, settings.http, metrics, stop));
         tracing::info!(pod = process.pod, address = %app.address, "serving REST");
         Ok(app)
     }
-}
-
-async fn serve(
-    listener: TcpListener,
-    router: axum::Router,
-    stop: tokio_util::sync::CancellationToken,
-) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok(())
 }

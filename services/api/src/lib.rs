@@ -10,6 +10,7 @@
 mod answers;
 mod app;
 mod callers;
+mod cors;
 mod directory;
 mod envelope;
 mod error;
@@ -20,10 +21,13 @@ mod observe;
 mod router;
 mod routes;
 mod sends;
+mod serve;
 mod settings;
+mod shedding;
 mod sweep;
 mod teller;
 mod watch;
 
 pub use app::App;
+pub use cors::Origin;
 pub use settings::{Command, Settings};

@@ -13,6 +13,9 @@ pub(crate) struct Metrics {
     seconds: HistogramVec,
     /// Handlers that panicked.
     pub(crate) panics: IntCounter,
+    /// Requests for which there was no room.
+    pub(crate) shed: IntCounter,
+    connections: IntGauge,
     /// Messages committed by this pod; replays are not counted.
     pub(crate) messages: IntCounter,
     /// Changes that a sweep found untold, and told.
@@ -46,6 +49,11 @@ impl Metrics {
                 "parley_http_panics_total",
                 "Requests whose handler panicked: bugs.",
             )?,
+            shed: IntCounter::new(
+                "parley_http_shed_total",
+                "Requests that were refused because too many were under way.",
+            )?,
+            connections: IntGauge::new("parley_http_connections", "Connections of clients.")?,
             messages: IntCounter::new(
                 "parley_messages_appended_total",
                 "Messages committed by this pod.",
@@ -67,6 +75,8 @@ impl Metrics {
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.panics.clone()))?;
+        registry.register(Box::new(metrics.shed.clone()))?;
+        registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.postgres_up.clone()))?;
@@ -80,9 +90,24 @@ impl Metrics {
         self.seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
     }
 
+    /// Counts a connection until the answer is dropped.
+    pub(crate) fn connected(&self) -> Connected {
+        self.connections.inc();
+        Connected(self.connections.clone())
+    }
+
     pub(crate) fn postgres(&self, up: bool, connections: u32, idle: usize) {
         self.postgres_up.set(i64::from(up));
         self.postgres_connections.set(i64::from(connections));
         self.postgres_idle.set(i64::try_from(idle).unwrap_or(i64::MAX));
+    }
+}
+
+/// A connection that is counted.
+pub(crate) struct Connected(IntGauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

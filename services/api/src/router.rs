@@ -8,13 +8,20 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, put};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::State;
+use crate::cors;
 use crate::error::ApiError;
 use crate::observe::observe;
 use crate::routes::{chats, messages, read_state, users};
 use crate::settings::HttpSettings;
+use crate::shedding::{Room, shed};
+
+/// Answers from this size on are compressed for clients that want it: lists and histories, and no answer to a send.
+const COMPRESSED: u64 = 2 * 1024;
 
 /// The REST interface.
 pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
@@ -24,7 +31,8 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         panics.inc();
         ApiError::Internal.into_response()
     };
-    Router::new()
+    let room = Room::new(settings.max_requests, state.metrics.shed.clone());
+    let router = Router::new()
         .route("/api/users/{id}", put(users::put).get(users::get))
         .route("/api/chat", get(chats::list).post(chats::create))
         .route("/api/chat/stats", get(chats::stats))
@@ -39,6 +47,13 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
             settings.request_deadline(),
         ))
         .layer(CatchPanicLayer::custom(on_panic))
+        .layer(middleware::from_fn_with_state(room, shed))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
-        .with_state(state)
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED)));
+    // Outermost: a browser has to be allowed to read refusals too.
+    let router = match cors::layer(&settings.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.with_state(state)
 }

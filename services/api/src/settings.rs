@@ -11,6 +11,8 @@ use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 use parley_store::{AppenderSettings, DatabaseSettings};
 
+use crate::cors::Origin;
+
 /// Parley's api pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "parley-api", version, subcommand_negates_reqs = true)]
@@ -67,6 +69,22 @@ pub struct HttpSettings {
     #[arg(long, env = "PARLEY_REQUEST_MS", default_value_t = 8000, value_parser = clap::value_parser!(u64).range(100..=120_000), value_name = "MS")]
     pub request_ms: u64,
 
+    /// Requests under way at a time; more are refused with 503
+    #[arg(long, env = "PARLEY_MAX_REQUESTS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "NUMBER")]
+    pub max_requests: u32,
+
+    /// Connections at a time; more wait to be accepted
+    #[arg(long, env = "PARLEY_MAX_HTTP_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "NUMBER")]
+    pub max_connections: u32,
+
+    /// Seconds in which the head of the next request has to come whole; longer than a balancer keeps idle connections
+    #[arg(long, env = "PARLEY_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub idle_seconds: u64,
+
+    /// Origins whose pages may call, `https://app.example` or `*`, separated by commas; none by default
+    #[arg(long, env = "PARLEY_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGINS")]
+    pub cors_origins: Vec<Origin>,
+
     /// Users whose directory entry this pod remembers to have written
     #[arg(long, env = "PARLEY_DIRECTORY_CACHE", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER")]
     pub directory_cache: u32,
@@ -79,6 +97,10 @@ pub struct HttpSettings {
 impl HttpSettings {
     pub(crate) const fn request_deadline(&self) -> Duration {
         Duration::from_millis(self.request_ms)
+    }
+
+    pub(crate) const fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds)
     }
 }
 

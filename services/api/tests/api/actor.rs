@@ -88,6 +88,14 @@ impl World {
         Answer { status: parts.status, headers: parts.headers, text }
     }
 
+    /// A good answer whose body need not be text.
+    pub(crate) async fn bytes(&self, request: Request<Full<Bytes>>) -> (HeaderMap, Bytes) {
+        let response = self.client.request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let (parts, body) = response.into_parts();
+        (parts.headers, body.collect().await.unwrap().to_bytes())
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.app.address)
     }

@@ -1,0 +1,109 @@
+//! The HTTP server: connections are bounded, and none can hold its place by being slow.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::settings::HttpSettings;
+
+/// Most bytes of a request's head; hyper answers a longer one with 431.
+const MAX_HEAD: usize = 32 * 1024;
+/// Most header fields of a request.
+const MAX_FIELDS: usize = 100;
+/// How long nothing is accepted when the process has no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`; then finishes the requests that were begun.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: HttpSettings,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let places = Arc::new(Semaphore::new(settings.max_connections as usize));
+    let connections = TaskTracker::new();
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.idle())
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD);
+    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &places)).await {
+        match accepted {
+            Ok((stream, place)) => {
+                let connection = Connection {
+                    stream,
+                    place,
+                    router: router.clone(),
+                    builder: builder.clone(),
+                    stop: stop.clone(),
+                    metrics: metrics.clone(),
+                };
+                connections.spawn(connection.serve());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// The next connection, once there is a place for it; until then it waits in the kernel's queue.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+struct Connection {
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    router: Router,
+    builder: http1::Builder,
+    stop: CancellationToken,
+    metrics: Metrics,
+}
+
+impl Connection {
+    async fn serve(self) {
+        let Self { stream, place: _place, router, builder, stop, metrics } = self;
+        let _counted = metrics.connected();
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let service = TowerToHyperService::new(router);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            // A client that went away, or that does not speak HTTP.
+            tracing::debug!(%error, "a connection has ended");
+        }
+    }
+}

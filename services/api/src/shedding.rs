@@ -1,0 +1,33 @@
+//! What there is no room for is refused at once: a request that waits for its turn only makes those behind it wait longer.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State as Extract};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus::IntCounter;
+use tokio::sync::Semaphore;
+
+use crate::error::ApiError;
+
+/// How many requests may be under way.
+#[derive(Clone)]
+pub(crate) struct Room {
+    places: Arc<Semaphore>,
+    shed: IntCounter,
+}
+
+impl Room {
+    pub(crate) fn new(most: u32, shed: IntCounter) -> Self {
+        Self { places: Arc::new(Semaphore::new(most as usize)), shed }
+    }
+}
+
+/// Refuses a request when as many as are allowed are under way.
+pub(crate) async fn shed(Extract(room): Extract<Room>, request: Request, next: Next) -> Response {
+    let Ok(_place) = room.places.try_acquire() else {
+        room.shed.inc();
+        return ApiError::Unavailable.into_response();
+    };
+    next.run(request).await
+}
