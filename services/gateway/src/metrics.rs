@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) rooms: IntGauge,
     /// Events handed to connections.
     pub(crate) delivered: IntCounter,
+    /// Connections that left a room because their user was removed.
+    pub(crate) evicted: IntCounter,
     connects: IntCounterVec,
     joins: IntCounterVec,
     resyncs: IntCounterVec,
@@ -30,6 +32,10 @@ impl Metrics {
                 "parley_gateway_delivered_total",
                 "Events handed to connections, one for each event and connection.",
             )?,
+            evicted: IntCounter::new(
+                "parley_gateway_evicted_total",
+                "Connections that left a room because their user was removed from the chat.",
+            )?,
             connects: vec("parley_gateway_connects_total", "CONNECTs, by outcome.", "outcome")?,
             joins: vec(
                 "parley_gateway_joins_total",
@@ -44,6 +50,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.delivered.clone()))?;
+        registry.register(Box::new(metrics.evicted.clone()))?;
         registry.register(Box::new(metrics.connects.clone()))?;
         registry.register(Box::new(metrics.joins.clone()))?;
         registry.register(Box::new(metrics.resyncs.clone()))?;

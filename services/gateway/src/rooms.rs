@@ -183,13 +183,31 @@ struct Member {
     user: UserId,
 }
 
+/// What passes through a room.
+#[derive(Clone)]
+struct Passing {
+    frame: Frame,
+    /// Who is not in the chat from here on.
+    removed: Arc<[UserId]>,
+}
+
+impl Passing {
+    fn of(event: &RoomEvent) -> Self {
+        let removed = match event.kind {
+            Kind::ParticipantRemoved => event.affected.as_slice().into(),
+            _ => Arc::default(),
+        };
+        Self { frame: Frame::event("/", &event.event), removed }
+    }
+}
+
 /// One room's task. Everything in the room happens here, one thing after the other.
 struct RoomTask {
     rooms: Rooms,
     chat: ChatId,
     commands: mpsc::Receiver<Command>,
     state: watch::Receiver<BusState>,
-    room: Room<Frame>,
+    room: Room<Passing>,
     members: HashMap<u64, Member>,
     /// Joins that have begun and not ended; a dead one was given up.
     pending: Vec<Weak<()>>,
@@ -253,12 +271,12 @@ impl RoomTask {
     }
 
     async fn on_event(&mut self, event: RoomEvent) {
-        let frame = Frame::event("/", &event.event);
+        let passing = Passing::of(&event);
         if event.kind == Kind::MessagesRead && !event.affected.is_empty() {
-            return self.deliver(None, &frame, Some(&event.affected)).await;
+            return self.deliver(None, &passing.frame, Some(&event.affected)).await;
         }
         let pending = self.joins_pending();
-        let heard = self.room.on_event(event.version, frame, std::time::Instant::now(), pending);
+        let heard = self.room.on_event(event.version, passing, std::time::Instant::now(), pending);
         self.fan_out(heard).await;
     }
 
@@ -304,29 +322,54 @@ impl RoomTask {
             let _ = socket.ack(ack, &arguments);
         }
         if let Entry::Vacant(place) = self.members.entry(socket.key()) {
-            for frame in &replay {
-                let _ = socket.send(frame);
+            let mut is_in = true;
+            for passing in &replay {
+                let _ = socket.send(&passing.frame);
+                if passing.removed.contains(&user) {
+                    // It came while the join was under way.
+                    self.rooms.0.metrics.evicted.inc();
+                    is_in = false;
+                    break;
+                }
             }
-            let member = Member { socket: socket.clone(), floor: snapshot.version, user };
-            place.insert(member);
+            if is_in {
+                place.insert(Member { socket: socket.clone(), floor: snapshot.version, user });
+            }
         }
         self.linger();
         Ended::Member
     }
 
     /// Passes on, and lets go of members whose connection is closed.
-    async fn fan_out(&mut self, heard: Vec<Heard<Frame>>) {
+    async fn fan_out(&mut self, heard: Vec<Heard<Passing>>) {
         for heard in heard {
-            let (version, frame) = match heard {
-                Heard::Event(version, frame) => (version, frame),
+            match heard {
+                Heard::Event(version, Passing { frame, removed }) => {
+                    self.deliver(version, &frame, None).await;
+                    self.evict(version, &removed);
+                }
                 Heard::Resync(reason) => {
                     self.rooms.0.metrics.resync(reason);
                     let resync = Resync { chat_id: self.chat, reason };
-                    (None, Frame::event("/", &resync.encode()))
+                    self.deliver(None, &Frame::event("/", &resync.encode()), None).await;
                 }
-            };
-            self.deliver(version, &frame, None).await;
+            }
         }
+    }
+
+    /// The connections of whoever was removed at this version hear that, and nothing after it. One that joined later was
+    /// let in again.
+    fn evict(&mut self, version: Option<Version>, removed: &[UserId]) {
+        if removed.is_empty() {
+            return;
+        }
+        let before = self.members.len();
+        self.members.retain(|_, member| {
+            let knew = version.is_some_and(|version| version <= member.floor);
+            knew || !removed.contains(&member.user)
+        });
+        self.rooms.0.metrics.evicted.inc_by((before - self.members.len()) as u64);
+        self.linger();
     }
 
     /// Gives a frame to every member, or only to some people's connections.
