@@ -37,6 +37,7 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         .route("/api/chat", get(chats::list).post(chats::create))
         .route("/api/chat/stats", get(chats::stats))
         .route("/api/chat/{id}/info", get(chats::info))
+        .route("/api/chat/{id}/archive", patch(chats::archive).put(chats::archive))
         .route("/api/chat/{id}/messages", get(messages::list).post(messages::send))
         .route("/api/chat/{id}/messages/read", patch(read_state::read))
         .route("/api/chat/{id}/messages/unread", patch(read_state::unread))

@@ -60,6 +60,28 @@ impl Store {
         }
     }
 
+    /// Puts a chat away for one participant, or takes it back; says which. `None` for somebody who is no participant.
+    /// Nobody else sees it, so it takes no version.
+    pub async fn toggle_archived(
+        &self,
+        chat: ChatId,
+        user: &UserId,
+    ) -> Result<Option<bool>, StoreError> {
+        let archived = sqlx::query_scalar!(
+            r#"
+            update participants
+            set archived = not archived
+            where chat_id = $1 and user_id = $2 and left_at is null
+            returning archived
+            "#,
+            chat.uuid(),
+            user.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(archived)
+    }
+
     /// Membership, version, read positions and what was missed, of one moment: what a joining connection starts from.
     pub async fn join(&self, ask: &JoinAsk) -> Result<JoinAnswer, StoreError> {
         let (chat, user) = (ask.chat_id, &ask.user_id);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
-use crate::extract::{Caller, Json, Query, Reader};
+use crate::extract::{Caller, Json, Participant, Query, Reader};
 
 const DEFAULT_LIMIT: u32 = 20;
 
@@ -105,6 +105,24 @@ pub(crate) async fn info(
 ) -> Result<Success<ChatAnswer>, ApiError> {
     let chat = shown(&state, reader.chat, &reader.caller.id).await?;
     Ok(Success::ok(ChatAnswer { chat }))
+}
+
+#[derive(Serialize)]
+pub(crate) struct ArchiveAnswer {
+    archived: bool,
+    chat: Chat,
+}
+
+/// `PATCH` and `PUT /api/chat/:id/archive`: puts the chat away for the caller, or takes it back. The source front end
+/// sends `PUT` where its document says `PATCH`; both are served.
+pub(crate) async fn archive(
+    Extract(state): Extract<State>,
+    Participant { caller, chat }: Participant,
+) -> Result<Success<ArchiveAnswer>, ApiError> {
+    let archived = state.store.toggle_archived(chat, &caller.id).await?;
+    let archived = archived.ok_or(ApiError::NotParticipant)?;
+    let chat = shown(&state, chat, &caller.id).await?;
+    Ok(Success::ok(ArchiveAnswer { archived, chat }))
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
+use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::actor::{World, failure};
+use crate::actor::{Actor, World, failure};
 
 #[tokio::test]
 async fn a_direct_chat_is_made_once() {
@@ -109,4 +110,42 @@ async fn lists_are_paged_and_filtered() {
         let answer = alice.get(&format!("/api/chat?{bad}")).await;
         assert_eq!(answer.failure(), failure(400, "invalid_request"), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn archiving_is_a_toggle_of_each_participant_under_both_methods() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    let path = format!("/api/chat/{chat}/archive");
+    let listed = async |who: &Actor<'_>, archived: bool| {
+        let list = who.get(&format!("/api/chat?archived={archived}")).await.data();
+        list["pagination"]["total"].as_u64().unwrap()
+    };
+    let put_away = alice.call(Method::PATCH, &path, None).await.data();
+    assert_eq!(
+        (&put_away["archived"], &put_away["chat"]["archived"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!((&put_away["chat"]["_id"], &put_away["chat"]["version"]), (&json!(chat), &json!(0)));
+    assert_eq!((listed(&alice, true).await, listed(&alice, false).await), (1, 0));
+    assert_eq!((listed(&bob, true).await, listed(&bob, false).await), (0, 1), "it is alice's own");
+    bob.says(&chat, "hi").await;
+    assert_eq!(listed(&alice, true).await, 1, "a new message does not bring it back");
+    let back = alice.put(&path, json!({})).await.data();
+    assert_eq!((&back["archived"], &back["chat"]["archived"]), (&json!(false), &json!(false)));
+    assert_eq!(alice.put(&path, json!({})).await.data()["archived"], true);
+
+    for refused in [&carol, &world.actor("root", "admin"), &world.actor("agent", "support")] {
+        assert_eq!(
+            refused.patch(&path, json!({})).await.failure(),
+            failure(403, "not_participant")
+        );
+    }
+    let absent = "/api/chat/0192f0a4-7c3b-7d2e-8a1b-0123456789ab/archive";
+    assert_eq!(alice.put(absent, json!({})).await.failure(), failure(404, "chat_not_found"));
+    assert_eq!(
+        alice.put("/api/chat/x/archive", json!({})).await.failure(),
+        failure(400, "invalid_id")
+    );
 }
