@@ -8,7 +8,7 @@ use parley_relay::{Bus, LimitSettings, Limiter};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
-use parley_store::{Appender, Store};
+use parley_store::{Appender, ParticipantSettings, Store};
 
 use crate::callers::Callers;
 use crate::directory::Directory;
@@ -36,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) appender: Appender,
     pub(crate) limiter: Limiter,
     pub(crate) limits: LimitSettings,
+    pub(crate) participants: ParticipantSettings,
     pub(crate) teller: Teller,
 }
 
@@ -95,6 +96,7 @@ impl App {
             appender,
             limiter,
             limits: settings.limits,
+            participants: settings.participants,
             teller,
         }));
 

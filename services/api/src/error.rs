@@ -57,6 +57,12 @@ pub(crate) enum ApiError {
         /// Who.
         user_id: String,
     },
+    /// The chat's participants are its participants for good.
+    #[error("The participants of this chat do not change.")]
+    NotGroup,
+    /// The group has as many participants as it may have.
+    #[error("The group is full.")]
+    GroupFull,
     /// There is no such route.
     #[error("There is no such resource.")]
     NotFound,
@@ -111,6 +117,8 @@ impl ApiError {
             Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
             Self::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
             Self::ParticipantNotFound { .. } => (StatusCode::NOT_FOUND, "participant_not_found"),
+            Self::NotGroup => (StatusCode::BAD_REQUEST, "not_group"),
+            Self::GroupFull => (StatusCode::BAD_REQUEST, "group_full"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),

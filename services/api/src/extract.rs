@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use parley_domain::ids::{ChatId, MessageId};
+use parley_domain::ids::{ChatId, MessageId, UserId};
 use parley_domain::token::{self, TokenError};
 use parley_store::Access;
 use serde::de::DeserializeOwned;
@@ -61,6 +61,23 @@ impl FromRequestParts<State> for MessagePath {
         let chat = ChatId::parse(&chat).map_err(ApiError::InvalidId)?;
         let message = MessageId::parse(&message).map_err(ApiError::InvalidId)?;
         Ok(Self { chat, message })
+    }
+}
+
+/// The participant of the path, who may or may not be there.
+pub(crate) struct ParticipantPath {
+    pub(crate) chat: ChatId,
+    pub(crate) user: UserId,
+}
+
+impl FromRequestParts<State> for ParticipantPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path((chat, user)) = Path::<(String, String)>::from_request_parts(parts, state).await?;
+        let chat = ChatId::parse(&chat).map_err(ApiError::InvalidId)?;
+        let user = UserId::parse(&user).map_err(ApiError::InvalidId)?;
+        Ok(Self { chat, user })
     }
 }
 

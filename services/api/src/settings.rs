@@ -9,7 +9,7 @@ use parley_domain::token::{TokenSettings, Verifier};
 use parley_relay::{LimitSettings, NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
-use parley_store::{AppenderSettings, DatabaseSettings};
+use parley_store::{AppenderSettings, DatabaseSettings, ParticipantSettings};
 
 use crate::cors::Origin;
 
@@ -32,6 +32,9 @@ pub struct Settings {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitSettings,
+    /// Participants.
+    #[command(flatten)]
+    pub participants: ParticipantSettings,
     /// NATS; not needed to migrate.
     #[command(flatten)]
     pub nats: Option<NatsSettings>,

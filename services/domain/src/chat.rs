@@ -166,6 +166,11 @@ impl NewChat {
         Ok(Self { creator, others, kind, metadata })
     }
 
+    /// How many people it will have.
+    pub fn people(&self) -> usize {
+        self.others.len() + 1
+    }
+
     /// The key under which there is one direct chat of two people; groups have none.
     pub fn key(&self) -> Option<String> {
         match (&self.kind, self.others.as_slice()) {

@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::messages::last_messages;
 use crate::participants::participant_role;
-use crate::users::user_id;
-use crate::{Store, StoreError, signed, unsigned};
+use crate::users::{introduce, user_id};
+use crate::{Store, StoreError, UnknownUsers, signed, unsigned};
 
 /// What became of the wish for a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +53,20 @@ impl Store {
     ///
     /// What may exist once is claimed first, by its key; then the chat is made under the claimed id by whoever comes
     /// first. A process that dies in between leaves a claim that the next call fulfils.
-    pub async fn create_chat(&self, new: &NewChat) -> Result<CreateChat, StoreError> {
-        if let Some(unknown) = self.first_unknown(&new.others).await? {
-            return Ok(CreateChat::UnknownParticipant(unknown));
+    pub async fn create_chat(
+        &self,
+        new: &NewChat,
+        unknown: UnknownUsers,
+    ) -> Result<CreateChat, StoreError> {
+        match unknown {
+            UnknownUsers::Create => {
+                introduce(&mut *self.pool.acquire().await?, &new.others).await?;
+            }
+            UnknownUsers::Refuse => {
+                if let Some(unknown) = self.first_unknown(&new.others).await? {
+                    return Ok(CreateChat::UnknownParticipant(unknown));
+                }
+            }
         }
         let id = match new.key() {
             Some(key) => self.claim(&key).await?,
@@ -109,7 +120,7 @@ impl Store {
             NewChatKind::Direct => (ChatType::Direct, None),
             NewChatKind::Group { title } => (ChatType::Group, title.as_ref()),
         };
-        let people = i32::try_from(new.others.len() + 1).unwrap_or(i32::MAX);
+        let people = i32::try_from(new.people()).unwrap_or(i32::MAX);
         let mut transaction = self.pool.begin().await?;
         let made = sqlx::query!(
             r#"
@@ -151,14 +162,9 @@ impl Store {
     /// A chat as `viewer` sees it, with everybody's unread counts, or `None` without such a chat.
     pub async fn chat(&self, chat: ChatId, viewer: &UserId) -> Result<Option<Chat>, StoreError> {
         let mut snapshot = self.snapshot().await?;
-        let Some(mut shown) = show(&mut snapshot, &[chat.uuid()], viewer).await?.pop() else {
-            return Ok(None);
-        };
-        let listed: Vec<String> =
-            shown.participants.iter().map(|p| p.user_id.to_string()).collect();
-        shown.unread_counts = Some(unread_counts(&mut snapshot, chat.uuid(), &listed).await?);
+        let shown = show_one(&mut snapshot, chat, viewer).await?;
         snapshot.commit().await?;
-        Ok(Some(shown))
+        Ok(shown)
     }
 
     /// A page of the user's chats, the one with the newest message first.
@@ -250,6 +256,20 @@ pub(crate) async fn lock(
 
 fn chat_type(text: &str) -> Result<ChatType, StoreError> {
     ChatType::parse(text).map_err(|error| StoreError::inconsistent("chats", error.to_string()))
+}
+
+/// A chat as `viewer` sees it, with everybody's unread counts.
+pub(crate) async fn show_one(
+    connection: &mut PgConnection,
+    chat: ChatId,
+    viewer: &UserId,
+) -> Result<Option<Chat>, StoreError> {
+    let Some(mut shown) = show(connection, &[chat.uuid()], viewer).await?.pop() else {
+        return Ok(None);
+    };
+    let listed: Vec<String> = shown.participants.iter().map(|p| p.user_id.to_string()).collect();
+    shown.unread_counts = Some(unread_counts(connection, chat.uuid(), &listed).await?);
+    Ok(Some(shown))
 }
 
 /// The chats of these ids as `viewer` sees them, in the order of the ids; absent ones are left out.

@@ -40,7 +40,7 @@ pub use messages::{
 pub use migrations::migrate;
 pub use participants::{Access, AddParticipant, ChangeAs, Membership, RemoveParticipant};
 pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
-pub use settings::DatabaseSettings;
+pub use settings::{DatabaseSettings, ParticipantSettings, UnknownUsers};
 pub use users::UserRecord;
 
 use crate::epoch::CurrentEpoch;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::StoreError;
@@ -49,4 +49,26 @@ impl DatabaseSettings {
             ("timezone", "UTC".to_owned()),
         ]))
     }
+}
+
+/// Who may be in a chat.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Participants")]
+pub struct ParticipantSettings {
+    /// Most participants of a group
+    #[arg(long, env = "PARLEY_GROUP_PARTICIPANTS", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000), value_name = "NUMBER")]
+    pub group_participants: u32,
+
+    /// What becomes of a named participant whom the directory does not know
+    #[arg(long, env = "PARLEY_UNKNOWN_USERS", value_enum, default_value_t = UnknownUsers::Refuse, value_name = "WHAT")]
+    pub unknown_users: UnknownUsers,
+}
+
+/// What becomes of a named participant whom the directory does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownUsers {
+    /// The request is refused: only the host application and tokens bring users.
+    Refuse,
+    /// The user is made, without a name; a token or the host application may tell it later.
+    Create,
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use parley_domain::ids::UserId;
 use parley_domain::user::Profile;
+use sqlx::PgConnection;
 
 use crate::{Store, StoreError};
 
@@ -102,4 +103,19 @@ impl Store {
 /// An id that the schema says is one.
 pub(crate) fn user_id(table: &'static str, text: &str) -> Result<UserId, StoreError> {
     UserId::parse(text).map_err(|error| StoreError::inconsistent(table, error.to_string()))
+}
+
+/// Makes sure that the directory has these ids, each given once and in order.
+pub(crate) async fn introduce(
+    connection: &mut PgConnection,
+    users: &[UserId],
+) -> Result<(), StoreError> {
+    let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+    sqlx::query!(
+        "insert into users (id) select unnest($1::text[]) on conflict (id) do nothing",
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) struct CreateRequest {
 
 #[derive(Serialize)]
 pub(crate) struct ChatAnswer {
-    chat: Chat,
+    pub(super) chat: Chat,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +54,10 @@ pub(crate) async fn create(
     Json(body): Json<CreateRequest>,
 ) -> Result<Success<ChatAnswer>, ApiError> {
     let new = body.parse(caller.id.clone())?;
-    match state.store.create_chat(&new).await? {
+    if new.people() > state.participants.group_participants as usize {
+        return Err(ApiError::GroupFull);
+    }
+    match state.store.create_chat(&new, state.participants.unknown_users).await? {
         CreateChat::Created(created) => {
             let chat = shown(&state, created.id, &caller.id).await?;
             Ok(Success::made(created.new, ChatAnswer { chat }))
@@ -144,6 +147,7 @@ pub(crate) async fn stats(
     Ok(Success::ok(StatsAnswer { chats, messages, unread }))
 }
 
-async fn shown(state: &State, chat: ChatId, viewer: &UserId) -> Result<Chat, ApiError> {
+/// A chat as `viewer` sees it now.
+pub(super) async fn shown(state: &State, chat: ChatId, viewer: &UserId) -> Result<Chat, ApiError> {
     state.store.chat(chat, viewer).await?.ok_or(ApiError::ChatNotFound)
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod chats;
 pub(crate) mod messages;
+pub(crate) mod participants;
 pub(crate) mod read_state;
 pub(crate) mod users;

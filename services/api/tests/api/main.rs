@@ -9,6 +9,7 @@ mod events;
 mod http;
 mod limits;
 mod messages;
+mod participants;
 mod read_state;
 mod refusals;
 mod unhealthy_database;

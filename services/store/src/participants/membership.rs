@@ -2,17 +2,18 @@
 
 use chrono::{DateTime, Utc};
 use parley_domain::change::{Change, ChangeKind};
-use parley_domain::chat::{ChatType, Participant, ParticipantRole};
+use parley_domain::chat::{Chat, ChatType, Participant, ParticipantRole};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::page::{Page, Pagination};
 use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
 use sqlx::PgConnection;
 
 use super::{participant_role, role_of};
-use crate::chats::{LockedChat, lock};
+use crate::chats::{LockedChat, lock, show_one};
 use crate::heads::{self, Committed};
-use crate::users::user_id;
-use crate::{Store, StoreError, signed, unsigned};
+use crate::users::{introduce, user_id};
+use crate::{ParticipantSettings, Store, StoreError, UnknownUsers, signed, unsigned};
 
 /// On whose authority a membership is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub enum AddParticipant {
     AlreadyIn(Box<Participant>),
     /// There is no such chat.
     ChatNotFound,
-    /// The chat is no group.
+    /// The participants of this chat do not change: it is a direct one, or a support chat and the authority an admin's
+    /// only.
     NotGroup,
     /// Who adds is not in the chat.
     NotParticipant,
@@ -47,11 +49,11 @@ pub enum AddParticipant {
 /// What came of removing somebody, or of leaving.
 #[derive(Debug, Clone)]
 pub enum RemoveParticipant {
-    /// It is committed.
-    Removed(Committed),
+    /// It is committed; the chat as who removed left it, which is the last that one who left may see of it.
+    Removed(Box<Chat>, Committed),
     /// There is no such chat.
     ChatNotFound,
-    /// The chat is no group.
+    /// As in [`AddParticipant::NotGroup`].
     NotGroup,
     /// Who removes is not in the chat.
     NotParticipant,
@@ -61,8 +63,54 @@ pub enum RemoveParticipant {
     NotThere,
 }
 
+impl LockedChat {
+    /// Whether people come and go here on this authority: two people have their direct chat for good, and the pool is in
+    /// every support chat by its role.
+    fn changes_participants(&self, authority: ChangeAs) -> bool {
+        match self.chat_type {
+            ChatType::Direct => false,
+            ChatType::Group => true,
+            ChatType::Support => authority == ChangeAs::Admin,
+        }
+    }
+}
+
 impl Store {
-    /// Adds a user to a group of at most `most` participants; a rejoining one begins anew: what was said before is not
+    /// A page of a chat's participants in order of their ids, or `None` without such a chat.
+    pub async fn participants(
+        &self,
+        chat: ChatId,
+        page: Page,
+    ) -> Result<Option<(Vec<Participant>, Pagination)>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let count =
+            sqlx::query_scalar!("select participant_count from chats where id = $1", chat.uuid())
+                .fetch_optional(&mut *snapshot)
+                .await?;
+        let Some(count) = count else { return Ok(None) };
+        let rows = sqlx::query_as!(
+            ParticipantRow,
+            r#"
+            select p.user_id, p.role, p.joined_at, p.read_seq, p.changed_by, u.name, u.avatar, u.last_seen_at
+            from participants p
+            join users u on u.id = p.user_id
+            where p.chat_id = $1 and p.left_at is null
+            order by p.user_id
+            limit $2 offset $3
+            "#,
+            chat.uuid(),
+            i64::from(page.limit),
+            signed(page.skipped()),
+        )
+        .fetch_all(&mut *snapshot)
+        .await?;
+        snapshot.commit().await?;
+        let participants = rows.into_iter().map(|row| row.participant().map(|(shown, _)| shown));
+        let pagination = page.of(u64::from(count.unsigned_abs()));
+        Ok(Some((participants.collect::<Result<_, _>>()?, pagination)))
+    }
+
+    /// Adds a user to a group that has room; a rejoining one begins anew: what was said before is not
     /// unread.
     pub async fn add_participant(
         &self,
@@ -70,13 +118,13 @@ impl Store {
         user: &UserId,
         by: &UserId,
         authority: ChangeAs,
-        most: u32,
+        settings: &ParticipantSettings,
     ) -> Result<AddParticipant, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(AddParticipant::ChatNotFound);
         };
-        if locked.chat_type != ChatType::Group {
+        if !locked.changes_participants(authority) {
             return Ok(AddParticipant::NotGroup);
         }
         if authority == ChangeAs::Participant {
@@ -90,8 +138,11 @@ impl Store {
             let there = one_participant(&mut transaction, chat, user).await?;
             return Ok(AddParticipant::AlreadyIn(Box::new(there)));
         }
-        if locked.participant_count >= u64::from(most) {
+        if locked.participant_count >= u64::from(settings.group_participants) {
             return Ok(AddParticipant::Full);
+        }
+        if settings.unknown_users == UnknownUsers::Create {
+            introduce(&mut transaction, std::slice::from_ref(user)).await?;
         }
         let version = locked.version.next();
         if !enter(&mut transaction, chat, user, by, &locked, version).await? {
@@ -120,7 +171,7 @@ impl Store {
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(RemoveParticipant::ChatNotFound);
         };
-        if locked.chat_type != ChatType::Group {
+        if !locked.changes_participants(authority) {
             return Ok(RemoveParticipant::NotGroup);
         }
         if authority == ChangeAs::Participant {
@@ -137,7 +188,10 @@ impl Store {
         }
         let kind = ChangeKind::ParticipantRemoved { user_id: user.clone(), by: Some(by.clone()) };
         let mut changes = vec![Change { chat_id: chat, version, kind }];
-        let heir = inherit(&mut transaction, chat, by, version.next()).await?;
+        let heir = match locked.chat_type {
+            ChatType::Group => inherit(&mut transaction, chat, by, version.next()).await?,
+            ChatType::Direct | ChatType::Support => None,
+        };
         if let Some(heir) = heir {
             let heir = one_participant(&mut transaction, chat, &heir).await?;
             let kind =
@@ -147,8 +201,11 @@ impl Store {
         let last = changes.last().map_or(version, |change| change.version);
         count(&mut transaction, chat, user, last, -1).await?;
         let head = heads::note(&mut transaction, chat, version).await?;
+        let shown = show_one(&mut transaction, chat, by).await?;
+        let shown = shown.ok_or_else(|| StoreError::inconsistent("chats", "a row has gone"))?;
         transaction.commit().await?;
-        Ok(RemoveParticipant::Removed(Committed { changes, epoch: self.epoch(), head }))
+        let committed = Committed { changes, epoch: self.epoch(), head };
+        Ok(RemoveParticipant::Removed(Box::new(shown), committed))
     }
 }
 

@@ -21,7 +21,7 @@ use sqlx::{Connection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::fixture::{World, appended, content, new_message, serve, user};
+use crate::fixture::{World, appended, content, new_message, room_for, serve, user};
 
 /// Enough for whatever must happen on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -346,12 +346,16 @@ async fn change(
                 _ => Vec::new(),
             }
         }
-        6 => match store.add_participant(chat, &guest, &guest, ChangeAs::Admin, 9).await.unwrap() {
+        6 => match store
+            .add_participant(chat, &guest, &guest, ChangeAs::Admin, &room_for(9))
+            .await
+            .unwrap()
+        {
             AddParticipant::Added(_, committed) => taken(committed),
             _ => Vec::new(),
         },
         _ => match store.remove_participant(chat, &guest, &guest, ChangeAs::Admin).await.unwrap() {
-            RemoveParticipant::Removed(committed) => taken(committed),
+            RemoveParticipant::Removed(_, committed) => taken(committed),
             _ => Vec::new(),
         },
     }

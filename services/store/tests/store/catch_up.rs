@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-use crate::fixture::{World, content, user};
+use crate::fixture::{World, content, room_for, user};
 
 const PEOPLE: [&str; 5] = ["ann", "ben", "cem", "dee", "eve"];
 
@@ -114,14 +114,15 @@ impl Told {
                 committed.changes
             }
             9..11 => {
-                let added = store.add_participant(chat, &who, &who, ChangeAs::Admin, 9).await;
+                let added =
+                    store.add_participant(chat, &who, &who, ChangeAs::Admin, &room_for(9)).await;
                 let AddParticipant::Added(_, committed) = added.unwrap() else { return };
                 committed.changes
             }
             // ann is the one who sends.
             _ if who != user(PEOPLE[0]) => {
                 let removed = store.remove_participant(chat, &who, &who, ChangeAs::Admin).await;
-                let RemoveParticipant::Removed(committed) = removed.unwrap() else { return };
+                let RemoveParticipant::Removed(_, committed) = removed.unwrap() else { return };
                 committed.changes
             }
             _ => return,

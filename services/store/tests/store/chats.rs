@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use parley_domain::chat::{ChatType, MAX_LISTED_PARTICIPANTS};
 use parley_domain::page::Page;
 use parley_domain::version::{Seq, Version};
-use parley_store::{ChatFilter, CreateChat};
+use parley_store::{ChatFilter, CreateChat, UnknownUsers};
 
 use crate::fixture::{World, new_chat, profile, user};
 
@@ -15,7 +15,8 @@ async fn two_people_have_one_direct_chat_whoever_asks_and_however_often() {
         .map(|n| if n % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") })
         .map(|(creator, other)| new_chat(creator, &[other], ChatType::Direct))
         .collect();
-    let outcomes = join_all(wishes.iter().map(|new| world.store.create_chat(new))).await;
+    let outcomes =
+        join_all(wishes.iter().map(|new| world.store.create_chat(new, UnknownUsers::Refuse))).await;
     let created: Vec<_> = outcomes
         .into_iter()
         .map(|outcome| match outcome.unwrap() {
@@ -49,7 +50,7 @@ async fn groups_are_new_each_time_and_need_known_people() {
     let other = world.create("alice", &["bob"], ChatType::Group).await;
     assert!(one.new && other.new && one.id != other.id);
     let unknown = new_chat("alice", &["bob", "nobody"], ChatType::Group);
-    let outcome = world.store.create_chat(&unknown).await.unwrap();
+    let outcome = world.store.create_chat(&unknown, UnknownUsers::Refuse).await.unwrap();
     assert_eq!(outcome, CreateChat::UnknownParticipant(user("nobody")));
 }
 
@@ -121,4 +122,13 @@ async fn i9_a_big_chat_lists_a_hundred_and_always_the_viewer() {
     assert_eq!(chat.participant_count, MAX_LISTED_PARTICIPANTS as u64 + 21);
     assert_eq!(chat.participants.iter().filter(|p| p.user_id == user("zoe")).count(), 1);
     assert_eq!(chat.unread_counts.unwrap().len(), MAX_LISTED_PARTICIPANTS);
+}
+
+#[tokio::test]
+async fn unknown_people_are_made_where_the_settings_say_so() {
+    let world = World::with(&["alice", "bob"]).await;
+    let wish = new_chat("alice", &["bob", "new"], ChatType::Group);
+    let made = world.store.create_chat(&wish, UnknownUsers::Create).await.unwrap();
+    assert!(matches!(made, CreateChat::Created(chat) if chat.new));
+    assert!(world.store.user(&user("new")).await.unwrap().is_some());
 }

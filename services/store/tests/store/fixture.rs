@@ -12,7 +12,7 @@ use parley_domain::user::{Name, Profile};
 use parley_local::testing;
 use parley_store::{
     AppendMessage, Appender, AppenderSettings, Committed, CreateChat, CreatedChat,
-    DatabaseSettings, Store,
+    DatabaseSettings, ParticipantSettings, Store, UnknownUsers,
 };
 use prometheus::Registry;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -87,7 +87,12 @@ impl World {
         others: &[&str],
         chat_type: ChatType,
     ) -> CreatedChat {
-        match self.store.create_chat(&new_chat(creator, others, chat_type)).await.unwrap() {
+        match self
+            .store
+            .create_chat(&new_chat(creator, others, chat_type), UnknownUsers::Refuse)
+            .await
+            .unwrap()
+        {
             CreateChat::Created(created) => created,
             other @ CreateChat::UnknownParticipant(_) => panic!("{other:?}"),
         }
@@ -148,6 +153,11 @@ pub(crate) fn appended(outcome: AppendMessage) -> Message {
 
 pub(crate) fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()
+}
+
+/// Groups of at most so many, of people whom the directory knows.
+pub(crate) const fn room_for(most: u32) -> ParticipantSettings {
+    ParticipantSettings { group_participants: most, unknown_users: UnknownUsers::Refuse }
 }
 
 pub(crate) fn content(text: &str) -> Content {

@@ -4,21 +4,26 @@ use parley_domain::ask::{JoinAnswer, JoinRefusal};
 use parley_domain::change::ChangeKind;
 use parley_domain::chat::ParticipantRole;
 use parley_domain::ids::ChatId;
+use parley_domain::page::Page;
 use parley_domain::version::{Seq, Version};
 use parley_store::{
     Access, AddParticipant, ChangeAs, Committed, MarkRead, MarkUnread, Membership,
-    RemoveParticipant,
+    ParticipantSettings, RemoveParticipant, UnknownUsers,
 };
 use sqlx::{Executor, Row};
 use uuid::Uuid;
 
-use crate::fixture::{World, user};
+use crate::fixture::{World, room_for, user};
 
 const MOST: u32 = 4;
 
 async fn add(world: &World, chat: ChatId, who: &str, by: &str) -> AddParticipant {
     let (who, by) = (user(who), user(by));
-    world.store.add_participant(chat, &who, &by, ChangeAs::Participant, MOST).await.unwrap()
+    world
+        .store
+        .add_participant(chat, &who, &by, ChangeAs::Participant, &room_for(MOST))
+        .await
+        .unwrap()
 }
 
 async fn remove(world: &World, chat: ChatId, who: &str, by: &str) -> RemoveParticipant {
@@ -87,7 +92,11 @@ async fn i6_only_the_creator_and_admins_add_and_a_refusal_takes_no_version() {
     assert_eq!(standing(&world, chat).await, (0, 2));
     let (carol, host) = (user("carol"), user("host"));
     let by_host = async |chat, who| {
-        world.store.add_participant(chat, who, &host, ChangeAs::Admin, MOST).await.unwrap()
+        world
+            .store
+            .add_participant(chat, who, &host, ChangeAs::Admin, &room_for(MOST))
+            .await
+            .unwrap()
     };
     assert!(matches!(by_host(chat, &carol).await, AddParticipant::Added(..)));
     assert!(matches!(by_host(direct, &carol).await, AddParticipant::NotGroup));
@@ -104,7 +113,8 @@ async fn i6_only_the_creator_and_admins_add_and_a_refusal_takes_no_version() {
 async fn i6_who_is_removed_is_out_from_that_version_on() {
     let world = World::with(&["alice", "bob", "carol"]).await;
     let chat = world.group("alice", &["bob", "carol"]).await;
-    let RemoveParticipant::Removed(committed) = remove(&world, chat, "carol", "alice").await else {
+    let RemoveParticipant::Removed(_, committed) = remove(&world, chat, "carol", "alice").await
+    else {
         panic!("refused")
     };
     assert_eq!(versions(&committed), [1]);
@@ -141,11 +151,11 @@ async fn i6_only_the_creator_and_admins_remove_others_and_anybody_leaves() {
     assert!(matches!(by(chat, "bob", "carol").await, RemoveParticipant::NotAllowed));
     assert!(matches!(by(chat, "dave", "alice").await, RemoveParticipant::NotThere));
     assert_eq!(standing(&world, chat).await, (0, 3), "a refusal takes no version");
-    assert!(matches!(by(chat, "carol", "carol").await, RemoveParticipant::Removed(_)));
+    assert!(matches!(by(chat, "carol", "carol").await, RemoveParticipant::Removed(..)));
     assert!(matches!(by(chat, "carol", "alice").await, RemoveParticipant::NotThere));
     let (bob, host) = (user("bob"), user("host"));
     let admin = world.store.remove_participant(chat, &bob, &host, ChangeAs::Admin).await.unwrap();
-    assert!(matches!(admin, RemoveParticipant::Removed(_)));
+    assert!(matches!(admin, RemoveParticipant::Removed(..)));
     assert_eq!(standing(&world, chat).await, (2, 1));
 }
 
@@ -155,7 +165,7 @@ async fn the_oldest_member_inherits_a_group_at_a_version_of_its_own() {
     let chat = world.group("alice", &["carol"]).await;
     add(&world, chat, "bob", "alice").await;
     add(&world, chat, "adam", "alice").await;
-    let RemoveParticipant::Removed(left) = remove(&world, chat, "alice", "alice").await else {
+    let RemoveParticipant::Removed(_, left) = remove(&world, chat, "alice", "alice").await else {
         panic!("refused")
     };
     assert_eq!(versions(&left), [3, 4]);
@@ -171,20 +181,24 @@ async fn the_oldest_member_inherits_a_group_at_a_version_of_its_own() {
     assert_eq!(role(&world, chat, "alice").await, Some(ParticipantRole::Member));
     assert!(matches!(remove(&world, chat, "bob", "alice").await, RemoveParticipant::NotAllowed));
     for (leaves, heir) in [("carol", "bob"), ("bob", "adam"), ("adam", "alice")] {
-        let RemoveParticipant::Removed(left) = remove(&world, chat, leaves, leaves).await else {
+        let RemoveParticipant::Removed(_, left) = remove(&world, chat, leaves, leaves).await else {
             panic!("refused")
         };
         assert_eq!(left.changes.len(), 2);
         assert_eq!(role(&world, chat, heir).await, Some(ParticipantRole::Creator));
     }
     // The last one leaves it to nobody; the host application may still let somebody in.
-    let RemoveParticipant::Removed(left) = remove(&world, chat, "alice", "alice").await else {
+    let RemoveParticipant::Removed(_, left) = remove(&world, chat, "alice", "alice").await else {
         panic!("refused")
     };
     assert_eq!(versions(&left), [12]);
     assert_eq!(standing(&world, chat).await, (12, 0));
     let bob = user("bob");
-    let added = world.store.add_participant(chat, &bob, &bob, ChangeAs::Admin, MOST).await.unwrap();
+    let added = world
+        .store
+        .add_participant(chat, &bob, &bob, ChangeAs::Admin, &room_for(MOST))
+        .await
+        .unwrap();
     assert!(matches!(added, AddParticipant::Added(..)));
     assert_eq!(standing(&world, chat).await, (13, 1));
 }
@@ -237,4 +251,52 @@ async fn a_users_membership_version_rises_when_their_chats_change() {
     let after = version().await;
     assert_eq!(after[2], before[2] + 2);
     assert_eq!(after[..2], before[..2]);
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_made_where_the_settings_say_so() {
+    let world = World::with(&["alice", "bob"]).await;
+    let chat = world.group("alice", &["bob"]).await;
+    let open = ParticipantSettings { unknown_users: UnknownUsers::Create, ..room_for(MOST) };
+    let add = async |by: &str| {
+        let (new, by) = (user("new"), user(by));
+        world.store.add_participant(chat, &new, &by, ChangeAs::Participant, &open).await.unwrap()
+    };
+    assert!(matches!(add("bob").await, AddParticipant::NotAllowed));
+    assert!(world.store.user(&user("new")).await.unwrap().is_none(), "a refusal makes nobody");
+    assert!(matches!(add("alice").await, AddParticipant::Added(..)));
+    assert!(world.store.user(&user("new")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn i6_one_who_leaves_sees_the_chat_as_of_that_version() {
+    let world = World::with(&["alice", "bob"]).await;
+    let chat = world.group("alice", &["bob"]).await;
+    let said = world.send(chat, "alice", "before").await;
+    let RemoveParticipant::Removed(seen, committed) = remove(&world, chat, "bob", "bob").await
+    else {
+        panic!("refused")
+    };
+    assert_eq!(seen.version, committed.changes[0].version);
+    assert_eq!(seen.last_message.unwrap().id, said.id);
+    assert_eq!((seen.participant_count, seen.participants.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn participants_are_paged_in_order_of_their_ids() {
+    let world = World::with(&["alice", "bob", "carol", "dave"]).await;
+    let chat = world.group("dave", &["bob", "alice", "carol"]).await;
+    remove(&world, chat, "carol", "dave").await;
+    let page = async |number| {
+        let page = Page { number, limit: 2 };
+        let (people, pagination) = world.store.participants(chat, page).await.unwrap().unwrap();
+        let ids: Vec<_> = people.into_iter().map(|p| p.user_id.to_string()).collect();
+        (ids, pagination.total, pagination.has_next)
+    };
+    assert_eq!(page(1).await, (vec!["alice".to_owned(), "bob".to_owned()], 3, true));
+    assert_eq!(page(2).await, (vec!["dave".to_owned()], 3, false));
+    assert_eq!(page(3).await, (vec![], 3, false));
+    let nowhere = Uuid::nil().into();
+    let absent = world.store.participants(nowhere, Page { number: 1, limit: 2 }).await.unwrap();
+    assert!(absent.is_none());
 }

@@ -10,7 +10,7 @@ use parley_domain::version::Version;
 use parley_store::{ChangeAs, Committed, DeleteAs, DeleteMessage, EditMessage, RemoveParticipant};
 
 use super::SOON;
-use crate::fixture::{World, content, user};
+use crate::fixture::{World, content, room_for, user};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_commit_is_heard_once_in_rising_version_before_its_senders_are_answered() {
@@ -61,9 +61,12 @@ async fn a_trace_is_found_until_it_is_told_and_then_goes() {
     let deleted = store.delete_message(chat, sent.id, &alice, DeleteAs::Author).await.unwrap();
     let DeleteMessage::Deleted(_, deleted) = deleted else { panic!("{deleted:?}") };
     let left = store.remove_participant(chat, &alice, &alice, ChangeAs::Participant).await.unwrap();
-    let RemoveParticipant::Removed(left) = left else { panic!("{left:?}") };
+    let RemoveParticipant::Removed(_, left) = left else { panic!("{left:?}") };
     assert_eq!(left.changes.len(), 2, "bob inherits");
-    let back = store.add_participant(chat, &alice, &bob, ChangeAs::Participant, 9).await.unwrap();
+    let back = store
+        .add_participant(chat, &alice, &bob, ChangeAs::Participant, &room_for(9))
+        .await
+        .unwrap();
     let parley_store::AddParticipant::Added(_, back) = back else { panic!("{back:?}") };
     let new = world.log.lock().pop().unwrap();
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::oracle::Event;
 use super::{ModelChat, POOL, Set, same};
-use crate::fixture::{World, content, new_message, user};
+use crate::fixture::{World, content, new_message, room_for, user};
 
 type Told = Result<(), String>;
 
@@ -242,7 +242,8 @@ impl Act<'_> {
         let direct = self.chat.did[0].starts_with("Direct");
         self.chat.did.push(format!("add {who}"));
         let (store, id) = (&self.world.store, user(&self.names[who]));
-        let added = store.add_participant(self.chat.id, &id, &id, ChangeAs::Admin, most).await;
+        let added =
+            store.add_participant(self.chat.id, &id, &id, ChangeAs::Admin, &room_for(most)).await;
         let people = self.chat.history.people();
         match added.unwrap() {
             AddParticipant::Added(..) if !direct && !self.is_in(who) && people.len() < 8 => {
@@ -264,7 +265,7 @@ impl Act<'_> {
         let authority = if leaves { ChangeAs::Participant } else { ChangeAs::Admin };
         let removed = self.world.store.remove_participant(self.chat.id, &id, &id, authority);
         match removed.await.unwrap() {
-            RemoveParticipant::Removed(committed) if !direct && self.is_in(who) => {
+            RemoveParticipant::Removed(_, committed) if !direct && self.is_in(who) => {
                 self.chat.history.0.push(Event::Left { who });
                 let heir = |kind: &ChangeKind| matches!(kind, ChangeKind::ParticipantsAdded { .. });
                 let heirs = committed.changes.iter().filter(|change| heir(&change.kind)).count();

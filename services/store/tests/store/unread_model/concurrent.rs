@@ -14,7 +14,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{new_seed, same, setting};
-use crate::fixture::{World, appended, new_message, user};
+use crate::fixture::{World, appended, new_message, room_for, user};
 
 const PEOPLE: [&str; 5] = ["ann", "ben", "cem", "dee", "eve"];
 
@@ -163,7 +163,12 @@ async fn anything(
             18 if who != PEOPLE[0] => {
                 store.remove_participant(chat, &id, &id, ChangeAs::Admin).await.unwrap();
             }
-            _ => drop(store.add_participant(chat, &id, &id, ChangeAs::Admin, 10).await.unwrap()),
+            _ => drop(
+                store
+                    .add_participant(chat, &id, &id, ChangeAs::Admin, &room_for(10))
+                    .await
+                    .unwrap(),
+            ),
         }
     }
 }

@@ -1,0 +1,108 @@
+//! `/api/chat/:id/participants`: who is in a chat, and coming and going.
+
+use axum::extract::State as Extract;
+use parley_domain::chat::{Chat, Participant};
+use parley_domain::ids::UserId;
+use parley_domain::page::{Page, Pagination};
+use parley_domain::user::Role;
+use parley_store::{AddParticipant, ChangeAs, RemoveParticipant};
+use serde::{Deserialize, Serialize};
+
+use super::chats::{ChatAnswer, shown};
+use crate::app::State;
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::extract::{Caller, ChatPath, Json, ParticipantPath, Query, Reader};
+
+const DEFAULT_LIMIT: u32 = 50;
+
+#[derive(Deserialize)]
+pub(crate) struct ListQuery {
+    page: Option<String>,
+    limit: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ListAnswer {
+    participants: Vec<Participant>,
+    pagination: Pagination,
+}
+
+/// `GET /api/chat/:id/participants`: a page of them, in order of their ids.
+pub(crate) async fn list(
+    Extract(state): Extract<State>,
+    reader: Reader,
+    Query(query): Query<ListQuery>,
+) -> Result<Success<ListAnswer>, ApiError> {
+    let page = Page::parse(query.page.as_deref(), query.limit.as_deref(), DEFAULT_LIMIT)?;
+    let listed = state.store.participants(reader.chat, page).await?;
+    let (participants, pagination) = listed.ok_or(ApiError::ChatNotFound)?;
+    Ok(Success::ok(ListAnswer { participants, pagination }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AddRequest {
+    user_id: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct AddAnswer {
+    chat: Chat,
+    participant: Participant,
+}
+
+/// `POST /api/chat/:id/participants`: 201 with a new participant, 200 with one who is in already.
+pub(crate) async fn add(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    ChatPath(chat): ChatPath,
+    Json(body): Json<AddRequest>,
+) -> Result<Success<AddAnswer>, ApiError> {
+    let user = UserId::parse(&body.user_id)?;
+    let (authority, settings) = (authority(caller.role), &state.participants);
+    let outcome = state.store.add_participant(chat, &user, &caller.id, authority, settings);
+    let (new, participant) = match outcome.await? {
+        AddParticipant::Added(participant, committed) => {
+            state.teller.tell(&committed);
+            (true, *participant)
+        }
+        AddParticipant::AlreadyIn(participant) => (false, *participant),
+        AddParticipant::ChatNotFound => return Err(ApiError::ChatNotFound),
+        AddParticipant::NotGroup => return Err(ApiError::NotGroup),
+        AddParticipant::NotParticipant => return Err(ApiError::NotParticipant),
+        AddParticipant::NotAllowed => return Err(ApiError::Forbidden),
+        AddParticipant::UserNotFound => return Err(unknown(&user)),
+        AddParticipant::Full => return Err(ApiError::GroupFull),
+    };
+    let chat = shown(&state, chat, &caller.id).await?;
+    Ok(Success::made(new, AddAnswer { chat, participant }))
+}
+
+/// `DELETE /api/chat/:id/participants/:userId`: takes somebody out; oneself: leaves.
+pub(crate) async fn remove(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    ParticipantPath { chat, user }: ParticipantPath,
+) -> Result<Success<ChatAnswer>, ApiError> {
+    let authority = authority(caller.role);
+    match state.store.remove_participant(chat, &user, &caller.id, authority).await? {
+        RemoveParticipant::Removed(chat, committed) => {
+            state.teller.tell(&committed);
+            Ok(Success::ok(ChatAnswer { chat: *chat }))
+        }
+        RemoveParticipant::ChatNotFound => Err(ApiError::ChatNotFound),
+        RemoveParticipant::NotGroup => Err(ApiError::NotGroup),
+        RemoveParticipant::NotParticipant => Err(ApiError::NotParticipant),
+        RemoveParticipant::NotAllowed => Err(ApiError::Forbidden),
+        RemoveParticipant::NotThere => Err(unknown(&user)),
+    }
+}
+
+const fn authority(role: Role) -> ChangeAs {
+    if role.moderates() { ChangeAs::Admin } else { ChangeAs::Participant }
+}
+
+fn unknown(user: &UserId) -> ApiError {
+    ApiError::ParticipantNotFound { user_id: user.to_string() }
+}
