@@ -16,7 +16,7 @@ use crate::app::State;
 use crate::cors;
 use crate::error::ApiError;
 use crate::observe::observe;
-use crate::routes::{chats, messages, participants, read_state, users};
+use crate::routes::{changes, chats, messages, participants, read_state, users};
 use crate::settings::HttpSettings;
 use crate::shedding::{Room, shed};
 
@@ -38,6 +38,7 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         .route("/api/chat/stats", get(chats::stats))
         .route("/api/chat/{id}/info", get(chats::info))
         .route("/api/chat/{id}/archive", patch(chats::archive).put(chats::archive))
+        .route("/api/chat/{id}/changes", get(changes::list))
         .route("/api/chat/{id}/participants", get(participants::list).post(participants::add))
         .route("/api/chat/{id}/participants/{user_id}", delete(participants::remove))
         .route("/api/chat/{id}/messages", get(messages::list).post(messages::send))

@@ -30,6 +30,18 @@ impl Version {
     }
 }
 
+impl FromStr for Version {
+    type Err = Invalid;
+
+    /// Reads digits.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.parse() {
+            Ok(number) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(number)),
+            _ => Err(Invalid::new("version", "must be one that the server gave")),
+        }
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -82,6 +94,14 @@ impl From<Epoch> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_reads_digits_only() {
+        assert_eq!("17".parse(), Ok(Version(17)));
+        for bad in ["", "-1", "+1", "1.0", " 1", "99999999999999999999999"] {
+            assert!(bad.parse::<Version>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn an_epoch_reads_what_it_writes() {

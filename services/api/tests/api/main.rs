@@ -3,6 +3,7 @@
 
 mod actor;
 mod authentication;
+mod catch_up;
 mod changes;
 mod chats;
 mod events;
