@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch, put};
+use axum::routing::{delete, get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -35,6 +35,7 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     let router = Router::new()
         .route("/api/users/{id}", put(users::put).get(users::get))
         .route("/api/chat", get(chats::list).post(chats::create))
+        .route("/api/chat/purchase-request", post(chats::purchase_request))
         .route("/api/chat/stats", get(chats::stats))
         .route("/api/chat/{id}/info", get(chats::info))
         .route("/api/chat/{id}/archive", patch(chats::archive).put(chats::archive))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Invalid;
-use crate::ids::{ChatId, UserId};
+use crate::ids::{ChatId, PurchaseRequestId, UserId};
 use crate::message::Message;
 use crate::metadata::Metadata;
 use crate::time::Timestamp;
@@ -121,7 +121,7 @@ pub struct NewChat {
     pub metadata: Option<Metadata>,
 }
 
-/// The two kinds that people create themselves.
+/// The kinds that people create themselves.
 #[derive(Debug, Clone)]
 pub enum NewChatKind {
     /// The one chat of these two people.
@@ -131,6 +131,8 @@ pub enum NewChatKind {
         /// Its title.
         title: Option<Title>,
     },
+    /// The one direct chat of a buyer, who creates it, and a seller about a purchase request.
+    PurchaseRequest(PurchaseRequestId),
 }
 
 impl NewChat {
@@ -166,15 +168,31 @@ impl NewChat {
         Ok(Self { creator, others, kind, metadata })
     }
 
+    /// The chat of a purchase request between its buyer, who asks for it, and its seller.
+    pub fn of_purchase_request(
+        request: PurchaseRequestId,
+        buyer: UserId,
+        seller: UserId,
+    ) -> Result<Self, Invalid> {
+        if buyer == seller {
+            return Err(Invalid::new("sellerId", "must be somebody else than the buyer"));
+        }
+        let kind = NewChatKind::PurchaseRequest(request);
+        Ok(Self { creator: buyer, others: vec![seller], kind, metadata: None })
+    }
+
     /// How many people it will have.
     pub fn people(&self) -> usize {
         self.others.len() + 1
     }
 
-    /// The key under which there is one direct chat of two people; groups have none.
+    /// The key under which there is one direct chat of two people, or one about a purchase request; groups have none.
     pub fn key(&self) -> Option<String> {
         match (&self.kind, self.others.as_slice()) {
             (NewChatKind::Direct, [other]) => Some(direct_key(&self.creator, other)),
+            (NewChatKind::PurchaseRequest(request), [seller]) => {
+                Some(purchase_key(request, &self.creator, seller))
+            }
             _ => None,
         }
     }
@@ -185,6 +203,12 @@ pub fn direct_key(one: &UserId, other: &UserId) -> String {
     let (first, second) = if one <= other { (one, other) } else { (other, one) };
     let length = |id: &UserId| id.as_str().len();
     format!("direct:{}:{first}:{}:{second}", length(first), length(second))
+}
+
+/// One text per purchase request, buyer and seller; as unambiguous as [`direct_key`].
+fn purchase_key(request: &PurchaseRequestId, buyer: &UserId, seller: &UserId) -> String {
+    let lengths = [request.as_str(), buyer.as_str(), seller.as_str()].map(str::len);
+    format!("purchase:{}:{request}:{}:{buyer}:{}:{seller}", lengths[0], lengths[1], lengths[2])
 }
 
 /// A participant as clients see it.
@@ -286,6 +310,27 @@ mod tests {
         assert!(parse(&["a", "b"], ChatType::Group).is_ok());
         assert!(parse(&["a"], ChatType::Group).is_ok());
         assert!(parse(&["a"], ChatType::Support).is_err());
+    }
+
+    #[test]
+    fn a_purchase_request_has_a_buyer_and_another_seller() {
+        let new = |request: &str, buyer: &str, seller: &str| {
+            let request = PurchaseRequestId::parse(request).unwrap();
+            NewChat::of_purchase_request(request, user(buyer), user(seller))
+        };
+        assert!(new("p", "a", "a").is_err());
+        let key = |request, buyer, seller| new(request, buyer, seller).unwrap().key().unwrap();
+        let keys = [
+            key("p", "a", "b"),
+            key("p", "b", "a"),
+            key("q", "a", "b"),
+            key("p:1", "a", "b"),
+            key("p", "1:a", "b"),
+            direct_key(&user("a"), &user("b")),
+        ];
+        for (n, key) in keys.iter().enumerate() {
+            assert!(!keys[n + 1..].contains(key), "{key}");
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ uuid_id!(
     "attachmentId"
 );
 
-/// Most characters of a user id and of a client message id.
+/// Most characters of the host's ids and of a client message id.
 pub const MAX_TEXT_ID: usize = 128;
 
 /// A user of the host application, under the host's own id (`auth0|x`, an e-mail, an ObjectId):
@@ -77,6 +77,11 @@ pub const MAX_TEXT_ID: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(Box<str>);
+
+/// The host application's own id of a purchase request: 1–128 printable characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PurchaseRequestId(Box<str>);
 
 /// The sender's own id of a message, which makes a repeated send the same send: 1–128 printable characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,6 +125,7 @@ macro_rules! text_id {
 }
 
 text_id!(UserId, "userId");
+text_id!(PurchaseRequestId, "purchaseRequestId");
 text_id!(ClientMessageId, "clientMessageId");
 
 fn printable(field: &'static str, text: &str) -> Result<(), Invalid> {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use parley_domain::chat::{
     Chat, ChatType, MAX_LISTED_PARTICIPANTS, NewChat, NewChatKind, Participant,
 };
-use parley_domain::ids::{ChatId, UserId};
+use parley_domain::ids::{ChatId, PurchaseRequestId, UserId};
 use parley_domain::message::Message;
 use parley_domain::page::{Page, Pagination};
 use parley_domain::time::Timestamp;
@@ -116,16 +116,21 @@ impl Store {
 
     /// Makes the chat with its first participants, whole or not at all; says whether it was new.
     async fn make_chat(&self, id: Uuid, new: &NewChat) -> Result<bool, StoreError> {
-        let (chat_type, title) = match &new.kind {
-            NewChatKind::Direct => (ChatType::Direct, None),
-            NewChatKind::Group { title } => (ChatType::Group, title.as_ref()),
+        let (chat_type, title, request) = match &new.kind {
+            NewChatKind::Direct => (ChatType::Direct, None, None),
+            NewChatKind::Group { title } => (ChatType::Group, title.as_ref(), None),
+            NewChatKind::PurchaseRequest(request) => (ChatType::Direct, None, Some(request)),
         };
+        let buyer = request.map(|_| new.creator.as_str());
+        let seller = request.and_then(|_| new.others.first()).map(UserId::as_str);
         let people = i32::try_from(new.people()).unwrap_or(i32::MAX);
         let mut transaction = self.pool.begin().await?;
         let made = sqlx::query!(
             r#"
-            insert into chats (id, type, title, metadata, created_by, participant_count)
-            values ($1, $2, $3, $4, $5, $6)
+            insert into chats (
+                id, type, title, metadata, created_by, participant_count, purchase_request_id, buyer_id, seller_id
+            )
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             on conflict (id) do nothing
             "#,
             id,
@@ -134,6 +139,9 @@ impl Store {
             new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
             new.creator.as_str(),
             people,
+            request.map(PurchaseRequestId::as_str),
+            buyer,
+            seller,
         )
         .execute(&mut *transaction)
         .await?
@@ -157,6 +165,28 @@ impl Store {
         .await?;
         transaction.commit().await?;
         Ok(true)
+    }
+
+    /// The chat that there is about a purchase request with this seller; should several buyers have one, the first.
+    pub async fn purchase_chat(
+        &self,
+        request: &PurchaseRequestId,
+        seller: &UserId,
+    ) -> Result<Option<ChatId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            r#"
+            select id
+            from chats
+            where purchase_request_id = $1 and seller_id = $2
+            order by id
+            limit 1
+            "#,
+            request.as_str(),
+            seller.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id.map(ChatId::from))
     }
 
     /// A chat as `viewer` sees it, with everybody's unread counts, or `None` without such a chat.

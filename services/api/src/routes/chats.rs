@@ -3,7 +3,7 @@
 use axum::extract::State as Extract;
 use parley_domain::Invalid;
 use parley_domain::chat::{Chat, ChatType, NewChat, Title};
-use parley_domain::ids::{ChatId, UserId};
+use parley_domain::ids::{ChatId, PurchaseRequestId, UserId};
 use parley_domain::metadata::Metadata;
 use parley_domain::page::{Page, Pagination};
 use parley_store::{ChatFilter, ChatStats, CreateChat};
@@ -57,9 +57,14 @@ pub(crate) async fn create(
     if new.people() > state.participants.group_participants as usize {
         return Err(ApiError::GroupFull);
     }
-    match state.store.create_chat(&new, state.participants.unknown_users).await? {
+    made(&state, &new).await
+}
+
+/// Makes the chat, or finds the one that must be the only one of its kind.
+async fn made(state: &State, new: &NewChat) -> Result<Success<ChatAnswer>, ApiError> {
+    match state.store.create_chat(new, state.participants.unknown_users).await? {
         CreateChat::Created(created) => {
-            let chat = shown(&state, created.id, &caller.id).await?;
+            let chat = shown(state, created.id, &new.creator).await?;
             Ok(Success::made(created.new, ChatAnswer { chat }))
         }
         CreateChat::UnknownParticipant(user) => {
@@ -80,6 +85,30 @@ impl CreateRequest {
         let metadata = self.metadata.map(Metadata::parse).transpose()?;
         NewChat::parse(creator, participants, chat_type.unwrap_or_default(), title, metadata)
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PurchaseRequest {
+    purchase_request_id: String,
+    seller_id: String,
+}
+
+/// `POST /api/chat/purchase-request`: the one chat of the caller, who buys, and the seller about this request: 201 the
+/// first time, 200 after. A seller who calls is given the chat that exists: a seller cannot say who buys.
+pub(crate) async fn purchase_request(
+    Extract(state): Extract<State>,
+    Caller(caller): Caller,
+    Json(body): Json<PurchaseRequest>,
+) -> Result<Success<ChatAnswer>, ApiError> {
+    let request = PurchaseRequestId::parse(&body.purchase_request_id)?;
+    let seller = UserId::parse(&body.seller_id).map_err(|invalid| invalid.in_field("sellerId"))?;
+    if seller == caller.id {
+        let found = state.store.purchase_chat(&request, &seller).await?;
+        let chat = shown(&state, found.ok_or(ApiError::ChatNotFound)?, &seller).await?;
+        return Ok(Success::ok(ChatAnswer { chat }));
+    }
+    made(&state, &NewChat::of_purchase_request(request, caller.id, seller)?).await
 }
 
 /// `GET /api/chat`: the caller's chats, the one with the newest message first.

@@ -22,6 +22,7 @@ pub(crate) const SECRET: &str = "a secret of the tests, long enough.";
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) database: Wire,
+    database_url: String,
     client: Client<HttpConnector, Full<Bytes>>,
     lifecycle: Lifecycle,
 }
@@ -32,7 +33,15 @@ impl World {
     }
 
     pub(crate) async fn with(arguments: &[&str]) -> Self {
-        let fresh = testing::fresh_database(&testing::database_url());
+        Self::on(testing::fresh_database(&testing::database_url()), arguments).await
+    }
+
+    /// A second pod on the same database.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on(self.database_url.clone(), &[]).await
+    }
+
+    async fn on(fresh: String, arguments: &[&str]) -> Self {
         let (credentials, place) = fresh.rsplit_once('@').unwrap();
         let (target, name) = place.split_once('/').unwrap();
         let database = Wire::to(target.to_owned()).await;
@@ -58,7 +67,7 @@ impl World {
         let lifecycle = Lifecycle::default();
         let app = App::start(settings, &lifecycle).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { app, database, client, lifecycle }
+        Self { app, database, database_url: fresh, client, lifecycle }
     }
 
     /// A new user, known to the pod by a first request.

@@ -11,6 +11,7 @@ mod http;
 mod limits;
 mod messages;
 mod participants;
+mod purchase_requests;
 mod read_state;
 mod refusals;
 mod unhealthy_database;
