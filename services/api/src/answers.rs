@@ -1,16 +1,27 @@
 //! Answering what gateways ask over the bus.
 
 use parley_domain::ask::{
-    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, MAX_HEADS,
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal, MAX_HEADS,
 };
 use parley_relay::Bus;
-use parley_store::{CatchUp, Store};
+use parley_store::{CatchUp, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::agents;
+use crate::teller::Teller;
+
 /// Answers until `stop`.
-pub(crate) async fn run(bus: Bus, store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    bus: Bus,
+    store: Store,
+    teller: Teller,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     tokio::try_join!(
-        bus.answer(with(&store, join), stop.cancelled()),
+        bus.answer(
+            with(&store, move |store, ask| join(store, teller.clone(), ask)),
+            stop.cancelled()
+        ),
         bus.answer(with(&store, catch_up), stop.cancelled()),
         bus.answer(with(&store, heads), stop.cancelled()),
     )?;
@@ -18,16 +29,30 @@ pub(crate) async fn run(bus: Bus, store: Store, stop: CancellationToken) -> anyh
 }
 
 /// An answer that needs the database.
-fn with<A, F: Future>(store: &Store, answer: fn(Store, A) -> F) -> impl Fn(A) -> F + use<A, F> {
+fn with<A, F: Future, B: Fn(Store, A) -> F>(
+    store: &Store,
+    answer: B,
+) -> impl Fn(A) -> F + use<A, F, B> {
     let store = store.clone();
     move |ask| answer(store.clone(), ask)
 }
 
-async fn join(store: Store, ask: JoinAsk) -> JoinAnswer {
-    store.join(&ask).await.unwrap_or_else(|error| {
+async fn join(store: Store, teller: Teller, ask: JoinAsk) -> JoinAnswer {
+    enter(&store, &teller, &ask).await.unwrap_or_else(|error| {
         tracing::warn!(chat.id = %ask.chat_id, %error, "a join could not be answered");
         JoinAnswer::Unavailable
     })
+}
+
+/// One of the support pool enters a support chat by joining its room.
+async fn enter(store: &Store, teller: &Teller, ask: &JoinAsk) -> Result<JoinAnswer, StoreError> {
+    let answer = store.join(ask).await?;
+    let outside = JoinAnswer::Refused { refusal: JoinRefusal::NotParticipant };
+    let who = (&ask.user_id, ask.role);
+    if answer == outside && agents::enter(store, teller, ask.chat_id, who).await? {
+        return store.join(ask).await;
+    }
+    Ok(answer)
 }
 
 async fn catch_up(store: Store, ask: CatchUpAsk) -> CatchUpAnswer {

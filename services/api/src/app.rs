@@ -77,7 +77,7 @@ impl App {
             Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
         let (publisher, publishing) = bus.publisher();
         let teller = Teller::new(publisher.clone(), store.clone());
-        let telling = teller.clone();
+        let (telling, answering) = (teller.clone(), teller.clone());
         let (appender, appending) =
             Appender::new(&store, &settings.appender, &registry, move |committed| {
                 telling.tell(&committed);
@@ -113,7 +113,7 @@ impl App {
             counting_peers.run(peers_stop.cancelled()).await?;
             Ok(())
         });
-        lifecycle.spawn("answers", answers::run(bus, store, stop.clone()));
+        lifecycle.spawn("answers", answers::run(bus, store, answering, stop.clone()));
         lifecycle.spawn("appender", async move {
             appending.run().await;
             Ok(())

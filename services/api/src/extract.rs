@@ -7,11 +7,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use parley_domain::chat::ChatType;
 use parley_domain::ids::{ChatId, MessageId, UserId};
 use parley_domain::token::{self, TokenError};
+use parley_domain::user::Role;
 use parley_store::Access;
 use serde::de::DeserializeOwned;
 
+use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
 
@@ -81,7 +84,7 @@ impl FromRequestParts<State> for ParticipantPath {
     }
 }
 
-/// A caller who is in the chat of the path.
+/// A caller who is in the chat of the path; one of the support pool enters a support chat by this.
 pub(crate) struct Participant {
     pub(crate) caller: token::Caller,
     pub(crate) chat: ChatId,
@@ -94,10 +97,19 @@ impl FromRequestParts<State> for Participant {
         let Caller(caller) = Caller::from_request_parts(parts, state).await?;
         let ChatPath(chat) = ChatPath::from_request_parts(parts, state).await?;
         match state.store.access(chat, &caller.id).await? {
-            Access::NoChat => Err(ApiError::ChatNotFound),
-            Access::Outsider => Err(ApiError::NotParticipant),
-            Access::Participant(_) => Ok(Self { caller, chat }),
+            Access::NoChat => return Err(ApiError::ChatNotFound),
+            Access::Participant(_) => {}
+            Access::Outsider(ChatType::Direct | ChatType::Group) => {
+                return Err(ApiError::NotParticipant);
+            }
+            Access::Outsider(ChatType::Support) => {
+                let who = (&caller.id, caller.role);
+                if !agents::enter(&state.store, &state.teller, chat, who).await? {
+                    return Err(ApiError::NotParticipant);
+                }
+            }
         }
+        Ok(Self { caller, chat })
     }
 }
 
@@ -115,10 +127,17 @@ impl FromRequestParts<State> for Reader {
         let ChatPath(chat) = ChatPath::from_request_parts(parts, state).await?;
         match state.store.access(chat, &caller.id).await? {
             Access::NoChat => Err(ApiError::ChatNotFound),
-            Access::Outsider if !caller.role.reads_every_chat() => Err(ApiError::NotParticipant),
-            Access::Outsider | Access::Participant(_) => Ok(Self { caller, chat }),
+            Access::Outsider(chat_type) if !reads(caller.role, chat_type) => {
+                Err(ApiError::NotParticipant)
+            }
+            Access::Outsider(_) | Access::Participant(_) => Ok(Self { caller, chat }),
         }
     }
+}
+
+/// Whether a role reads chats of this type without being in them.
+const fn reads(role: Role, chat_type: ChatType) -> bool {
+    role.reads_every_chat() || (matches!(chat_type, ChatType::Support) && role.is_in_support_pool())
 }
 
 /// A JSON body.

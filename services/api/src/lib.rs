@@ -7,6 +7,7 @@
 //! This crate must never hold SQL, know a Socket.IO connection, or keep a state that another api pod would need: any
 //! pod answers any request.
 
+mod agents;
 mod answers;
 mod app;
 mod callers;

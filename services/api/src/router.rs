@@ -16,7 +16,7 @@ use crate::app::State;
 use crate::cors;
 use crate::error::ApiError;
 use crate::observe::observe;
-use crate::routes::{changes, chats, messages, participants, read_state, users};
+use crate::routes::{changes, chats, messages, participants, read_state, support, users};
 use crate::settings::HttpSettings;
 use crate::shedding::{Room, shed};
 
@@ -36,6 +36,7 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         .route("/api/users/{id}", put(users::put).get(users::get))
         .route("/api/chat", get(chats::list).post(chats::create))
         .route("/api/chat/purchase-request", post(chats::purchase_request))
+        .route("/api/chat/support", post(support::open))
         .route("/api/chat/stats", get(chats::stats))
         .route("/api/chat/{id}/info", get(chats::info))
         .route("/api/chat/{id}/archive", patch(chats::archive).put(chats::archive))

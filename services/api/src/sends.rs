@@ -3,10 +3,12 @@
 use chrono::TimeDelta;
 use parley_domain::change::Change;
 use parley_domain::message::NewMessage;
+use parley_domain::token;
 use parley_domain::user::Role;
 use parley_relay::{Charge, Charged, Limit, Member, Usage};
 use parley_store::{AppendMessage, Appended, Expected, StoreError};
 
+use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
 use crate::limits::Limited;
@@ -18,8 +20,31 @@ pub(crate) struct Sent {
     pub(crate) usage: Option<Usage>,
 }
 
+/// Sends for the caller; one of the support pool enters a support chat by this.
+pub(crate) async fn send(
+    state: &State,
+    caller: &token::Caller,
+    new: NewMessage,
+) -> Result<Sent, ApiError> {
+    let role = caller.role;
+    if !role.is_in_support_pool() {
+        return charge_and_commit(state, role, new).await;
+    }
+    let (chat, again) = (new.chat_id, new.clone());
+    match charge_and_commit(state, role, new).await {
+        Err(ApiError::NotParticipant) => {
+            let who = (&caller.id, role);
+            if !agents::enter(&state.store, &state.teller, chat, who).await? {
+                return Err(ApiError::NotParticipant);
+            }
+            charge_and_commit(state, role, again).await
+        }
+        outcome => outcome,
+    }
+}
+
 /// Charges a send, commits it, and settles the charge by what came of it.
-pub(crate) async fn send(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
+async fn charge_and_commit(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
     let expected = state.appender.expect(new.chat_id);
     let Some(policy) = state.limits.of(role) else {
         return sent(state, expected.append(new).await?, None);

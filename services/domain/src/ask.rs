@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Refusal;
 use crate::ids::{ChatId, UserId};
+use crate::user::Role;
 use crate::version::{Epoch, Seq, Version};
 
 /// Most chats of one [`HeadsAsk`].
@@ -34,6 +35,9 @@ pub struct JoinAsk {
     pub chat_id: ChatId,
     /// Who wants to enter.
     pub user_id: UserId,
+    /// What their token lets them be: the pool may enter every support chat.
+    #[serde(default)]
+    pub role: Role,
     /// Where the joiner was, if it says so: then the answer brings what was missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,

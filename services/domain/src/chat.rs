@@ -108,6 +108,22 @@ impl Title {
     }
 }
 
+/// What a support chat is about; the rules of a [`Title`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject(Title);
+
+impl Subject {
+    /// Accepts a subject within the limits.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        Title::parse(text).map(Self).map_err(|invalid| invalid.in_field("subject"))
+    }
+
+    /// The subject as given.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
 /// A chat to be created between known people, checked.
 #[derive(Debug, Clone)]
 pub struct NewChat {
@@ -133,6 +149,11 @@ pub enum NewChatKind {
     },
     /// The one direct chat of a buyer, who creates it, and a seller about a purchase request.
     PurchaseRequest(PurchaseRequestId),
+    /// A new support chat. The pool is in it by its role, without being named.
+    Support {
+        /// What it is about.
+        subject: Option<Subject>,
+    },
 }
 
 impl NewChat {
@@ -179,6 +200,12 @@ impl NewChat {
         }
         let kind = NewChatKind::PurchaseRequest(request);
         Ok(Self { creator: buyer, others: vec![seller], kind, metadata: None })
+    }
+
+    /// A support chat of the one who needs help.
+    pub const fn of_support(creator: UserId, subject: Option<Subject>) -> Self {
+        let kind = NewChatKind::Support { subject };
+        Self { creator, others: Vec::new(), kind, metadata: None }
     }
 
     /// How many people it will have.

@@ -36,6 +36,11 @@ impl Role {
         matches!(self, Self::Admin | Self::Service)
     }
 
+    /// Belongs to the support pool: acts as a participant in every support chat.
+    pub const fn is_in_support_pool(self) -> bool {
+        matches!(self, Self::Support | Self::Admin)
+    }
+
     /// May speak with `type: system`.
     pub const fn sends_system_messages(self) -> bool {
         matches!(self, Self::Admin | Self::Service)

@@ -7,6 +7,7 @@ use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError, Verifier};
+use parley_domain::user::Role;
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
 };
@@ -27,6 +28,7 @@ pub(crate) struct Chat {
 /// A connection whose token counts.
 pub(crate) struct Session {
     user: UserId,
+    role: Role,
     socket: Socket,
     rooms: HashSet<ChatId>,
 }
@@ -41,7 +43,7 @@ impl Application for Chat {
         match self.authenticate(&connect) {
             Ok(caller) => {
                 self.metrics.connect("accepted");
-                Ok(Session { user: caller.id, socket, rooms: HashSet::new() })
+                Ok(Session { user: caller.id, role: caller.role, socket, rooms: HashSet::new() })
             }
             Err(error) => {
                 self.metrics.connect(error.code());
@@ -90,7 +92,8 @@ impl Chat {
             Ok(join) => join,
             Err(refusal) => return self.refuse(&session.socket, ack, &refusal),
         };
-        match self.rooms.join(&session.socket, &session.user, join, ack).await {
+        let asker = (&session.user, session.role);
+        match self.rooms.join(&session.socket, asker, join, ack).await {
             JoinOutcome::Joined => {
                 self.metrics.join("joined");
                 session.rooms.insert(join.chat);

@@ -12,6 +12,7 @@ use parley_domain::ask::{JoinAsk, JoinSnapshot};
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::event::Resync;
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::user::Role;
 use parley_domain::version::Version;
 use parley_relay::{Bus, BusState, RoomSubscription};
 use parley_socketio::{Ack, Frame, Socket};
@@ -88,12 +89,12 @@ impl Rooms {
     pub(crate) async fn join(
         &self,
         socket: &Socket,
-        user: &UserId,
+        (user, role): (&UserId, Role),
         join: Join,
         mut ack: Option<Ack>,
     ) -> JoinOutcome {
         let patience = Patience::of(socket);
-        let ask = JoinAsk { chat_id: join.chat, user_id: user.clone(), position: None };
+        let ask = JoinAsk { chat_id: join.chat, user_id: user.clone(), role, position: None };
         // Who may not enter must not make this pod subscribe.
         if !self.is_open(join.chat) {
             match asks::ask_join(&self.0.bus, &ask, &patience).await {
@@ -408,7 +409,8 @@ impl RoomTask {
             return;
         };
         let bus = self.rooms.0.bus.clone();
-        let ask = JoinAsk { chat_id: self.chat, user_id, position: None };
+        // Where the chat stands is what is asked; a member is a participant by now, whatever the role.
+        let ask = JoinAsk { chat_id: self.chat, user_id, role: Role::User, position: None };
         self.check = Some(Box::pin(asks::ask_head(bus, ask)));
     }
 

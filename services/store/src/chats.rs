@@ -1,10 +1,12 @@
 //! Tables `chats` and `chat_keys`: making chats, and showing them.
 
+mod support;
+
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use parley_domain::chat::{
-    Chat, ChatType, MAX_LISTED_PARTICIPANTS, NewChat, NewChatKind, Participant,
+    Chat, ChatType, MAX_LISTED_PARTICIPANTS, NewChat, NewChatKind, Participant, Subject,
 };
 use parley_domain::ids::{ChatId, PurchaseRequestId, UserId};
 use parley_domain::message::Message;
@@ -72,7 +74,9 @@ impl Store {
             Some(key) => self.claim(&key).await?,
             None => Uuid::now_v7(),
         };
-        let new = self.make_chat(id, new).await?;
+        let mut transaction = self.pool.begin().await?;
+        let new = insert_chat(&mut transaction, id, new).await?;
+        transaction.commit().await?;
         Ok(CreateChat::Created(CreatedChat { id: id.into(), new }))
     }
 
@@ -112,59 +116,6 @@ impl Store {
                 .fetch_one(&self.pool)
                 .await?),
         }
-    }
-
-    /// Makes the chat with its first participants, whole or not at all; says whether it was new.
-    async fn make_chat(&self, id: Uuid, new: &NewChat) -> Result<bool, StoreError> {
-        let (chat_type, title, request) = match &new.kind {
-            NewChatKind::Direct => (ChatType::Direct, None, None),
-            NewChatKind::Group { title } => (ChatType::Group, title.as_ref(), None),
-            NewChatKind::PurchaseRequest(request) => (ChatType::Direct, None, Some(request)),
-        };
-        let buyer = request.map(|_| new.creator.as_str());
-        let seller = request.and_then(|_| new.others.first()).map(UserId::as_str);
-        let people = i32::try_from(new.people()).unwrap_or(i32::MAX);
-        let mut transaction = self.pool.begin().await?;
-        let made = sqlx::query!(
-            r#"
-            insert into chats (
-                id, type, title, metadata, created_by, participant_count, purchase_request_id, buyer_id, seller_id
-            )
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            on conflict (id) do nothing
-            "#,
-            id,
-            chat_type.as_str(),
-            title.map(parley_domain::chat::Title::as_str),
-            new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
-            new.creator.as_str(),
-            people,
-            request.map(PurchaseRequestId::as_str),
-            buyer,
-            seller,
-        )
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
-        if made == 0 {
-            return Ok(false);
-        }
-        let others: Vec<String> = new.others.iter().map(ToString::to_string).collect();
-        sqlx::query!(
-            r#"
-            insert into participants (chat_id, user_id, role)
-            select $1::uuid, $2, 'creator'
-            union all
-            select $1::uuid, unnest($3::text[]), 'member'
-            "#,
-            id,
-            new.creator.as_str(),
-            &others,
-        )
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(true)
     }
 
     /// The chat that there is about a purchase request with this seller; should several buyers have one, the first.
@@ -246,6 +197,64 @@ impl Store {
     }
 }
 
+/// Writes the chat and its first participants; says whether it was new.
+async fn insert_chat(
+    connection: &mut PgConnection,
+    id: Uuid,
+    new: &NewChat,
+) -> Result<bool, StoreError> {
+    let (chat_type, title, subject, request) = match &new.kind {
+        NewChatKind::Direct => (ChatType::Direct, None, None, None),
+        NewChatKind::Group { title } => (ChatType::Group, title.as_ref(), None, None),
+        NewChatKind::PurchaseRequest(request) => (ChatType::Direct, None, None, Some(request)),
+        NewChatKind::Support { subject } => (ChatType::Support, None, subject.as_ref(), None),
+    };
+    let buyer = request.map(|_| new.creator.as_str());
+    let seller = request.and_then(|_| new.others.first()).map(UserId::as_str);
+    let people = i32::try_from(new.people()).unwrap_or(i32::MAX);
+    let made = sqlx::query!(
+        r#"
+        insert into chats (
+            id, type, title, metadata, created_by, participant_count, purchase_request_id, buyer_id, seller_id
+            , subject
+        )
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        on conflict (id) do nothing
+        "#,
+        id,
+        chat_type.as_str(),
+        title.map(parley_domain::chat::Title::as_str),
+        new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
+        new.creator.as_str(),
+        people,
+        request.map(PurchaseRequestId::as_str),
+        buyer,
+        seller,
+        subject.map(Subject::as_str),
+    )
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if made == 0 {
+        return Ok(false);
+    }
+    let others: Vec<String> = new.others.iter().map(ToString::to_string).collect();
+    sqlx::query!(
+        r#"
+        insert into participants (chat_id, user_id, role)
+        select $1::uuid, $2, 'creator'
+        union all
+        select $1::uuid, unnest($3::text[]), 'member'
+        "#,
+        id,
+        new.creator.as_str(),
+        &others,
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(true)
+}
+
 /// A chat that this transaction has locked: nobody else changes it before the transaction ends.
 pub(crate) struct LockedChat {
     pub(crate) version: Version,
@@ -284,7 +293,8 @@ pub(crate) async fn lock(
     .transpose()
 }
 
-fn chat_type(text: &str) -> Result<ChatType, StoreError> {
+/// A type that the schema says is one.
+pub(crate) fn chat_type(text: &str) -> Result<ChatType, StoreError> {
     ChatType::parse(text).map_err(|error| StoreError::inconsistent("chats", error.to_string()))
 }
 

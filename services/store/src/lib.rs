@@ -38,7 +38,9 @@ pub use messages::{
     MessageQuery, Order,
 };
 pub use migrations::migrate;
-pub use participants::{Access, AddParticipant, ChangeAs, Membership, RemoveParticipant};
+pub use participants::{
+    Access, AddParticipant, ChangeAs, EnterSupport, Membership, RemoveParticipant,
+};
 pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
 pub use settings::{DatabaseSettings, ParticipantSettings, UnknownUsers};
 pub use users::UserRecord;

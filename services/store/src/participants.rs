@@ -5,18 +5,19 @@ mod membership;
 use std::collections::BTreeMap;
 
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
-use parley_domain::chat::{MAX_LISTED_PARTICIPANTS, ParticipantRole};
+use parley_domain::chat::{ChatType, MAX_LISTED_PARTICIPANTS, ParticipantRole};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::version::{Seq, Version};
 
 use sqlx::PgConnection;
 
 use crate::changes::{CatchUp, Standing, missed};
+use crate::chats::chat_type;
 use crate::users::user_id;
 use crate::{Store, StoreError, unsigned};
 
 pub(crate) use membership::participants_of;
-pub use membership::{AddParticipant, ChangeAs, RemoveParticipant};
+pub use membership::{AddParticipant, ChangeAs, EnterSupport, RemoveParticipant};
 
 /// A current participant's place in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Access {
     /// There is no such chat.
     NoChat,
     /// The chat is there, and not the user's.
-    Outsider,
+    Outsider(ChatType),
     /// The user is in it.
     Participant(Membership),
 }
@@ -41,7 +42,7 @@ impl Store {
     pub async fn access(&self, chat: ChatId, user: &UserId) -> Result<Access, StoreError> {
         let row = sqlx::query!(
             r#"
-            select p.role as "role?"
+            select c.type as chat_type, p.role as "role?"
             from chats c
             left join participants p on p.chat_id = c.id and p.user_id = $2 and p.left_at is null
             where c.id = $1
@@ -51,13 +52,11 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        match row.map(|row| row.role) {
-            None => Ok(Access::NoChat),
-            Some(None) => Ok(Access::Outsider),
-            Some(Some(role)) => {
-                Ok(Access::Participant(Membership { role: participant_role(&role)? }))
-            }
-        }
+        let Some(row) = row else { return Ok(Access::NoChat) };
+        Ok(match row.role {
+            None => Access::Outsider(chat_type(&row.chat_type)?),
+            Some(role) => Access::Participant(Membership { role: participant_role(&role)? }),
+        })
     }
 
     /// Puts a chat away for one participant, or takes it back; says which. `None` for somebody who is no participant.

@@ -111,7 +111,8 @@ pub(crate) async fn purchase_request(
     made(&state, &NewChat::of_purchase_request(request, caller.id, seller)?).await
 }
 
-/// `GET /api/chat`: the caller's chats, the one with the newest message first.
+/// `GET /api/chat`: the caller's chats, the one with the newest message first; with `type=support`, all that there are for
+/// one of the support pool.
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
@@ -122,7 +123,13 @@ pub(crate) async fn list(
         chat_type: query.chat_type.as_deref().map(ChatType::parse).transpose()?,
         archived: query.archived.as_deref().map(flag).transpose()?,
     };
-    let (chats, pagination) = state.store.chats(&caller.id, filter, page).await?;
+    let all_support =
+        filter.chat_type == Some(ChatType::Support) && caller.role.is_in_support_pool();
+    let (chats, pagination) = if all_support {
+        state.store.support_chats(&caller.id, filter.archived, page).await?
+    } else {
+        state.store.chats(&caller.id, filter, page).await?
+    };
     Ok(Success::ok(ListAnswer { chats, pagination }))
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn send(
     if new.message_type == MessageType::System && !caller.role.sends_system_messages() {
         return Err(ApiError::Forbidden);
     }
-    let Sent { appended, usage } = sends::send(&state, caller.role, new).await?;
+    let Sent { appended, usage } = sends::send(&state, &caller, new).await?;
     let answer = MessageAnswer { message: appended.message };
     Ok((LimitHeaders(usage), Success::made(!appended.replay, answer)))
 }

@@ -5,4 +5,5 @@ pub(crate) mod chats;
 pub(crate) mod messages;
 pub(crate) mod participants;
 pub(crate) mod read_state;
+pub(crate) mod support;
 pub(crate) mod users;

@@ -3,6 +3,7 @@ use std::time::Duration;
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal};
 use parley_domain::bus::Kind;
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::user::Role;
 use parley_domain::version::Version;
 use parley_local::testing;
 use parley_relay::{Bus, NatsSettings};
@@ -44,7 +45,7 @@ async fn a_committed_message_is_published_as_clients_will_hear_it() {
 
 /// The queue group of asks is shared by every pod on the bus, and the tests' pods have different databases, so this asks
 /// until the pod that knows the chat happens to answer.
-async fn ask(bus: &Bus, ask: &JoinAsk, wanted: impl Fn(&JoinAnswer) -> bool) {
+pub(crate) async fn ask(bus: &Bus, ask: &JoinAsk, wanted: impl Fn(&JoinAnswer) -> bool) {
     for _ in 0..2_000 {
         if bus.ask(ask).await.is_ok_and(|answer| wanted(&answer)) {
             return;
@@ -58,8 +59,12 @@ async fn gateways_are_answered_over_the_bus() {
     let world = World::new().await;
     let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
     let chat_id = ChatId::parse(&alice.chat_with(&bob).await).unwrap();
-    let join =
-        |user: &str| JoinAsk { chat_id, user_id: UserId::parse(user).unwrap(), position: None };
+    let join = |user: &str| JoinAsk {
+        chat_id,
+        user_id: UserId::parse(user).unwrap(),
+        role: Role::User,
+        position: None,
+    };
     let bus = bus().await;
     ask(&bus, &join(&bob.id), |answer| {
         matches!(answer, JoinAnswer::Joined(snapshot) if snapshot.read_pointers.len() == 2)

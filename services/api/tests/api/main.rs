@@ -14,6 +14,7 @@ mod participants;
 mod purchase_requests;
 mod read_state;
 mod refusals;
+mod support;
 mod unhealthy_database;
 mod users;
 mod wire;

@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::user::Role;
 use parley_domain::version::{Epoch, Seq, Version};
 use parley_gateway::{App, Settings};
 use parley_relay::{Bus, NatsSettings, Publisher};
@@ -165,6 +166,8 @@ struct Inner {
 struct Chat {
     version: u64,
     refused: HashMap<UserId, JoinRefusal>,
+    /// Whom it is kept for.
+    only: Option<Role>,
     gate: Option<Arc<Semaphore>>,
     away: bool,
 }
@@ -196,6 +199,11 @@ impl Chats {
     pub(crate) fn refuse(&self, chat: ChatId, user: &str, refusal: JoinRefusal) {
         let user = UserId::parse(user).unwrap();
         self.change(chat, |chat| chat.refused.insert(user, refusal));
+    }
+
+    /// Only users of this role may be in it.
+    pub(crate) fn keep_for(&self, chat: ChatId, role: Role) {
+        self.change(chat, |chat| chat.only = Some(role));
     }
 
     /// From now on answers about this chat wait for a permit, after they have read it.
@@ -237,6 +245,9 @@ impl Chats {
         match chat {
             None => JoinAnswer::Refused { refusal: JoinRefusal::ChatNotFound },
             Some(chat) if chat.away => JoinAnswer::Unavailable,
+            Some(chat) if chat.only.is_some_and(|role| role != ask.role) => {
+                JoinAnswer::Refused { refusal: JoinRefusal::NotParticipant }
+            }
             Some(chat) => match chat.refused.get(&ask.user_id) {
                 Some(&refusal) => JoinAnswer::Refused { refusal },
                 None => JoinAnswer::Joined(JoinSnapshot {

@@ -2,10 +2,12 @@
 
 use parley_domain::ask::JoinRefusal;
 use parley_domain::ids::ChatId;
+use parley_domain::user::Role;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::fixture::{EPOCH, POD, World};
+use crate::client::Client;
+use crate::fixture::{EPOCH, POD, SECRET, World, sign};
 
 #[tokio::test]
 async fn a_joins_ack_says_where_the_chat_stands() {
@@ -173,4 +175,17 @@ async fn events_that_nobody_knows_do_no_harm() {
     }
     assert_eq!(client.event().await.1["code"], "invalid_chat_id");
     client.join_at(chat, 0).await;
+}
+
+#[tokio::test]
+async fn api_pods_are_told_the_role_of_the_token() {
+    let world = World::start().await;
+    let chat = world.api.chats.create(3);
+    world.api.chats.keep_for(chat, Role::Support);
+    let claims = json!({ "sub": "agent", "role": "support", "exp": u32::MAX });
+    let mut agent = Client::connect(world.gateway.address, &sign(&claims, SECRET)).await;
+    agent.join_at(chat, 3).await;
+    let mut alice = world.gateway.client("alice").await;
+    let ack = alice.ask("join-chat-room", &json!(chat)).await;
+    assert_eq!(ack["error"]["code"], "not_participant");
 }

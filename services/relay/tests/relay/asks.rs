@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
 use parley_domain::ids::UserId;
+use parley_domain::user::Role;
 use parley_domain::version::{Epoch, Seq, Version};
 use parley_relay::{AskError, Bus, RelayError};
 use tokio::sync::{Semaphore, oneshot};
@@ -20,7 +21,12 @@ use crate::server::{NatsServer, PATIENCE, eventually, soon};
 const ASKS: &str = "ask.join";
 
 fn ask() -> JoinAsk {
-    JoinAsk { chat_id: new_chat(), user_id: UserId::parse("alice").unwrap(), position: None }
+    JoinAsk {
+        chat_id: new_chat(),
+        user_id: UserId::parse("alice").unwrap(),
+        role: Role::User,
+        position: None,
+    }
 }
 
 fn joined(version: u64) -> JoinAnswer {

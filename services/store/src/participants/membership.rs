@@ -63,6 +63,19 @@ pub enum RemoveParticipant {
     NotThere,
 }
 
+/// What came of an agent's wish to be in a support chat.
+#[derive(Debug, Clone)]
+pub enum EnterSupport {
+    /// It is committed.
+    Entered(Committed),
+    /// The agent is in already.
+    AlreadyIn,
+    /// There is no such chat.
+    ChatNotFound,
+    /// It is no support chat.
+    NotSupport,
+}
+
 impl LockedChat {
     /// Whether people come and go here on this authority: two people have their direct chat for good, and the pool is in
     /// every support chat by its role.
@@ -145,7 +158,8 @@ impl Store {
             introduce(&mut transaction, std::slice::from_ref(user)).await?;
         }
         let version = locked.version.next();
-        if !enter(&mut transaction, chat, user, by, &locked, version).await? {
+        let role = ParticipantRole::Member;
+        if !enter(&mut transaction, chat, user, role, by, &locked).await? {
             return Ok(AddParticipant::UserNotFound);
         }
         count(&mut transaction, chat, user, version, 1).await?;
@@ -157,6 +171,36 @@ impl Store {
         let changes = vec![Change { chat_id: chat, version, kind }];
         let committed = Committed { changes, epoch: self.epoch(), head };
         Ok(AddParticipant::Added(Box::new(participant), committed))
+    }
+
+    /// Makes one of the support pool a participant of a support chat, which the others hear of. What was said before is not
+    /// unread.
+    pub async fn enter_support_chat(
+        &self,
+        chat: ChatId,
+        agent: &UserId,
+    ) -> Result<EnterSupport, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(locked) = lock(&mut transaction, chat).await? else {
+            return Ok(EnterSupport::ChatNotFound);
+        };
+        if locked.chat_type != ChatType::Support {
+            return Ok(EnterSupport::NotSupport);
+        }
+        if role_of(&mut transaction, chat, agent).await?.is_some() {
+            return Ok(EnterSupport::AlreadyIn);
+        }
+        // An agent who only ever held a socket has not been seen by the directory.
+        introduce(&mut transaction, std::slice::from_ref(agent)).await?;
+        let version = locked.version.next();
+        enter(&mut transaction, chat, agent, ParticipantRole::Agent, agent, &locked).await?;
+        count(&mut transaction, chat, agent, version, 1).await?;
+        let participants = vec![one_participant(&mut transaction, chat, agent).await?];
+        let head = heads::note(&mut transaction, chat, version).await?;
+        transaction.commit().await?;
+        let kind = ChangeKind::ParticipantsAdded { participants, by: Some(agent.clone()) };
+        let changes = vec![Change { chat_id: chat, version, kind }];
+        Ok(EnterSupport::Entered(Committed { changes, epoch: self.epoch(), head }))
     }
 
     /// Removes a user from a group; oneself: leaves it. When the last creator goes, the oldest member becomes one.
@@ -214,18 +258,18 @@ async fn enter(
     connection: &mut PgConnection,
     chat: ChatId,
     user: &UserId,
+    role: ParticipantRole,
     by: &UserId,
     locked: &LockedChat,
-    version: Version,
 ) -> Result<bool, StoreError> {
     let entered = sqlx::query!(
         r#"
         insert into participants (chat_id, user_id, role, joined_seq, changed_version, changed_by)
-        select $1, u.id, 'member', $3, $4, $5
+        select $1, u.id, $6, $3, $4, $5
         from users u
         where u.id = $2
         on conflict (chat_id, user_id) do update set
-            role = 'member'
+            role = excluded.role
             , joined_at = now()
             , joined_seq = excluded.joined_seq
             , left_at = null
@@ -238,8 +282,9 @@ async fn enter(
         chat.uuid(),
         user.as_str(),
         locked.last_seq,
-        signed(version.0),
+        signed(locked.version.next().0),
         by.as_str(),
+        role.as_str(),
     )
     .execute(&mut *connection)
     .await?

@@ -10,6 +10,7 @@ use parley_domain::change::{Change, ChangeKind};
 use parley_domain::chat::ParticipantRole;
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::message::Message;
+use parley_domain::user::Role;
 use parley_domain::version::{Epoch, Version};
 use parley_store::{
     AddParticipant, CatchUp, ChangeAs, DeleteAs, DeleteMessage, EditMessage, RemoveParticipant,
@@ -290,7 +291,7 @@ async fn i6_a_join_with_a_position_brings_what_a_catch_up_would_and_only_to_part
         told.happen(&world, &mut rng).await;
     }
     let join = async |who: &str, position| {
-        let ask = JoinAsk { chat_id: told.chat, user_id: user(who), position };
+        let ask = JoinAsk { chat_id: told.chat, user_id: user(who), role: Role::User, position };
         world.store.join(&ask).await.unwrap()
     };
     for from in [0, 1, 30, 60, 61] {

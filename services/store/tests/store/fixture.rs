@@ -8,7 +8,7 @@ use parley_domain::ask::{JoinAnswer, JoinAsk};
 use parley_domain::chat::{ChatType, NewChat};
 use parley_domain::ids::{ChatId, ClientMessageId, UserId};
 use parley_domain::message::{Content, Message, MessageType, NewMessage};
-use parley_domain::user::{Name, Profile};
+use parley_domain::user::{Name, Profile, Role};
 use parley_local::testing;
 use parley_store::{
     AppendMessage, Appender, AppenderSettings, Committed, CreateChat, CreatedChat,
@@ -115,7 +115,7 @@ impl World {
     }
 
     pub(crate) async fn join(&self, chat_id: ChatId, who: &str) -> JoinAnswer {
-        let ask = JoinAsk { chat_id, user_id: user(who), position: None };
+        let ask = JoinAsk { chat_id, user_id: user(who), role: Role::User, position: None };
         self.store.join(&ask).await.unwrap()
     }
 

@@ -11,6 +11,7 @@ mod messages;
 mod migrations;
 mod participants;
 mod send_cost;
+mod support;
 mod unread_model;
 mod users;
 mod wire;

@@ -34,7 +34,7 @@ async fn remove(world: &World, chat: ChatId, who: &str, by: &str) -> RemoveParti
 async fn role(world: &World, chat: ChatId, who: &str) -> Option<ParticipantRole> {
     match world.store.access(chat, &user(who)).await.unwrap() {
         Access::Participant(Membership { role }) => Some(role),
-        Access::Outsider => None,
+        Access::Outsider(_) => None,
         Access::NoChat => panic!("no chat"),
     }
 }

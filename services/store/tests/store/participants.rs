@@ -16,7 +16,10 @@ async fn i6_only_current_participants_may_enter() {
     assert_eq!(join(nowhere, "alice").await, refused(JoinRefusal::ChatNotFound));
     assert_eq!(join(chat, "carol").await, refused(JoinRefusal::NotParticipant));
     assert_eq!(world.store.access(nowhere, &user("alice")).await.unwrap(), Access::NoChat);
-    assert_eq!(world.store.access(chat, &user("carol")).await.unwrap(), Access::Outsider);
+    assert_eq!(
+        world.store.access(chat, &user("carol")).await.unwrap(),
+        Access::Outsider(ChatType::Direct)
+    );
     assert!(matches!(
         world.store.access(chat, &user("bob")).await.unwrap(),
         Access::Participant(_)
@@ -24,7 +27,10 @@ async fn i6_only_current_participants_may_enter() {
 
     world.db_execute("update participants set left_at = now() where user_id = 'bob'").await;
     assert_eq!(join(chat, "bob").await, refused(JoinRefusal::NotParticipant));
-    assert_eq!(world.store.access(chat, &user("bob")).await.unwrap(), Access::Outsider);
+    assert_eq!(
+        world.store.access(chat, &user("bob")).await.unwrap(),
+        Access::Outsider(ChatType::Direct)
+    );
 }
 
 #[tokio::test]
