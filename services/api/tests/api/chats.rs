@@ -149,3 +149,58 @@ async fn archiving_is_a_toggle_of_each_participant_under_both_methods() {
         failure(400, "invalid_id")
     );
 }
+
+#[tokio::test]
+async fn i9_one_call_names_at_most_a_thousand_people() {
+    let world = World::with(&["--unknown-users", "create"]).await;
+    let alice = world.user().await;
+    let people = |count: usize| -> Vec<String> { (0..count).map(|n| format!("p-{n}")).collect() };
+    let create = async |ids: Vec<String>| {
+        alice.post("/api/chat", json!({ "participantIds": ids, "type": "group" })).await
+    };
+    assert_eq!(create(people(1001)).await.failure(), failure(400, "invalid_request"));
+    let chat = create(people(1000)).await.data()["chat"].clone();
+    assert_eq!(chat["participantCount"], 1001, "the caller comes to them");
+    let listed = chat["participants"].as_array().unwrap();
+    assert_eq!((listed.len(), &listed[0]["userId"]), (100, &json!(alice.id)));
+    assert_eq!(listed[0]["role"], "creator");
+}
+
+#[tokio::test]
+async fn a_direct_chat_is_exactly_two_and_has_no_title() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
+    let three = json!({ "participantIds": [alice.id, bob.id, carol.id] });
+    assert_eq!(alice.post("/api/chat", three).await.failure(), failure(400, "invalid_request"));
+    let named =
+        json!({ "participantIds": [bob.id, bob.id, alice.id], "title": "T", "metadata": null });
+    let chat = alice.post("/api/chat", named).await.data()["chat"].clone();
+    assert_eq!((&chat["type"], &chat["title"]), (&json!("direct"), &Value::Null));
+    assert_eq!((&chat["participantCount"], &chat["metadata"]), (&json!(2), &Value::Null));
+    let group = json!({ "participantIds": [bob.id, carol.id], "type": "group", "title": "T" });
+    let group = alice.post("/api/chat", group).await.data()["chat"].clone();
+    assert_eq!((&group["title"], &group["participantCount"]), (&json!("T"), &json!(3)));
+    for title in ["", " ", "a\nb", &"x".repeat(201)] {
+        let body = json!({ "participantIds": [bob.id], "type": "group", "title": title });
+        assert_eq!(alice.post("/api/chat", body).await.failure(), failure(400, "invalid_request"));
+    }
+}
+
+#[tokio::test]
+async fn i9_a_chats_metadata_has_a_limit() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let create = async |metadata: Value| {
+        let body = json!({ "participantIds": [bob.id], "type": "group", "metadata": metadata });
+        alice.post("/api/chat", body).await
+    };
+    let nested = |depth: usize| (1..depth).fold(json!({}), |inner, _| json!({ "a": inner }));
+    let sized = |bytes: usize| json!({ "a": "x".repeat(bytes - r#"{"a":""}"#.len()) });
+    for kept in [nested(16), sized(16 * 1024), json!({ "a": [1, "é", null, 1.5] })] {
+        let answer = create(kept.clone()).await;
+        assert_eq!((answer.status.as_u16(), &answer.data()["chat"]["metadata"]), (201, &kept));
+    }
+    for bad in [nested(17), sized(16 * 1024 + 1), json!([]), json!("x"), json!({ "a": "\u{0}" })] {
+        assert_eq!(create(bad).await.failure(), failure(400, "invalid_request"));
+    }
+}
