@@ -109,6 +109,9 @@ async fn what_cannot_be_added_or_removed_is_refused() {
         assert_eq!(remove(by, &direct, &bob.id).await.failure(), failure(400, "not_group"));
     }
     assert_eq!(remove(&alice, &direct, &alice.id).await.failure(), failure(400, "not_group"));
+    let outsider = failure(403, "not_participant");
+    assert_eq!(add(&carol, &direct, &carol.id).await.failure(), outsider);
+    assert_eq!(remove(&carol, &direct, &bob.id).await.failure(), outsider);
     let nobody = add(&alice, &chat, "nobody").await;
     assert_eq!(nobody.failure(), failure(404, "participant_not_found"));
     assert_eq!(nobody.json()["error"]["details"]["userId"], "nobody");

@@ -33,8 +33,7 @@ pub enum AddParticipant {
     AlreadyIn(Box<Participant>),
     /// There is no such chat.
     ChatNotFound,
-    /// The participants of this chat do not change: it is a direct one, or a support chat and the authority an admin's
-    /// only.
+    /// The participants of this chat do not change: those of a direct chat never, those of a support chat only by an admin.
     NotGroup,
     /// Who adds is not in the chat.
     NotParticipant,
@@ -137,15 +136,16 @@ impl Store {
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(AddParticipant::ChatNotFound);
         };
+        let as_participant = authority == ChangeAs::Participant;
+        let role = role_of(&mut transaction, chat, by).await?;
+        if as_participant && role.is_none() {
+            return Ok(AddParticipant::NotParticipant);
+        }
         if !locked.changes_participants(authority) {
             return Ok(AddParticipant::NotGroup);
         }
-        if authority == ChangeAs::Participant {
-            match role_of(&mut transaction, chat, by).await? {
-                None => return Ok(AddParticipant::NotParticipant),
-                Some(ParticipantRole::Creator) => {}
-                Some(_) => return Ok(AddParticipant::NotAllowed),
-            }
+        if as_participant && role != Some(ParticipantRole::Creator) {
+            return Ok(AddParticipant::NotAllowed);
         }
         if role_of(&mut transaction, chat, user).await?.is_some() {
             let there = one_participant(&mut transaction, chat, user).await?;
@@ -215,16 +215,16 @@ impl Store {
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(RemoveParticipant::ChatNotFound);
         };
+        let as_participant = authority == ChangeAs::Participant;
+        let role = role_of(&mut transaction, chat, by).await?;
+        if as_participant && role.is_none() {
+            return Ok(RemoveParticipant::NotParticipant);
+        }
         if !locked.changes_participants(authority) {
             return Ok(RemoveParticipant::NotGroup);
         }
-        if authority == ChangeAs::Participant {
-            match role_of(&mut transaction, chat, by).await? {
-                None => return Ok(RemoveParticipant::NotParticipant),
-                Some(ParticipantRole::Creator) => {}
-                Some(_) if by == user => {}
-                Some(_) => return Ok(RemoveParticipant::NotAllowed),
-            }
+        if as_participant && role != Some(ParticipantRole::Creator) && by != user {
+            return Ok(RemoveParticipant::NotAllowed);
         }
         let version = locked.version.next();
         if !leave(&mut transaction, chat, user, by, version).await? {
