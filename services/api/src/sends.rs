@@ -6,12 +6,15 @@ use parley_domain::message::NewMessage;
 use parley_domain::token;
 use parley_domain::user::Role;
 use parley_relay::{Charge, Charged, Limit, Member, Usage};
-use parley_store::{AppendMessage, Appended, Expected, StoreError};
+use parley_store::{AppendMessage, Appended, StoreError};
 
 use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
 use crate::limits::Limited;
+
+/// By how much the clocks of the database, Redis and this pod may differ.
+const CLOCKS: TimeDelta = TimeDelta::seconds(5);
 
 /// A message that is committed.
 pub(crate) struct Sent {
@@ -43,18 +46,27 @@ pub(crate) async fn send(
     }
 }
 
-/// Charges a send, commits it, and settles the charge by what came of it.
+/// Charges a send, commits it, and settles the charge by what came of it. In a task of its own: a client that goes away
+/// must not leave a charge behind that nobody settles.
 async fn charge_and_commit(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
+    let state = state.clone();
+    match tokio::spawn(async move { charged(&state, role, new).await }).await {
+        Ok(outcome) => outcome,
+        // A bug, to be caught and counted where all panics are.
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
     let expected = state.appender.expect(new.chat_id);
     let Some(policy) = state.limits.of(role) else {
         return sent(state, expected.append(new).await?, None);
     };
-    let client_id = new.client_message_id.as_ref();
-    let member = client_id.map_or_else(Member::unique, |id| Member::of(new.chat_id, id));
-    match state.limiter.charge(&new.sender_id, policy, member).await {
+    match state.limiter.charge(&new.sender_id, policy, member(&new)).await {
         Charge::Allowed(charged) => {
             let usage = charged.usage;
-            let outcome = commit_charged(state, new, expected, charged).await;
+            let outcome = expected.append(new).await;
+            settle(state, charged, &outcome).await;
             sent(state, outcome?, Some(usage))
         }
         Charge::Limited(refused) => {
@@ -72,24 +84,9 @@ async fn charge_and_commit(state: &State, role: Role, new: NewMessage) -> Result
     }
 }
 
-/// In a task of its own: a client that goes away must not keep the charge from being settled.
-async fn commit_charged(
-    state: &State,
-    new: NewMessage,
-    expected: Expected,
-    charged: Charged,
-) -> Result<AppendMessage, StoreError> {
-    let state = state.clone();
-    let committing = tokio::spawn(async move {
-        let outcome = expected.append(new).await;
-        settle(&state, charged, &outcome).await;
-        outcome
-    });
-    match committing.await {
-        Ok(outcome) => outcome,
-        // A bug, to be caught and counted where all panics are.
-        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
-    }
+fn member(new: &NewMessage) -> Member {
+    let client_id = new.client_message_id.as_ref();
+    client_id.map_or_else(Member::unique, |id| Member::of(new.chat_id, id, &new.request_hash()))
 }
 
 /// A message that was committed is charged for; what certainly was not is free. As long as the outcome is not certain,
@@ -106,18 +103,19 @@ async fn settle(state: &State, charged: Charged, outcome: &Result<AppendMessage,
         Ok(
             AppendMessage::ChatNotFound
             | AppendMessage::NotParticipant
-            | AppendMessage::ReplyNotFound,
+            | AppendMessage::ReplyNotFound
+            | AppendMessage::IdempotencyConflict,
         )
         | Err(StoreError::NotBegun(_)) => state.limiter.give_back(charged).await,
-        Ok(AppendMessage::Appended(_) | AppendMessage::IdempotencyConflict) | Err(_) => {}
+        Ok(AppendMessage::Appended(_)) | Err(_) => {}
     }
 }
 
-/// Whether the message is older than the window by a margin for clocks that differ.
+/// Whether the message is older than the window, by a margin for clocks that differ.
 fn is_old(state: &State, appended: &Appended, charged: &Charged) -> bool {
     let window = TimeDelta::from_std(charged.usage.policy.window).unwrap_or(TimeDelta::MAX);
     let age = state.clock.now() - appended.message.created_at.0;
-    age > window.checked_mul(2).unwrap_or(TimeDelta::MAX)
+    age > window.checked_add(&CLOCKS).unwrap_or(TimeDelta::MAX)
 }
 
 fn sent(state: &State, outcome: AppendMessage, usage: Option<Usage>) -> Result<Sent, ApiError> {

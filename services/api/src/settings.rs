@@ -120,6 +120,7 @@ impl process::Settings for Settings {
         self.nats()?.check()?;
         self.redis()?.check()?;
         self.limits.check()?;
+        self.appender.check(&self.database)?;
         self.verifier().map(drop)
     }
 }

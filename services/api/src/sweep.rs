@@ -2,7 +2,7 @@
 //!
 //! Every pod sweeps, and so some things are told twice; whoever has heard a version drops it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parley_domain::ask::Position;
@@ -10,7 +10,7 @@ use parley_domain::bus::RoomEvent;
 use parley_domain::ids::ChatId;
 use parley_domain::version::Version;
 use parley_relay::Publisher;
-use parley_store::{CatchUp, Head, Store, StoreError};
+use parley_store::{CatchUp, Head, Store, StoreError, UntoldHead};
 use prometheus::IntCounter;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -50,16 +50,25 @@ impl Sweep {
     async fn sweep(&self) -> Result<(), StoreError> {
         // Within one sweep a chat is told up to its present end once, however many heads speak of it.
         let mut told = HashMap::new();
+        // One that cannot be told must not keep the others from being told.
+        let mut failed = HashSet::new();
         loop {
             let untold = self.store.untold(AGE, AT_ONCE).await?;
             let chats = untold.iter().flat_map(|untold| untold.chats.iter().copied());
             for (chat, since) in starts(chats, &told) {
-                let Some(up_to) = self.tell(chat, since).await? else { return Ok(()) };
-                told.insert(chat, up_to);
+                match self.tell(chat, since).await {
+                    Ok(Some(up_to)) => drop(told.insert(chat, up_to)),
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        tracing::warn!(chat.id = %chat, %error, "a chat could not be told");
+                        failed.insert(chat);
+                    }
+                }
             }
-            let heads: Vec<Head> = untold.iter().map(|untold| untold.head).collect();
+            let whole = |it: &&UntoldHead| it.chats.iter().all(|(chat, _)| !failed.contains(chat));
+            let heads: Vec<Head> = untold.iter().filter(whole).map(|it| it.head).collect();
             self.store.told(&heads).await?;
-            if untold.len() < AT_ONCE as usize {
+            if untold.len() < AT_ONCE as usize || heads.is_empty() {
                 return Ok(());
             }
         }

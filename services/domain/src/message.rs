@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use crate::Invalid;
 use crate::ids::{AttachmentId, ChatId, ClientMessageId, MessageId, UserId};
@@ -97,6 +98,16 @@ pub struct NewMessage {
     pub metadata: Option<Metadata>,
     /// Makes a repeated send the same send.
     pub client_message_id: Option<ClientMessageId>,
+}
+
+impl NewMessage {
+    /// What distinguishes one request from another under the same client message id. It is kept in the database.
+    pub fn request_hash(&self) -> [u8; 32] {
+        let reply_to = self.reply_to.map(|id| id.to_string());
+        let request = (self.message_type.as_str(), self.content.as_str(), reply_to, &self.metadata);
+        // A tuple of text and JSON always serializes; its fields stand in a fixed order.
+        Sha256::digest(serde_json::to_vec(&request).unwrap_or_default()).into()
+    }
 }
 
 /// The sender as shown beside a message.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::Invalid;
 
-/// Most bytes of metadata, as compact JSON.
+/// Most bytes of metadata, as compact JSON with every digit of its numbers.
 pub const MAX_BYTES: usize = 16 * 1024;
 /// Deepest nesting of metadata; the object itself is level 1.
 pub const MAX_DEPTH: usize = 16;
@@ -28,7 +28,7 @@ impl Metadata {
         if has_nul(&value) {
             return Err(Invalid::new("metadata", "must not contain NUL"));
         }
-        if value.to_string().len() > MAX_BYTES {
+        if value.to_string().len() + unfolded(&value) > MAX_BYTES {
             return Err(Invalid::new("metadata", format!("must not exceed {MAX_BYTES} bytes")));
         }
         match value {
@@ -57,6 +57,20 @@ fn within_depth(value: &Value, left: usize) -> bool {
     }
 }
 
+/// How many more digits the numbers have when they are written without exponents, as Postgres keeps them and gives them
+/// back: `1e308` has 309.
+fn unfolded(value: &Value) -> usize {
+    match value {
+        Value::Number(number) => {
+            let digits = number.as_f64().filter(|_| number.is_f64()).map(|it| it.to_string());
+            digits.map_or(0, |digits| digits.len().saturating_sub(number.to_string().len()))
+        }
+        Value::Array(items) => items.iter().map(unfolded).sum(),
+        Value::Object(map) => map.values().map(unfolded).sum(),
+        _ => 0,
+    }
+}
+
 fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -82,6 +96,16 @@ mod tests {
         let around = json!({ "a": "" }).to_string().len();
         assert!(Metadata::parse(json!({ "a": "x".repeat(MAX_BYTES - around) })).is_ok());
         assert!(Metadata::parse(json!({ "a": "x".repeat(MAX_BYTES - around + 1) })).is_err());
+    }
+
+    #[test]
+    fn i9_a_number_counts_with_all_its_digits() {
+        let many = |number: f64, count| Metadata::parse(json!({ "a": vec![number; count] }));
+        for number in [1e308, 1e-300, -1e200] {
+            assert!(many(number, 2_000).is_err(), "{number:e}");
+            assert!(many(number, 50).is_ok(), "{number:e}");
+        }
+        assert!(many(1.5, 2_000).is_ok());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{BusState, subject};
 const QUEUE: usize = 8_192;
 /// How long one event may hold the others up.
 const DEADLINE: Duration = Duration::from_millis(500);
-/// Most events whose leaving is made sure of at once.
+/// Most events whose arrival is made sure of at once.
 const FLUSH: usize = 512;
 
 /// Takes events from request handlers. Clones feed the same queue.
@@ -43,7 +43,7 @@ struct Queued {
     receipt: Option<Arc<Receipt>>,
 }
 
-/// What to do once all of some events have left. Of a lost event nothing is ever said, so then it is not done.
+/// What to do once the server has all of some events. Of a lost event nothing is ever said, so then it is not done.
 struct Receipt {
     missing: AtomicUsize,
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -75,7 +75,7 @@ impl Publisher {
         self.enqueue(event, None);
     }
 
-    /// Queues events; returns at once. When every one of them has left this process, and only then, does `then`.
+    /// Queues events; returns at once. When the server has every one of them, and only then, does `then`.
     pub fn publish_all(&self, events: &[RoomEvent], then: impl FnOnce() + Send + 'static) {
         if events.is_empty() {
             return then();
@@ -101,13 +101,15 @@ impl PublisherTask {
     /// Publishes until every [`Publisher`] is gone and the queue is empty.
     pub async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
+            // Before anything is handed over: a break after that may have taken it along.
+            let before = self.state.borrow().interruptions;
             self.publish(first).await;
             while self.leaving.len() < FLUSH
                 && let Ok(next) = self.queue.try_recv()
             {
                 self.publish(next).await;
             }
-            self.make_sure().await;
+            self.make_sure(before).await;
         }
         self.bus.close().await;
     }
@@ -133,16 +135,15 @@ impl PublisherTask {
         }
     }
 
-    /// Waits until what was published is out of this process, so that its death cannot take it along.
-    async fn make_sure(&mut self) {
+    /// Waits until the server has what was published, so that neither this process's death nor a broken connection can
+    /// take it along.
+    async fn make_sure(&mut self, before: u64) {
         let leaving = std::mem::take(&mut self.leaving);
         if leaving.is_empty() {
             return;
         }
-        let before = self.state.borrow().interruptions;
-        let flushed = timeout(DEADLINE, self.bus.client.flush()).await;
-        // What a broken connection had in its buffer is lost, although the client took it.
-        if matches!(flushed, Ok(Ok(()))) && self.state.borrow().interruptions == before {
+        let arrived = timeout(DEADLINE, self.bus.barrier()).await;
+        if matches!(arrived, Ok(Ok(()))) && self.state.borrow().interruptions == before {
             for receipt in leaving {
                 receipt.one_left();
             }

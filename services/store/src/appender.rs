@@ -33,7 +33,7 @@ use metrics::{Metrics, Refused};
 use send::{Send, Ticket};
 use shard::Shard;
 
-pub use settings::AppenderSettings;
+pub use settings::{AppenderSettings, TooFewConnections};
 
 /// Most bytes of messages that wait.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
@@ -93,7 +93,7 @@ impl Appender {
             metrics: metrics.clone(),
         });
         // Lanes may wait for locks; they must leave connections for everybody else.
-        let lanes = Arc::new(Semaphore::new(store.most_connections().div_ceil(2) as usize));
+        let lanes = Arc::new(Semaphore::new(settings.lanes(store.most_connections())));
         let (entrances, shards) = (0..settings.append_shards)
             .map(|_| {
                 let (queue, sends) = mpsc::unbounded_channel();

@@ -28,7 +28,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-pub use appender::{Appender, AppenderSettings, AppenderTask, Expected};
+pub use appender::{Appender, AppenderSettings, AppenderTask, Expected, TooFewConnections};
 pub use changes::CatchUp;
 pub use chats::{ChatFilter, CreateChat, CreatedChat};
 pub use error::StoreError;

@@ -99,3 +99,31 @@ async fn a_flood_of_attempts_is_stopped_whatever_comes_of_them() {
     assert!(answers.contains(&failure(403, "not_participant")));
     assert_eq!(answers.last(), Some(&failure(429, "too_many_attempts")));
 }
+
+#[tokio::test]
+async fn another_request_under_the_same_id_has_a_place_of_its_own() {
+    let world = World::with(&["--message-limits", "user=2/60"]).await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    let path = format!("/api/chat/{chat}/messages");
+    let wrong = |text: &str| {
+        let nothing = uuid::Uuid::now_v7();
+        json!({ "content": text, "clientMessageId": "c-0", "replyToMessageId": nothing })
+    };
+    // What is refused is free, whatever it is that refuses it.
+    for n in 0..3 {
+        let refused = alice.post(&path, wrong(&n.to_string())).await;
+        assert_eq!(refused.failure(), failure(404, "message_not_found"));
+    }
+    assert_eq!(send(&alice, &chat, "hi", "c-0").await.status, 201);
+    for text in ["ha", "ho"] {
+        let conflict = send(&alice, &chat, text, "c-0").await;
+        assert_eq!(conflict.failure(), failure(422, "idempotency_conflict"));
+    }
+    let second = send(&alice, &chat, "hi", "c-1").await;
+    assert_eq!(second.status, 201);
+    assert!(second.header("ratelimit").starts_with("\"messages\";r=0;"));
+    // At the limit, one that will be refused takes no other's place: both are asked for one.
+    assert_eq!(alice.post(&path, wrong("hi")).await.status, 422);
+    assert_eq!(send(&alice, &chat, "hi", "c-2").await.failure(), failure(429, "rate_limited"));
+}

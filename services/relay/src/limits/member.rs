@@ -13,10 +13,12 @@ const LONGEST_PLAIN: usize = 96;
 pub struct Member([u8; 16]);
 
 impl Member {
-    /// The same for every attempt at the same message.
-    pub fn of(chat: ChatId, client: &ClientMessageId) -> Self {
+    /// The same for every attempt at the same message. Another request under the same client message id is another
+    /// attempt: one of them may be refused while the other is committed.
+    pub fn of(chat: ChatId, client: &ClientMessageId, request_hash: &[u8]) -> Self {
         let digest = Sha256::new()
             .chain_update(chat.uuid().as_bytes())
+            .chain_update(request_hash)
             .chain_update(client.as_str().as_bytes())
             .finalize();
         let mut member = [0; 16];
@@ -65,12 +67,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_is_the_chat_and_the_clients_id() {
+    fn a_member_is_the_chat_the_clients_id_and_the_request() {
         let chats = [1, 2].map(|number| ChatId::from(Uuid::from_u128(number)));
         let ids = ["a", "b"].map(|id| ClientMessageId::parse(id).unwrap());
-        let all = chats.iter().flat_map(|chat| ids.iter().map(|id| Member::of(*chat, id)));
-        assert_eq!(all.collect::<HashSet<_>>().len(), 4);
-        assert_eq!(Member::of(chats[0], &ids[0]), Member::of(chats[0], &ids[0]));
+        let requests: [[u8; 32]; 2] = [[1; 32], [2; 32]];
+        let all = chats.iter().flat_map(|chat| {
+            ids.iter().flat_map(|id| requests.iter().map(|request| Member::of(*chat, id, request)))
+        });
+        assert_eq!(all.collect::<HashSet<_>>().len(), 8);
+        let one = || Member::of(chats[0], &ids[0], &requests[0]);
+        assert_eq!(one(), one());
         assert_ne!(Member::unique(), Member::unique());
     }
 

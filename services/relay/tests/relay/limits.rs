@@ -75,7 +75,7 @@ async fn who_waits_as_long_as_is_said_may_send() {
 async fn a_replay_within_the_window_is_free_on_every_pod() {
     let pods = [LimitPod::patient(&redis_url()).await, LimitPod::patient(&redis_url()).await];
     let user = new_user();
-    let message = Member::of(new_chat(), &ClientMessageId::parse("1").unwrap());
+    let message = Member::of(new_chat(), &ClientMessageId::parse("1").unwrap(), &[7; 32]);
     assert!(pods[0].allowed(&user, a_minute(2), message).await.added);
     for pod in [&pods[1], &pods[0], &pods[1]] {
         let replay = pod.allowed(&user, a_minute(2), message).await;

@@ -56,7 +56,7 @@ impl Committer {
                 continue;
             }
             match self.call(&part, patient, held).await {
-                Ok(outcome) => self.settle(part, outcome, &mut busy).await,
+                Ok(outcome) => self.settle(part, outcome, &mut busy, held).await,
                 Err(error) if error.is_of_data() && part.len() > 1 => {
                     self.metrics.halved.inc();
                     let second = part.split_off(part.len() / 2);
@@ -86,6 +86,14 @@ impl Committer {
         begun
     }
 
+    /// The connection that is kept, or one of the pool's.
+    async fn connection(&self, held: &mut Held) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        match held.take() {
+            Some(connection) => Ok(connection),
+            None => self.store.pool.acquire().await,
+        }
+    }
+
     /// The round trip. When it takes too long its outcome is unknown.
     async fn call(
         &self,
@@ -93,12 +101,9 @@ impl Committer {
         patient: bool,
         held: &mut Held,
     ) -> Result<BatchOutcome, StoreError> {
-        let mut connection = if let Some(connection) = held.take() {
-            connection
-        } else {
-            let acquired = self.store.pool.acquire().await;
-            acquired.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?
-        };
+        let connection = self.connection(held).await;
+        let mut connection =
+            connection.map_err(|_| StoreError::NotBegun("no connection to Postgres"))?;
         let told = self.store.told.take();
         let messages: Vec<&NewMessage> = batch.iter().map(|send| &*send.new).collect();
         let started = Instant::now();
@@ -119,7 +124,13 @@ impl Committer {
     }
 
     /// Tells what was committed, then answers.
-    async fn settle(&self, batch: Vec<Send>, outcome: BatchOutcome, busy: &mut Vec<Send>) {
+    async fn settle(
+        &self,
+        batch: Vec<Send>,
+        outcome: BatchOutcome,
+        busy: &mut Vec<Send>,
+        held: &mut Held,
+    ) {
         if let Some(head) = outcome.head {
             let epoch = self.store.epoch();
             (self.on_commit)(Committed { changes: outcome.changes, epoch, head });
@@ -133,14 +144,13 @@ impl Committer {
             }
         }
         if !repeated.is_empty() {
-            self.answer_repeated(repeated).await;
+            self.answer_repeated(repeated, held).await;
         }
     }
 
     /// Answers sends that were committed before with their messages as they are now.
-    async fn answer_repeated(&self, repeated: Vec<(Send, i64)>) {
-        let read = timeout(self.patience, self.read(&repeated)).await;
-        let read = read.unwrap_or_else(|_| Err(StoreError::from(sqlx::Error::PoolTimedOut)));
+    async fn answer_repeated(&self, repeated: Vec<(Send, i64)>, held: &mut Held) {
+        let read = self.read(&repeated, held).await;
         for (send, seq) in repeated {
             let message = read.as_ref().map(|read| read.get(&(send.new.chat_id.uuid(), seq)));
             let outcome = match message {
@@ -158,13 +168,19 @@ impl Committer {
     async fn read(
         &self,
         repeated: &[(Send, i64)],
+        held: &mut Held,
     ) -> Result<HashMap<(uuid::Uuid, i64), Message>, StoreError> {
         let mut places: Vec<_> =
             repeated.iter().map(|(send, seq)| (send.new.chat_id.uuid(), *seq)).collect();
         places.sort_unstable();
         places.dedup();
-        let mut connection = self.store.pool.acquire().await?;
-        let messages = replays(&mut connection, &places).await?;
+        let mut connection = self.connection(held).await?;
+        let Ok(read) = timeout(self.patience, replays(&mut connection, &places)).await else {
+            drop(connection.detach());
+            return Err(StoreError::from(sqlx::Error::PoolTimedOut));
+        };
+        let messages = read?;
+        *held = Some(connection);
         let keyed = messages
             .into_iter()
             .map(|message| ((message.chat_id.uuid(), signed(message.seq.0)), message));

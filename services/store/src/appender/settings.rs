@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::DatabaseSettings;
+
+/// Connections that are left beside those of the shards: one for lanes, one for everybody else.
+const OTHERS: u32 = 2;
+
+/// The settings cannot be used together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("PARLEY_DATABASE_CONNECTIONS must exceed PARLEY_APPEND_SHARDS by {OTHERS} at least")]
+pub struct TooFewConnections;
+
 /// Sends.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sends")]
@@ -26,6 +36,19 @@ pub struct AppenderSettings {
 }
 
 impl AppenderSettings {
+    /// Tests what single settings cannot say: busy shards keep their connections, and others need some too.
+    pub fn check(&self, database: &DatabaseSettings) -> Result<(), TooFewConnections> {
+        if database.database_connections < self.append_shards + OTHERS {
+            return Err(TooFewConnections);
+        }
+        Ok(())
+    }
+
+    /// How many lanes may have a connection, of so many in all.
+    pub(super) fn lanes(&self, connections: u32) -> usize {
+        (connections.saturating_sub(self.append_shards) / 2).max(1) as usize
+    }
+
     pub(super) const fn deadline(&self) -> Duration {
         Duration::from_millis(self.send_ms)
     }

@@ -61,7 +61,7 @@ impl Shard {
             let size = batch.len();
             let busy = self.committer.commit(batch, false, &mut self.connection).await;
             self.sort(busy, size);
-            while self.lane_tasks.try_join_next().is_some() {}
+            self.reap();
         }
         self.lanes.clear();
         while self.lane_tasks.join_next().await.is_some() {}
@@ -126,6 +126,17 @@ impl Shard {
         self.again = self.divert(again);
     }
 
+    /// Forgets the lanes that have ended: everything that was in them is committed.
+    fn reap(&mut self) {
+        let mut ended = false;
+        while self.lane_tasks.try_join_next().is_some() {
+            ended = true;
+        }
+        if ended {
+            self.lanes.retain(|_, lane| !lane.has_ended());
+        }
+    }
+
     fn put_into_lane(&mut self, send: Send) {
         if let Err(send) = self.offer(send) {
             self.open_lane(send);
@@ -171,6 +182,10 @@ impl Lane {
         }
         waiting.sends.push_back(send);
         Ok(())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.lock().ended
     }
 
     /// Adds what waits to `batch`, up to `most` in all; when there is nothing at all, the lane has ended.

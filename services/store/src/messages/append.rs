@@ -10,7 +10,6 @@ use parley_domain::metadata::Metadata;
 use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -119,7 +118,10 @@ pub(crate) async fn append_batch(
     patient: bool,
     told: &[Head],
 ) -> Result<BatchOutcome, StoreError> {
-    let hashes: Vec<_> = batch.iter().map(|new| hash(new)).collect();
+    let hashes: Vec<_> = batch
+        .iter()
+        .map(|new| new.client_message_id.as_ref().map(|_| new.request_hash().to_vec()))
+        .collect();
     let repeats = Repeats::of(batch);
     let columns = Columns::of(batch, &hashes, &repeats.firsts);
     let told: Vec<i64> = told.iter().map(|head| head.0).collect();
@@ -315,7 +317,7 @@ impl Store {
         if !earlier.participant && !new.by_host {
             return Ok(Some(AppendMessage::NotParticipant));
         }
-        if earlier.request_hash != Some(request_hash(new)) {
+        if earlier.request_hash != Some(new.request_hash().to_vec()) {
             return Ok(Some(AppendMessage::IdempotencyConflict));
         }
         let place = (new.chat_id.uuid(), earlier.seq);
@@ -331,17 +333,4 @@ fn id_tail() -> String {
     let id = uuid::Builder::from_unix_timestamp_millis(0, &rand::random()).into_uuid();
     let mut digits = [0; uuid::fmt::Simple::LENGTH];
     id.simple().encode_lower(&mut digits)[12..].to_owned()
-}
-
-/// [`request_hash`], where it is needed.
-fn hash(new: &NewMessage) -> Option<Vec<u8>> {
-    new.client_message_id.as_ref().map(|_| request_hash(new))
-}
-
-/// What distinguishes one request from another under the same client message id.
-fn request_hash(new: &NewMessage) -> Vec<u8> {
-    let reply_to = new.reply_to.map(|id| id.to_string());
-    let request = (new.message_type.as_str(), new.content.as_str(), reply_to, &new.metadata);
-    // A tuple of text and JSON always serializes; its fields stand in a fixed order.
-    Sha256::digest(serde_json::to_vec(&request).unwrap_or_default()).to_vec()
 }

@@ -40,14 +40,17 @@ pub(crate) type Log = Arc<Mutex<Vec<Committed>>>;
 
 /// An appender that is served, with these arguments of its settings, and what it tells.
 pub(crate) fn serve(store: &Store, arguments: &[&str]) -> (Appender, Log) {
-    let all = ["test"].iter().chain(arguments);
-    let settings = SendSettings::parse_from(all).appender;
+    let settings = appender_settings(arguments);
     let log = Log::default();
     let heard = log.clone();
     let on_commit = move |committed| heard.lock().push(committed);
     let (appender, task) = Appender::new(store, &settings, &Registry::new(), on_commit).unwrap();
     tokio::spawn(task.run());
     (appender, log)
+}
+
+pub(crate) fn appender_settings(arguments: &[&str]) -> AppenderSettings {
+    SendSettings::parse_from(["test"].iter().chain(arguments)).appender
 }
 
 pub(crate) struct World {

@@ -35,6 +35,7 @@ async fn group_of(size: u32) -> (World, ChatId) {
          insert into participants (chat_id, user_id, role)
          select '{crowd}', 'user-' || n, 'member' from generate_series(3, {CROWD}) n;
          update chats set participant_count = {size} where id = '{chat}';
+         alter table users set (autovacuum_enabled = false);
          alter table chats set (autovacuum_enabled = false);
          alter table messages set (autovacuum_enabled = false);
          alter table participants set (autovacuum_enabled = false);

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use parley_store::{AppendMessage, Store, StoreError};
+use parley_domain::message::Content;
+use parley_store::{
+    AppendMessage, AppenderSettings, DatabaseSettings, Store, StoreError, TooFewConnections,
+};
 use sqlx::Connection;
 use tokio::time::timeout;
 
 use super::{SOON, assert_dense_and_rising, kept, texts};
-use crate::fixture::{World, appended, new_message, serve, settings};
+use crate::fixture::{World, appended, appender_settings, new_message, serve, settings, user};
 use crate::wire::Wire;
 
 #[tokio::test]
@@ -170,4 +173,57 @@ async fn i1_i2_i9_a_database_that_hangs_is_answered_in_time_and_found_again() {
     }
     assert!(counts["appended"] > 0, "{counts:?}");
     assert!(counts.len() > 1, "the database never hung: {counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_replay_does_not_wait_for_a_connection_that_others_have() {
+    let world = World::with(&["alice", "bob", "carol"]).await;
+    let (chat, locked) = (world.direct("alice", "bob").await, world.direct("alice", "carol").await);
+    let edited = world.send(locked, "alice", "to be edited").await.id;
+    let few =
+        DatabaseSettings { database_connections: 3, ..settings(&world.settings.database_url) };
+    let store = Store::connect(&few).await.unwrap();
+    let (appender, _) = serve(&store, &[]);
+    let new = new_message(chat, "alice", "once", Some("once"));
+    let first = appended(appender.append(new.clone()).await.unwrap());
+
+    let mut other = world.connection().await;
+    let mut holder = other.begin().await.unwrap();
+    let lock = "select from chats where id = $1 for update";
+    sqlx::query(lock).bind(locked.uuid()).execute(&mut *holder).await.unwrap();
+    let mut watcher = world.connection().await;
+    let alice = user("alice");
+    let content = Content::parse("edited").unwrap();
+    let edit = || store.edit_message(locked, edited, &alice, &content, Duration::from_mins(15));
+    let replay = async {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        // Not in the holder's transaction, which would see the same activity for ever.
+        let both_wait = async {
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut watcher).await.unwrap() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, both_wait).await.unwrap();
+        let replay = timeout(Duration::from_secs(1), appender.append(new)).await;
+        holder.rollback().await.unwrap();
+        appended(replay.expect("it waits for a connection").unwrap())
+    };
+    let (one, two, replay) = tokio::join!(edit(), edit(), replay);
+    assert!(one.is_ok() && two.is_ok());
+    assert_eq!(replay.id, first.id);
+}
+
+#[test]
+fn settings_that_leave_nobody_else_a_connection_are_refused() {
+    let check = |shards: u32, connections: u32| {
+        let appender = AppenderSettings { append_shards: shards, ..appender_settings(&[]) };
+        let database =
+            DatabaseSettings { database_connections: connections, ..settings("postgres://x/y") };
+        appender.check(&database)
+    };
+    assert_eq!((check(1, 20), check(1, 3), check(8, 10)), (Ok(()), Ok(()), Ok(())));
+    for (shards, connections) in [(1, 2), (1, 1), (8, 9), (64, 20)] {
+        assert_eq!(check(shards, connections), Err(TooFewConnections));
+    }
 }
