@@ -2,14 +2,24 @@
 
 use parley_domain::ask::{
     CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, MAX_HEADS,
+    RevokedAnswer, RevokedAsk,
 };
 use parley_relay::Bus;
 use parley_store::{CatchUp, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::app::State;
+
 /// Answers until `stop`.
-pub(crate) async fn run(bus: Bus, store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    bus: Bus,
+    store: Store,
+    state: State,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let revoked = move |ask| revoked(state.clone(), ask);
     tokio::try_join!(
+        bus.answer(revoked, stop.cancelled()),
         bus.answer(with(&store, join), stop.cancelled()),
         bus.answer(with(&store, catch_up), stop.cancelled()),
         bus.answer(with(&store, heads), stop.cancelled()),
@@ -21,6 +31,17 @@ pub(crate) async fn run(bus: Bus, store: Store, stop: CancellationToken) -> anyh
 fn with<A, F: Future>(store: &Store, answer: fn(Store, A) -> F) -> impl Fn(A) -> F + use<A, F> {
     let store = store.clone();
     move |ask| answer(store.clone(), ask)
+}
+
+async fn revoked(state: State, ask: RevokedAsk) -> RevokedAnswer {
+    match state.callers.ask_revoked(&ask.user_id, ask.issued_at).await {
+        Ok(true) => RevokedAnswer::Revoked,
+        Ok(false) => RevokedAnswer::Counts,
+        Err(error) => {
+            tracing::warn!(%error, "whether a token is revoked could not be told");
+            RevokedAnswer::Unavailable
+        }
+    }
 }
 
 async fn join(store: Store, ask: JoinAsk) -> JoinAnswer {

@@ -17,7 +17,7 @@ use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
-use crate::{Settings, answers, router, watch};
+use crate::{Settings, answers, revocations, router, watch};
 
 /// How long a start waits for the bus.
 const BUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -88,6 +88,8 @@ impl App {
             callers: Callers::new(
                 settings.verifier()?,
                 Directory::new(settings.http.directory_cache),
+                store.clone(),
+                bus.clone(),
                 settings.http.token_cache,
             ),
             clock: Arc::new(SystemClock),
@@ -112,7 +114,8 @@ impl App {
             counting_peers.run(peers_stop.cancelled()).await?;
             Ok(())
         });
-        lifecycle.spawn("answers", answers::run(bus, store, stop.clone()));
+        lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));
+        lifecycle.spawn("answers", answers::run(bus, store, state.clone(), stop.clone()));
         lifecycle.spawn("appender", async move {
             appending.run().await;
             Ok(())

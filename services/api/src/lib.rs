@@ -17,6 +17,7 @@ mod extract;
 mod limits;
 mod metrics;
 mod observe;
+mod revocations;
 mod router;
 mod routes;
 mod sends;

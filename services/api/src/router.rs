@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, put};
+use axum::routing::{get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -25,7 +25,9 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         ApiError::Internal.into_response()
     };
     Router::new()
-        .route("/api/users/{id}", put(users::put).get(users::get))
+        .route("/api/users", post(users::put_many))
+        .route("/api/users/{id}", put(users::put).get(users::get).delete(users::delete))
+        .route("/api/users/{id}/revoke", post(users::revoke))
         .route("/api/chat", get(chats::list).post(chats::create))
         .route("/api/chat/stats", get(chats::stats))
         .route("/api/chat/{id}/info", get(chats::info))

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::UserId;
@@ -53,6 +54,9 @@ pub enum TokenError {
     /// It has not begun.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// Its bearer's tokens were revoked after it was issued.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl TokenError {
@@ -63,8 +67,24 @@ impl TokenError {
             Self::Invalid => "invalid_token",
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
+            Self::Revoked => "token_revoked",
         }
     }
+}
+
+/// Tokens of a user that were issued up to a moment count no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Whose tokens.
+    pub user_id: UserId,
+    /// A token must have been issued after this moment to count.
+    pub valid_after: DateTime<Utc>,
+}
+
+/// Whether a token issued then is revoked by tokens having to be issued after `valid_after`. One that does not say when
+/// it was issued counts as older than any revocation.
+pub fn is_revoked(issued_at: Option<DateTime<Utc>>, valid_after: Option<DateTime<Utc>>) -> bool {
+    valid_after.is_some_and(|valid_after| issued_at.is_none_or(|issued| issued <= valid_after))
 }
 
 /// Which tokens count; the host application signs them.
@@ -306,6 +326,15 @@ mod tests {
         ] {
             assert_eq!(check(bad), Err(TokenError::Invalid));
         }
+    }
+
+    #[test]
+    fn a_revocation_bites_what_was_issued_up_to_it() {
+        let at = |seconds| DateTime::from_timestamp(1_800_000_000 + seconds, 0);
+        assert!(!is_revoked(at(0), None) && !is_revoked(None, None));
+        assert!(is_revoked(at(-1), at(0)) && is_revoked(at(0), at(0)));
+        assert!(!is_revoked(at(1), at(0)));
+        assert!(is_revoked(None, at(0)), "an undated token is older than any revocation");
     }
 
     #[test]

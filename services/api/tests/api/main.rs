@@ -10,6 +10,7 @@ mod limits;
 mod messages;
 mod read_state;
 mod refusals;
+mod revocation;
 mod unhealthy_database;
 mod users;
 mod wire;
