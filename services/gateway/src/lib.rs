@@ -9,6 +9,7 @@
 
 mod app;
 mod asks;
+mod bearers;
 mod connection;
 mod metrics;
 mod protocol;

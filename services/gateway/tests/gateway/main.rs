@@ -12,6 +12,7 @@ mod order;
 mod outages;
 mod process;
 mod race;
+mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;
