@@ -17,6 +17,7 @@ use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
+use crate::tokens::Tokens;
 use crate::{Settings, answers, revocations, router, watch};
 
 /// How long a start waits for the bus.
@@ -82,17 +83,20 @@ impl App {
             Appender::new(&store, &settings.appender, &registry, move |committed| {
                 telling.tell(&committed);
             })?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tokens = Tokens::new(settings.tokens()?, clock.clone(), &registry)?;
+        tokens.start(lifecycle).await;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
             callers: Callers::new(
-                settings.verifier()?,
+                tokens,
                 Directory::new(settings.http.directory_cache),
                 store.clone(),
                 bus.clone(),
                 settings.http.token_cache,
             ),
-            clock: Arc::new(SystemClock),
+            clock,
             metrics: Metrics::register(&registry)?,
             max_body: usize::try_from(settings.http.max_body_bytes)?,
             appender,

@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use lru::LruCache;
 use parking_lot::Mutex;
 use parley_domain::ids::UserId;
-use parley_domain::token::{Caller, Revocation, TokenError, Verifier, is_revoked};
+use parley_domain::token::{Caller, Revocation, TokenError, is_revoked};
 use parley_relay::Bus;
 use parley_store::{Store, StoreError};
 
 use crate::directory::Directory;
 use crate::error::ApiError;
+use crate::tokens::Tokens;
 
 /// Longer tokens are verified each time.
 const LONGEST: usize = 2 * 1024;
@@ -20,7 +21,7 @@ const MOST_REVOKED: usize = 50_000;
 
 /// Bearers of tokens. Verified ones are remembered until they expire; forgetting one costs another look at it.
 pub(crate) struct Callers {
-    verifier: Verifier,
+    tokens: Tokens,
     directory: Directory,
     store: Store,
     bus: Bus,
@@ -31,6 +32,8 @@ pub(crate) struct Callers {
 struct Known {
     tokens: LruCache<Box<str>, Caller>,
     revoked: LruCache<UserId, DateTime<Utc>>,
+    /// How often keys had stopped to count when these tokens were verified.
+    keys_lost: u64,
     /// How often everything was forgotten: what was asked before such a moment must not be kept after it.
     forgotten: u64,
 }
@@ -39,7 +42,7 @@ impl Known {
     fn new(most: NonZeroUsize) -> Self {
         let mut tokens = LruCache::unbounded();
         tokens.resize(most);
-        Self { tokens, revoked: LruCache::unbounded(), forgotten: 0 }
+        Self { tokens, revoked: LruCache::unbounded(), keys_lost: 0, forgotten: 0 }
     }
 
     /// Says whether this was news.
@@ -51,11 +54,23 @@ impl Known {
         if self.revoked.len() >= MOST_REVOKED {
             // A token that is seen for the first time is asked about, so what was revoked before needs no memory.
             self.revoked.clear();
-            self.tokens.clear();
-            self.forgotten += 1;
+            self.forget();
         }
         self.revoked.put(user_id.clone(), *valid_after);
         true
+    }
+
+    /// What a key has proved holds no longer than the key.
+    fn note_keys(&mut self, lost: u64) {
+        if self.keys_lost != lost {
+            self.keys_lost = lost;
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.tokens.clear();
+        self.forgotten += 1;
     }
 
     fn is_revoked(&self, caller: &Caller) -> bool {
@@ -65,14 +80,14 @@ impl Known {
 
 impl Callers {
     pub(crate) fn new(
-        verifier: Verifier,
+        tokens: Tokens,
         directory: Directory,
         store: Store,
         bus: Bus,
         most: u32,
     ) -> Self {
         let most = NonZeroUsize::new(most as usize).unwrap_or(NonZeroUsize::MIN);
-        Self { verifier, directory, store, bus, known: Mutex::new(Known::new(most)) }
+        Self { tokens, directory, store, bus, known: Mutex::new(Known::new(most)) }
     }
 
     /// The bearer of a token, known to the directory.
@@ -85,7 +100,7 @@ impl Callers {
             Ok(caller) => return Ok(caller),
             Err(forgotten) => forgotten,
         };
-        let caller = self.verifier.verify(token, now).map_err(ApiError::Unauthorized)?;
+        let caller = self.tokens.verify(token, now).await.map_err(ApiError::Unauthorized)?;
         let valid_after = self.store.tokens_valid_after(&caller.id).await?;
         if is_revoked(caller.issued_at, valid_after) {
             return Err(ApiError::Unauthorized(TokenError::Revoked));
@@ -105,10 +120,11 @@ impl Callers {
     /// The bearer of a token that was seen before; or else how often everything was forgotten until now.
     fn recall(&self, token: &str, now: DateTime<Utc>) -> Result<Result<Caller, u64>, TokenError> {
         let mut known = self.known.lock();
+        known.note_keys(self.tokens.verifier.keys_lost());
         let Some(caller) = known.tokens.get(token).cloned() else {
             return Ok(Err(known.forgotten));
         };
-        if self.verifier.is_over(&caller, now) {
+        if self.tokens.verifier.is_over(&caller, now) {
             return Err(TokenError::Expired);
         }
         if known.is_revoked(&caller) {

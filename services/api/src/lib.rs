@@ -24,6 +24,7 @@ mod sends;
 mod settings;
 mod sweep;
 mod teller;
+mod tokens;
 mod watch;
 
 pub use app::App;

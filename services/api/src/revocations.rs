@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A revocation is dated when its transaction begins, and can be seen when it is committed: a look goes back by more
 /// than any transaction takes.
-const OVERLAP: Duration = Duration::from_secs(60);
+const OVERLAP: Duration = Duration::from_mins(1);
 /// Revocations of one page.
 const PAGE: u32 = 1_000;
 

@@ -22,6 +22,7 @@ use crate::connection::Chat;
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
+use crate::tokens::Tokens;
 use crate::{Settings, metrics};
 
 /// A running gateway pod.
@@ -44,10 +45,13 @@ impl App {
             Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
         let bus = Bus::connect(&settings.nats, &process.pod, &registry).await?;
         let metrics = Metrics::register(&registry)?;
+        let clock = Arc::new(SystemClock);
+        let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
+        tokens.start(lifecycle).await;
         let bearers = Bearers::default();
         let chat = Chat {
-            verifier: settings.verifier()?,
-            clock: Arc::new(SystemClock),
+            tokens,
+            clock,
             bus: bus.clone(),
             bearers: bearers.clone(),
             rooms: Rooms::new(bus.clone(), metrics.clone(), process.pod.clone()),

@@ -7,7 +7,7 @@ use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
-use parley_domain::token::{Caller, TokenError, Verifier};
+use parley_domain::token::{Caller, TokenError};
 use parley_relay::Bus;
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
@@ -19,10 +19,11 @@ use crate::bearers::{Bearers, Place};
 use crate::metrics::Metrics;
 use crate::protocol::{self, parse_join, parse_leave};
 use crate::rooms::{JoinOutcome, Rooms};
+use crate::tokens::Tokens;
 
 /// What the Socket.IO server runs.
 pub(crate) struct Chat {
-    pub(crate) verifier: Verifier,
+    pub(crate) tokens: Tokens,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bus: Bus,
     pub(crate) bearers: Bearers,
@@ -80,7 +81,7 @@ impl Application for Chat {
 
 impl Chat {
     async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, TokenError> {
-        let caller = self.authenticate(connect)?;
+        let caller = self.authenticate(connect).await?;
         // Before it is asked about: a revocation between the two is heard.
         let place = self.bearers.hold(&caller, &socket);
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
@@ -93,7 +94,7 @@ impl Chat {
     }
 
     /// The token stands in the CONNECT's auth, in the handshake's header, or in its query.
-    fn authenticate(&self, connect: &Connect) -> Result<Caller, TokenError> {
+    async fn authenticate(&self, connect: &Connect) -> Result<Caller, TokenError> {
         let auth: Option<Value> =
             connect.auth.as_ref().and_then(|auth| serde_json::from_str(auth.get()).ok());
         let handshake = &connect.handshake;
@@ -105,7 +106,7 @@ impl Chat {
             .or_else(|| handshake.query("token"))
             .ok_or(TokenError::Missing)?;
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        self.verifier.verify(token, self.clock.now())
+        self.tokens.verify(token, self.clock.now()).await
     }
 
     async fn join(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {

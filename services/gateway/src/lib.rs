@@ -16,6 +16,7 @@ mod protocol;
 mod room;
 mod rooms;
 mod settings;
+mod tokens;
 
 pub use app::App;
 pub use settings::Settings;

@@ -6,6 +6,7 @@ mod authentication;
 mod changes;
 mod chats;
 mod events;
+mod keys;
 mod limits;
 mod messages;
 mod read_state;

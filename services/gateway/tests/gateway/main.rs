@@ -8,6 +8,7 @@ mod endings;
 mod fixture;
 mod interruptions;
 mod join;
+mod keys;
 mod order;
 mod outages;
 mod process;

@@ -64,7 +64,7 @@ async fn revocations_are_read_in_pages_and_none_is_passed_over() {
     for number in 0..5 {
         revoked.push(world.store.revoke_tokens(&user(&format!("user-{number}"))).await.unwrap());
     }
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let mut read = Vec::new();
     loop {
         let page = world.store.revocations(minute, read.last(), 2).await.unwrap();
