@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use clap::Parser;
+use parley_domain::ask::{RevokedAnswer, RevokedAsk};
 use parley_domain::ids::UserId;
 use parley_store::{DatabaseSettings, Store};
 use serde_json::json;
@@ -10,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::actor::{Actor, World, failure};
+use crate::events::bus;
 
 /// Asks until the token is refused.
 async fn is_refused(actor: &Actor<'_>, within: Duration) {
@@ -74,4 +77,29 @@ async fn whoever_was_never_here_can_be_revoked() {
     assert_eq!(alice.get("/api/chat").await.failure(), failure(401, "token_revoked"));
     let user = host.get(&format!("/api/users/{id}")).await.data()["user"].clone();
     assert_eq!(user["name"], serde_json::Value::Null, "a revoked token says nothing of its bearer");
+}
+
+/// The queue group of asks is shared by every pod on the bus, and the tests' pods have different databases, so this asks
+/// until the pod that knows the user happens to answer.
+#[tokio::test]
+async fn gateways_are_told_which_tokens_are_revoked() {
+    let world = World::new().await;
+    let alice = world.user().await;
+    let host = world.actor("host", "service");
+    host.post(&format!("/api/users/{}/revoke", alice.id), json!({})).await.data();
+    let bus = bus().await;
+    let user_id = UserId::parse(&alice.id).unwrap();
+    let ask = async |issued_at: Option<i64>, wanted: RevokedAnswer| {
+        let issued_at = issued_at.and_then(|at| DateTime::from_timestamp(at, 0));
+        let ask = RevokedAsk { user_id: user_id.clone(), issued_at };
+        for _ in 0..2_000 {
+            if bus.ask(&ask).await == Ok(wanted) {
+                return;
+            }
+        }
+        panic!("no pod gave the wanted answer");
+    };
+    ask(None, RevokedAnswer::Revoked).await;
+    ask(Some(1_700_000_000), RevokedAnswer::Revoked).await;
+    ask(Some(4_000_000_000), RevokedAnswer::Counts).await;
 }
