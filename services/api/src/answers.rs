@@ -2,22 +2,27 @@
 
 use parley_domain::ask::{
     CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal, MAX_HEADS,
+    RevokedAnswer, RevokedAsk,
 };
 use parley_relay::Bus;
 use parley_store::{CatchUp, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents;
+use crate::app::State;
 use crate::teller::Teller;
 
 /// Answers until `stop`.
 pub(crate) async fn run(
     bus: Bus,
     store: Store,
-    teller: Teller,
+    state: State,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let teller = state.teller.clone();
+    let revoked = move |ask| revoked(state.clone(), ask);
     tokio::try_join!(
+        bus.answer(revoked, stop.cancelled()),
         bus.answer(
             with(&store, move |store, ask| join(store, teller.clone(), ask)),
             stop.cancelled()
@@ -35,6 +40,17 @@ fn with<A, F: Future, B: Fn(Store, A) -> F>(
 ) -> impl Fn(A) -> F + use<A, F, B> {
     let store = store.clone();
     move |ask| answer(store.clone(), ask)
+}
+
+async fn revoked(state: State, ask: RevokedAsk) -> RevokedAnswer {
+    match state.callers.ask_revoked(&ask.user_id, ask.issued_at).await {
+        Ok(true) => RevokedAnswer::Revoked,
+        Ok(false) => RevokedAnswer::Counts,
+        Err(error) => {
+            tracing::warn!(%error, "whether a token is revoked could not be told");
+            RevokedAnswer::Unavailable
+        }
+    }
 }
 
 async fn join(store: Store, teller: Teller, ask: JoinAsk) -> JoinAnswer {

@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::serve::serve;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
-use crate::{Settings, answers, router, watch};
+use crate::tokens::Tokens;
+use crate::{Settings, answers, revocations, router, watch};
 
 /// How long a start waits for the bus.
 const BUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -77,20 +78,25 @@ impl App {
             Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
         let (publisher, publishing) = bus.publisher();
         let teller = Teller::new(publisher.clone(), store.clone());
-        let (telling, answering) = (teller.clone(), teller.clone());
+        let telling = teller.clone();
         let (appender, appending) =
             Appender::new(&store, &settings.appender, &registry, move |committed| {
                 telling.tell(&committed);
             })?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tokens = Tokens::new(settings.tokens()?, clock.clone(), &registry)?;
+        tokens.start(lifecycle).await;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
             callers: Callers::new(
-                settings.verifier()?,
+                tokens,
                 Directory::new(settings.http.directory_cache),
+                store.clone(),
+                bus.clone(),
                 settings.http.token_cache,
             ),
-            clock: Arc::new(SystemClock),
+            clock,
             metrics: Metrics::register(&registry)?,
             max_body: usize::try_from(settings.http.max_body_bytes)?,
             appender,
@@ -113,7 +119,8 @@ impl App {
             counting_peers.run(peers_stop.cancelled()).await?;
             Ok(())
         });
-        lifecycle.spawn("answers", answers::run(bus, store, answering, stop.clone()));
+        lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));
+        lifecycle.spawn("answers", answers::run(bus, store, state.clone(), stop.clone()));
         lifecycle.spawn("appender", async move {
             appending.run().await;
             Ok(())

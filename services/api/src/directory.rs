@@ -30,4 +30,9 @@ impl Directory {
         self.0.lock().put(caller.id.clone(), says);
         Ok(())
     }
+
+    /// The next token of this user is written anew.
+    pub(crate) fn forget(&self, user: &UserId) {
+        self.0.lock().pop(user);
+    }
 }

@@ -26,7 +26,7 @@ impl FromRequestParts<State> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let token = bearer(parts).map_err(ApiError::Unauthorized)?;
-        state.callers.identify(token, state.clock.now(), &state.store).await.map(Self)
+        state.callers.identify(token, state.clock.now()).await.map(Self)
     }
 }
 
@@ -35,6 +35,42 @@ fn bearer(parts: &Parts) -> Result<&str, TokenError> {
     let value = value.to_str().map_err(|_| TokenError::Invalid)?;
     let (scheme, token) = value.split_once(' ').ok_or(TokenError::Invalid)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(TokenError::Invalid) }
+}
+
+/// The user of the path, who may or may not be there.
+pub(crate) struct UserPath(pub(crate) UserId);
+
+impl FromRequestParts<State> for UserPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        UserId::parse(&id).map(Self).map_err(ApiError::InvalidId)
+    }
+}
+
+/// A caller who may write the user directory: the host application.
+pub(crate) struct UserManager;
+
+impl FromRequestParts<State> for UserManager {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        if caller.role.manages_users() { Ok(Self) } else { Err(ApiError::Forbidden) }
+    }
+}
+
+/// A caller who may anonymise users and revoke their tokens: the host application, or an admin.
+pub(crate) struct UserEnder;
+
+impl FromRequestParts<State> for UserEnder {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        if caller.role.ends_users() { Ok(Self) } else { Err(ApiError::Forbidden) }
+    }
 }
 
 /// The chat of the path, which may or may not be there.

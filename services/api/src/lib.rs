@@ -19,6 +19,7 @@ mod extract;
 mod limits;
 mod metrics;
 mod observe;
+mod revocations;
 mod router;
 mod routes;
 mod sends;
@@ -27,6 +28,7 @@ mod settings;
 mod shedding;
 mod sweep;
 mod teller;
+mod tokens;
 mod watch;
 
 pub use app::App;

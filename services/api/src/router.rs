@@ -33,7 +33,9 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     };
     let room = Room::new(settings.max_requests, state.metrics.shed.clone());
     let router = Router::new()
-        .route("/api/users/{id}", put(users::put).get(users::get))
+        .route("/api/users", post(users::put_many))
+        .route("/api/users/{id}", put(users::put).get(users::get).delete(users::delete))
+        .route("/api/users/{id}/revoke", post(users::revoke))
         .route("/api/chat", get(chats::list).post(chats::create))
         .route("/api/chat/purchase-request", post(chats::purchase_request))
         .route("/api/chat/support", post(support::open))

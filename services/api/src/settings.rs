@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use parley_domain::token::{TokenSettings, Verifier};
+use parley_domain::token::{TokenSettings, TokenSettingsError, Verifier};
 use parley_relay::{LimitSettings, NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
@@ -121,7 +121,8 @@ impl process::Settings for Settings {
         self.redis()?.check()?;
         self.limits.check()?;
         self.appender.check(&self.database)?;
-        self.verifier().map(drop)
+        Verifier::new(self.tokens()?)?;
+        Ok(())
     }
 }
 
@@ -134,8 +135,7 @@ impl Settings {
         self.redis.as_ref().context("PARLEY_REDIS_URL is not set")
     }
 
-    pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
-        let tokens = self.tokens.as_ref().context("PARLEY_JWT_SECRET is not set")?;
-        Ok(Verifier::new(tokens)?)
+    pub(crate) fn tokens(&self) -> anyhow::Result<&TokenSettings> {
+        Ok(self.tokens.as_ref().ok_or(TokenSettingsError::NothingTrusted)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Refusal;
@@ -95,6 +96,28 @@ impl JoinRefusal {
             },
         }
     }
+}
+
+/// Is a token of this user revoked?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedAsk {
+    /// Whose token.
+    pub user_id: UserId,
+    /// When it was issued, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<DateTime<Utc>>,
+}
+
+/// The answer to a [`RevokedAsk`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum RevokedAnswer {
+    /// No: it counts.
+    Counts,
+    /// Yes.
+    Revoked,
+    /// Not now. Ask again.
+    Unavailable,
 }
 
 /// What happened in this room after a position?

@@ -1,13 +1,24 @@
 //! Who is calling: the host application's tokens, verified.
 
+mod keys;
+mod settings;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::Args;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::UserId;
 use crate::user::{Avatar, Name, Profile, Role};
+
+use self::keys::KeyRing;
+pub use self::keys::{KeySetError, MAX_KEYS};
+use self::settings::validation;
+pub use self::settings::{TokenSettings, TokenSettingsError};
 
 /// Shortest secret that is accepted, in bytes: less than the hash's own 256 bits invites guessing.
 pub const MIN_SECRET: usize = 32;
@@ -47,12 +58,18 @@ pub enum TokenError {
     /// Not a token of ours: form, algorithm, signature, issuer, audience or claims.
     #[error("the token is not valid")]
     Invalid,
+    /// It names a key that is not known.
+    #[error("the token is signed with an unknown key")]
+    UnknownKey,
     /// It has ended.
     #[error("the token has expired")]
     Expired,
     /// It has not begun.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// Its bearer's tokens were revoked after it was issued.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl TokenError {
@@ -61,84 +78,79 @@ impl TokenError {
         match self {
             Self::Missing => "missing_token",
             Self::Invalid => "invalid_token",
+            Self::UnknownKey => "unknown_key",
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
+            Self::Revoked => "token_revoked",
         }
     }
 }
 
-/// Which tokens count; the host application signs them.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Tokens")]
-pub struct TokenSettings {
-    /// The secret of HS256 that the host signs with, at least 32 bytes
-    #[arg(long, env = "PARLEY_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    pub jwt_secret: SecretString,
-
-    /// The issuer that tokens must name; none is demanded by default
-    #[arg(long, env = "PARLEY_JWT_ISSUER", value_name = "ISSUER")]
-    pub jwt_issuer: Option<String>,
-
-    /// The audience that tokens must name; none is demanded by default
-    #[arg(long, env = "PARLEY_JWT_AUDIENCE", value_name = "AUDIENCE")]
-    pub jwt_audience: Option<String>,
-
-    /// The claims that may hold the user's id; the first one present counts
-    #[arg(
-        long,
-        env = "PARLEY_JWT_ID_CLAIMS",
-        value_delimiter = ',',
-        default_value = "sub,id,userId",
-        value_name = "CLAIMS"
-    )]
-    pub jwt_id_claims: Vec<String>,
-
-    /// Seconds by which the host's clock and ours may differ
-    #[arg(long, env = "PARLEY_JWT_LEEWAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=300), value_name = "SECONDS")]
-    pub jwt_leeway_seconds: u32,
+/// Tokens of a user that were issued up to a moment count no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Whose tokens.
+    pub user_id: UserId,
+    /// A token must have been issued after this moment to count.
+    pub valid_after: DateTime<Utc>,
 }
 
-/// The settings cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("PARLEY_JWT_SECRET must have at least {MIN_SECRET} bytes")]
-pub struct WeakSecret;
+/// Whether a token issued then is revoked by tokens having to be issued after `valid_after`. One that does not say when
+/// it was issued counts as older than any revocation.
+pub fn is_revoked(issued_at: Option<DateTime<Utc>>, valid_after: Option<DateTime<Utc>>) -> bool {
+    valid_after.is_some_and(|valid_after| issued_at.is_none_or(|issued| issued <= valid_after))
+}
 
-/// Verifies tokens. The algorithm is pinned here; what a token says about it is only compared.
+/// Verifies tokens. Every key is for one algorithm; what a token says about it is only compared.
 pub struct Verifier {
-    key: DecodingKey,
+    secret: Option<DecodingKey>,
+    /// Whether there is a JWKS at all.
+    has_key_set: bool,
+    keys: RwLock<Arc<KeyRing>>,
+    keys_lost: AtomicU64,
+    overlap: TimeDelta,
     validation: Validation,
     id_claims: Vec<String>,
     leeway: TimeDelta,
 }
 
 impl Verifier {
-    /// A verifier by these settings.
-    pub fn new(settings: &TokenSettings) -> Result<Self, WeakSecret> {
-        let secret = settings.jwt_secret.expose_secret().as_bytes();
-        if secret.len() < MIN_SECRET {
-            return Err(WeakSecret);
+    /// A verifier by these settings. The keys of a JWKS are unknown until the first [`Verifier::renew_keys`].
+    pub fn new(settings: &TokenSettings) -> Result<Self, TokenSettingsError> {
+        let has_key_set = settings.has_key_set()?;
+        let secret = settings.jwt_secret.as_ref().map(|secret| secret.expose_secret().as_bytes());
+        if secret.is_some_and(|secret| secret.len() < MIN_SECRET) {
+            return Err(TokenSettingsError::WeakSecret);
         }
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Times are compared below, against the caller's clock.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = settings.jwt_audience.is_some();
-        let mut required = vec!["exp"];
-        if let Some(audience) = &settings.jwt_audience {
-            validation.set_audience(&[audience]);
-            required.push("aud");
+        if secret.is_none() && !has_key_set {
+            return Err(TokenSettingsError::NothingTrusted);
         }
-        if let Some(issuer) = &settings.jwt_issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.set_required_spec_claims(&required);
         Ok(Self {
-            key: DecodingKey::from_secret(secret),
-            validation,
+            secret: secret.map(DecodingKey::from_secret),
+            has_key_set,
+            keys: RwLock::default(),
+            keys_lost: AtomicU64::new(0),
+            overlap: TimeDelta::seconds(settings.jwks_overlap_seconds.into()),
+            validation: validation(settings),
             id_claims: settings.jwt_id_claims.clone(),
             leeway: TimeDelta::seconds(settings.jwt_leeway_seconds.into()),
         })
+    }
+
+    /// Takes over the keys of a JWKS that was read just now; one that cannot be used changes nothing.
+    pub fn renew_keys(&self, document: &[u8], now: DateTime<Utc>) -> Result<(), KeySetError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut renewed = KeyRing::clone(&keys);
+        if renewed.renew(document, now, self.overlap)? {
+            self.keys_lost.fetch_add(1, Ordering::Relaxed);
+        }
+        *keys = Arc::new(renewed);
+        Ok(())
+    }
+
+    /// How often keys have stopped to count: what they signed is not to be remembered beyond such a moment.
+    pub fn keys_lost(&self) -> u64 {
+        self.keys_lost.load(Ordering::Relaxed)
     }
 
     /// The bearer of `token` at the time `now`.
@@ -149,9 +161,7 @@ impl Verifier {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Invalid);
         }
-        let claims: Map<String, Value> = jsonwebtoken::decode(token, &self.key, &self.validation)
-            .map_err(|_| TokenError::Invalid)?
-            .claims;
+        let claims = self.claims(token, now)?;
         let expires_at = moment(claims.get("exp")).ok_or(TokenError::Invalid)?;
         if self.has_ended(expires_at, now) {
             return Err(TokenError::Expired);
@@ -171,6 +181,40 @@ impl Verifier {
             issued_at: moment(claims.get("iat")),
             expires_at,
         })
+    }
+
+    /// What a token says, once its signature, issuer and audience are proved.
+    fn claims(&self, token: &str, now: DateTime<Utc>) -> Result<Map<String, Value>, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        // An extension that has to be understood, and is not.
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
+        if header.alg == Algorithm::HS256 {
+            let secret = self.secret.as_ref().ok_or(TokenError::Invalid)?;
+            return self.decode(token, secret, Algorithm::HS256).ok_or(TokenError::Invalid);
+        }
+        if !self.has_key_set {
+            return Err(TokenError::Invalid);
+        }
+        let ring = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = ring.find(header.kid.as_deref(), now);
+        if keys.is_empty() && (header.kid.is_some() || ring.is_empty()) {
+            return Err(TokenError::UnknownKey);
+        }
+        let by = |key: &&keys::Key| self.decode(token, &key.decoding, key.algorithm);
+        keys.iter().find_map(by).ok_or(TokenError::Invalid)
+    }
+
+    fn decode(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+        algorithm: Algorithm,
+    ) -> Option<Map<String, Value>> {
+        let mut validation = self.validation.clone();
+        validation.algorithms = vec![algorithm];
+        jsonwebtoken::decode(token, key, &validation).ok().map(|decoded| decoded.claims)
     }
 
     /// Whether the token by which this caller was verified has ended since.
@@ -306,6 +350,15 @@ mod tests {
         ] {
             assert_eq!(check(bad), Err(TokenError::Invalid));
         }
+    }
+
+    #[test]
+    fn a_revocation_bites_what_was_issued_up_to_it() {
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0);
+        assert!(!is_revoked(at(0), None) && !is_revoked(None, None));
+        assert!(is_revoked(at(-1), at(0)) && is_revoked(at(0), at(0)));
+        assert!(!is_revoked(at(1), at(0)));
+        assert!(is_revoked(None, at(0)), "an undated token is older than any revocation");
     }
 
     #[test]

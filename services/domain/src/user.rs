@@ -55,10 +55,17 @@ impl Role {
     pub const fn manages_users(self) -> bool {
         matches!(self, Self::Service)
     }
+
+    /// May end users: anonymise them, and revoke their tokens.
+    pub const fn ends_users(self) -> bool {
+        matches!(self, Self::Admin | Self::Service)
+    }
 }
 
 /// Most characters of a display name.
 pub const MAX_NAME: usize = 200;
+/// Most users that the directory is told of at once.
+pub const MAX_PROFILES: usize = 1_000;
 /// Most bytes of an avatar's URL.
 pub const MAX_AVATAR: usize = 2048;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parley_domain::time::SystemClock;
+use parley_domain::token::Revocation;
 use parley_relay::{Bus, BusState};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::readiness::Condition;
@@ -16,10 +17,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::bearers::Bearers;
 use crate::connection::Chat;
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
+use crate::tokens::Tokens;
 use crate::{Settings, metrics};
 
 /// A running gateway pod.
@@ -42,9 +45,15 @@ impl App {
             Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
         let bus = Bus::connect(&settings.nats, &process.pod, &registry).await?;
         let metrics = Metrics::register(&registry)?;
+        let clock = Arc::new(SystemClock);
+        let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
+        tokens.start(lifecycle).await;
+        let bearers = Bearers::default();
         let chat = Chat {
-            verifier: settings.verifier()?,
-            clock: Arc::new(SystemClock),
+            tokens,
+            clock,
+            bus: bus.clone(),
+            bearers: bearers.clone(),
             rooms: Rooms::new(bus.clone(), metrics.clone(), process.pod.clone()),
             metrics,
         };
@@ -54,6 +63,11 @@ impl App {
         let stop = lifecycle.stop();
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
+        let stopped = stop.clone();
+        lifecycle.spawn("revocations", async move {
+            let hear = |revocation: Revocation| bearers.revoke(&revocation);
+            Ok(bus.hear_revocations(hear, stopped.cancelled()).await?)
+        });
         let readiness = lifecycle.readiness().clone();
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
         lifecycle.spawn("sockets", serve_sockets(server, listener, stop));

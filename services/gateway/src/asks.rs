@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
+use parley_domain::ask::{
+    JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot, RevokedAnswer, RevokedAsk,
+};
 use parley_relay::Bus;
 use parley_socketio::Socket;
 use tokio::time::{Instant, sleep};
@@ -71,4 +73,34 @@ pub(crate) async fn ask_head(bus: Bus, ask: JoinAsk) -> Asked {
         }
     }
     ask_join(&bus, &ask, &patience).await
+}
+
+/// Whether a token is revoked; `None` if nobody can say at the moment.
+pub(crate) async fn ask_revoked(bus: &Bus, ask: &RevokedAsk) -> Option<bool> {
+    match bus.ask(ask).await {
+        Ok(RevokedAnswer::Counts) => Some(false),
+        Ok(RevokedAnswer::Revoked) => Some(true),
+        Ok(RevokedAnswer::Unavailable) => None,
+        Err(error) => {
+            tracing::debug!(%error, "an ask about a token in vain");
+            None
+        }
+    }
+}
+
+/// The same, with all patience.
+pub(crate) async fn ask_revoked_patiently(
+    bus: &Bus,
+    ask: &RevokedAsk,
+    patience: &Patience,
+) -> Option<bool> {
+    loop {
+        if let Some(revoked) = ask_revoked(bus, ask).await {
+            return Some(revoked);
+        }
+        sleep(PAUSE).await;
+        if patience.is_over() {
+            return None;
+        }
+    }
 }

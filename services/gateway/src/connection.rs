@@ -3,24 +3,31 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
-use parley_domain::token::{Caller, TokenError, Verifier};
+use parley_domain::token::{Caller, TokenError};
 use parley_domain::user::Role;
+use parley_relay::Bus;
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
 };
 use serde_json::{Value, json};
 
+use crate::asks::{self, Patience};
+use crate::bearers::{Bearers, Place};
 use crate::metrics::Metrics;
 use crate::protocol::{self, parse_join, parse_leave};
 use crate::rooms::{JoinOutcome, Rooms};
+use crate::tokens::Tokens;
 
 /// What the Socket.IO server runs.
 pub(crate) struct Chat {
-    pub(crate) verifier: Verifier,
+    pub(crate) tokens: Tokens,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) bus: Bus,
+    pub(crate) bearers: Bearers,
     pub(crate) rooms: Rooms,
     pub(crate) metrics: Metrics,
 }
@@ -31,6 +38,10 @@ pub(crate) struct Session {
     role: Role,
     socket: Socket,
     rooms: HashSet<ChatId>,
+    /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
+    /// connection enters no room, and hears nothing.
+    unasked: Option<RevokedAsk>,
+    _place: Place,
 }
 
 impl Application for Chat {
@@ -40,10 +51,10 @@ impl Application for Chat {
         if connect.namespace != "/" {
             return Err(ConnectError::invalid_namespace());
         }
-        match self.authenticate(&connect) {
-            Ok(caller) => {
+        match self.open(&connect, socket).await {
+            Ok(session) => {
                 self.metrics.connect("accepted");
-                Ok(Session { user: caller.id, role: caller.role, socket, rooms: HashSet::new() })
+                Ok(session)
             }
             Err(error) => {
                 self.metrics.connect(error.code());
@@ -71,8 +82,28 @@ impl Application for Chat {
 }
 
 impl Chat {
+    async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, TokenError> {
+        let caller = self.authenticate(connect).await?;
+        // Before it is asked about: a revocation between the two is heard.
+        let place = self.bearers.hold(&caller, &socket);
+        let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
+        let unasked = match asks::ask_revoked(&self.bus, &ask).await {
+            Some(true) => return Err(TokenError::Revoked),
+            Some(false) => None,
+            None => Some(ask),
+        };
+        Ok(Session {
+            user: caller.id,
+            role: caller.role,
+            socket,
+            rooms: HashSet::new(),
+            unasked,
+            _place: place,
+        })
+    }
+
     /// The token stands in the CONNECT's auth, in the handshake's header, or in its query.
-    fn authenticate(&self, connect: &Connect) -> Result<Caller, TokenError> {
+    async fn authenticate(&self, connect: &Connect) -> Result<Caller, TokenError> {
         let auth: Option<Value> =
             connect.auth.as_ref().and_then(|auth| serde_json::from_str(auth.get()).ok());
         let handshake = &connect.handshake;
@@ -84,7 +115,7 @@ impl Chat {
             .or_else(|| handshake.query("token"))
             .ok_or(TokenError::Missing)?;
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        self.verifier.verify(token, self.clock.now())
+        self.tokens.verify(token, self.clock.now()).await
     }
 
     async fn join(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
@@ -92,6 +123,21 @@ impl Chat {
             Ok(join) => join,
             Err(refusal) => return self.refuse(&session.socket, ack, &refusal),
         };
+        if let Some(ask) = &session.unasked {
+            let patience = Patience::of(&session.socket);
+            match asks::ask_revoked_patiently(&self.bus, ask, &patience).await {
+                Some(false) => session.unasked = None,
+                // Closed, it comes back, and is told why it may not.
+                Some(true) => {
+                    self.metrics.join(TokenError::Revoked.code());
+                    return session.socket.close(CloseReason::GoingAway);
+                }
+                None => {
+                    self.metrics.join("unavailable");
+                    return session.socket.close(CloseReason::GoingAway);
+                }
+            }
+        }
         let asker = (&session.user, session.role);
         match self.rooms.join(&session.socket, asker, join, ack).await {
             JoinOutcome::Joined => {

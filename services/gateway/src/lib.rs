@@ -9,12 +9,14 @@
 
 mod app;
 mod asks;
+mod bearers;
 mod connection;
 mod metrics;
 mod protocol;
 mod room;
 mod rooms;
 mod settings;
+mod tokens;
 
 pub use app::App;
 pub use settings::Settings;

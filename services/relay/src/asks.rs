@@ -7,7 +7,10 @@ use std::time::Duration;
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
-use parley_domain::ask::{CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk};
+use parley_domain::ask::{
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, RevokedAnswer,
+    RevokedAsk,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -61,6 +64,12 @@ impl Ask for HeadsAsk {
     type Answer = HeadsAnswer;
     const SUBJECT: &'static str = subject::ASK_HEADS;
     const UNAVAILABLE: HeadsAnswer = HeadsAnswer::Unavailable;
+}
+
+impl Ask for RevokedAsk {
+    type Answer = RevokedAnswer;
+    const SUBJECT: &'static str = subject::ASK_REVOKED;
+    const UNAVAILABLE: RevokedAnswer = RevokedAnswer::Unavailable;
 }
 
 impl Bus {

@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod peers;
 mod publisher;
+mod revocations;
 mod settings;
 mod subject;
 

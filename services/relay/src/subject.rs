@@ -16,11 +16,17 @@ pub(crate) const ASK_CATCH_UP: &str = "ask.catch-up";
 /// Where do chats stand?
 pub(crate) const ASK_HEADS: &str = "ask.heads";
 
+/// Is a token revoked?
+pub(crate) const ASK_REVOKED: &str = "ask.revoked";
+
 /// The queue group of the api pods.
 pub(crate) const API_PODS: &str = "api";
 
 /// Every api pod says here that it lives.
 pub(crate) const PODS_API: &str = "pods.api";
+
+/// Whose tokens were revoked; every pod listens.
+pub(crate) const USERS_REVOKED: &str = "users.revoked";
 
 /// Nobody listens here: the server's "no responders" proves that it has handled everything before.
 pub(crate) const BARRIER: &str = "barrier";

@@ -1,10 +1,11 @@
 //! How a Parley process lives: it reads its settings, says what it does, answers the questions of whoever
 //! operates it, and ends without leaving anybody behind.
 //!
-//! This crate must never know what the process is for: there is no chat, no message and no user in it, and it
-//! opens no connection to anything.
+//! This crate must never know what the process is for: there is no chat, no message and no user in it. The only
+//! connection that it opens is to read a [`document`].
 
 pub mod admin;
+pub mod document;
 pub mod lifecycle;
 pub mod process;
 pub mod readiness;

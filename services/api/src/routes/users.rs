@@ -1,21 +1,79 @@
 //! `/api/users`: the directory.
 
+use std::collections::HashSet;
+
 use axum::extract::State as Extract;
+use parley_domain::Invalid;
 use parley_domain::ids::UserId;
 use parley_domain::time::Timestamp;
-use parley_domain::user::{Avatar, Name, Profile};
+use parley_domain::token::Revocation;
+use parley_domain::user::{Avatar, MAX_PROFILES, Name, Profile};
 use parley_store::UserRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
-use crate::extract::{Caller, Json, Path};
+use crate::extract::{Caller, Json, UserEnder, UserManager, UserPath};
 
 #[derive(Deserialize)]
 pub(crate) struct PutUser {
     name: Option<String>,
     avatar: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct PutUsers {
+    users: Vec<NamedUser>,
+}
+
+#[derive(Deserialize)]
+struct NamedUser {
+    id: String,
+    #[serde(flatten)]
+    user: PutUser,
+}
+
+impl PutUser {
+    fn parse(&self, id: UserId) -> Result<Profile, Invalid> {
+        Ok(Profile {
+            id,
+            name: self.name.as_deref().map(Name::parse).transpose()?,
+            avatar: self.avatar.as_deref().map(Avatar::parse).transpose()?,
+        })
+    }
+}
+
+impl PutUsers {
+    /// Different users, as the directory takes them.
+    fn parse(&self) -> Result<Vec<Profile>, Invalid> {
+        if self.users.is_empty() || self.users.len() > MAX_PROFILES {
+            return Err(Invalid::new("users", format!("must have 1 to {MAX_PROFILES} elements")));
+        }
+        let mut seen = HashSet::with_capacity(self.users.len());
+        let parse = |(place, named): (usize, &NamedUser)| {
+            let profile = UserId::parse(&named.id).and_then(|id| named.user.parse(id));
+            let within = |error: Invalid| Invalid::new("users", format!("[{place}]: {error}"));
+            let profile = profile.map_err(within)?;
+            if !seen.insert(profile.id.clone()) {
+                return Err(Invalid::new("users", format!("[{place}]: id is there twice")));
+            }
+            Ok(profile)
+        };
+        self.users.iter().enumerate().map(parse).collect()
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct CountAnswer {
+    count: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RevocationAnswer {
+    user_id: UserId,
+    tokens_valid_after: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -30,6 +88,7 @@ struct UserObject {
     id: UserId,
     name: Option<String>,
     avatar: Option<String>,
+    deleted_at: Option<Timestamp>,
     last_seen_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -37,11 +96,13 @@ struct UserObject {
 
 impl From<UserRecord> for UserAnswer {
     fn from(record: UserRecord) -> Self {
-        let UserRecord { id, name, avatar, last_seen_at, created_at, updated_at } = record;
+        let UserRecord { id, name, avatar, anonymised_at, last_seen_at, created_at, updated_at } =
+            record;
         let user = UserObject {
             id,
             name,
             avatar,
+            deleted_at: anonymised_at.map(Timestamp::new),
             last_seen_at: last_seen_at.map(Timestamp::new),
             created_at: created_at.into(),
             updated_at: updated_at.into(),
@@ -53,20 +114,49 @@ impl From<UserRecord> for UserAnswer {
 /// `PUT /api/users/:id`, for the host application: makes or renames a user. Fields left out stay as they are.
 pub(crate) async fn put(
     Extract(state): Extract<State>,
-    Caller(caller): Caller,
-    Path(id): Path<String>,
+    _: UserManager,
+    UserPath(id): UserPath,
     Json(body): Json<PutUser>,
 ) -> Result<Success<UserAnswer>, ApiError> {
-    if !caller.role.manages_users() {
-        return Err(ApiError::Forbidden);
-    }
-    let profile = Profile {
-        id: UserId::parse(&id).map_err(ApiError::InvalidId)?,
-        name: body.name.as_deref().map(Name::parse).transpose()?,
-        avatar: body.avatar.as_deref().map(Avatar::parse).transpose()?,
-    };
+    let profile = body.parse(id)?;
     state.store.put_user(&profile).await?;
     answer(&state, &profile.id).await
+}
+
+/// `POST /api/users`, for the host application: the same for up to 1,000 different users at once, all or none.
+pub(crate) async fn put_many(
+    Extract(state): Extract<State>,
+    _: UserManager,
+    Json(body): Json<PutUsers>,
+) -> Result<Success<CountAnswer>, ApiError> {
+    let profiles = body.parse()?;
+    state.store.put_users(&profiles).await?;
+    Ok(Success::ok(CountAnswer { count: profiles.len() }))
+}
+
+/// `DELETE /api/users/:id`: takes name and picture from a user and revokes its tokens; what it wrote stays. The same
+/// again changes nothing.
+pub(crate) async fn delete(
+    Extract(state): Extract<State>,
+    _: UserEnder,
+    UserPath(id): UserPath,
+) -> Result<Success<UserAnswer>, ApiError> {
+    let revocation = state.store.anonymise_user(&id).await?.ok_or(ApiError::UserNotFound)?;
+    state.callers.revoke(&revocation).await;
+    answer(&state, &id).await
+}
+
+/// `POST /api/users/:id/revoke`: every token of the user that was issued up to now counts no more. A user may hold
+/// tokens without having come here yet, so an unknown one is none the less revoked.
+pub(crate) async fn revoke(
+    Extract(state): Extract<State>,
+    _: UserEnder,
+    UserPath(id): UserPath,
+) -> Result<Success<RevocationAnswer>, ApiError> {
+    let revocation = state.store.revoke_tokens(&id).await?;
+    state.callers.revoke(&revocation).await;
+    let Revocation { user_id, valid_after } = revocation;
+    Ok(Success::ok(RevocationAnswer { user_id, tokens_valid_after: valid_after.into() }))
 }
 
 /// `GET /api/users/:id`: oneself; anyone for the host application and for admins. Who else could ask would be able to
@@ -74,9 +164,8 @@ pub(crate) async fn put(
 pub(crate) async fn get(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
-    Path(id): Path<String>,
+    UserPath(id): UserPath,
 ) -> Result<Success<UserAnswer>, ApiError> {
-    let id = UserId::parse(&id).map_err(ApiError::InvalidId)?;
     if id != caller.id && !caller.role.reads_every_chat() {
         return Err(ApiError::Forbidden);
     }

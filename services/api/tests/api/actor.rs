@@ -22,7 +22,7 @@ pub(crate) const SECRET: &str = "a secret of the tests, long enough.";
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) database: Wire,
-    database_url: String,
+    pub(crate) database_url: String,
     client: Client<HttpConnector, Full<Bytes>>,
     lifecycle: Lifecycle,
 }
@@ -36,9 +36,9 @@ impl World {
         Self::on(testing::fresh_database(&testing::database_url()), arguments).await
     }
 
-    /// A second pod on the same database.
+    /// Another pod of the same database and bus.
     pub(crate) async fn beside(&self) -> Self {
-        Self::on(self.database_url.clone(), &[]).await
+        Self::on(self.database_url.clone(), &["--pod", "api-beside"]).await
     }
 
     async fn on(fresh: String, arguments: &[&str]) -> Self {
@@ -49,9 +49,10 @@ impl World {
         let (nats, redis) = (testing::nats_url(), testing::redis_url());
         let mut all =
             vec!["parley-api", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        if !arguments.contains(&"--pod") {
+            all.extend(["--pod", "api-test"]);
+        }
         all.extend([
-            "--pod",
-            "api-test",
             "--database-url",
             &url,
             "--nats-url",
@@ -81,6 +82,12 @@ impl World {
     /// Somebody with a role; unknown to the pod until a first request.
     pub(crate) fn actor(&self, id: &str, role: &str) -> Actor<'_> {
         let token = sign(&json!({ "sub": id, "role": role, "exp": u32::MAX }));
+        Actor { world: self, id: id.to_owned(), token }
+    }
+
+    /// The same person with a token that was issued then, in seconds of the Unix epoch.
+    pub(crate) fn issued(&self, id: &str, at: i64) -> Actor<'_> {
+        let token = sign(&json!({ "sub": id, "name": "Somebody", "iat": at, "exp": u32::MAX }));
         Actor { world: self, id: id.to_owned(), token }
     }
 

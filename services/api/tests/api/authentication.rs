@@ -5,7 +5,10 @@ use serde_json::json;
 use crate::actor::{World, failure, sign};
 
 /// Every route, with a method that it has.
-const ROUTES: [(Method, &str); 7] = [
+const ROUTES: [(Method, &str); 10] = [
+    (Method::POST, "/api/users"),
+    (Method::DELETE, "/api/users/someone"),
+    (Method::POST, "/api/users/someone/revoke"),
     (Method::PUT, "/api/users/someone"),
     (Method::GET, "/api/users/someone"),
     (Method::GET, "/api/chat"),

@@ -7,11 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
+use parley_domain::ask::{
+    JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot, RevokedAnswer, RevokedAsk,
+};
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::token::{Revocation, is_revoked};
 use parley_domain::user::Role;
 use parley_domain::version::{Epoch, Seq, Version};
 use parley_gateway::{App, Settings};
@@ -158,6 +162,7 @@ pub(crate) struct Chats(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     chats: Mutex<HashMap<ChatId, Chat>>,
+    revoked: Mutex<HashMap<UserId, DateTime<Utc>>>,
     asked: AtomicU64,
     answered: AtomicU64,
 }
@@ -235,6 +240,23 @@ impl Chats {
         .await;
     }
 
+    /// Committed, and not yet announced.
+    pub(crate) fn revoke(&self, user: &str, seconds: i64) -> Revocation {
+        let valid_after = DateTime::from_timestamp(seconds, 0).unwrap();
+        let user_id = UserId::parse(user).unwrap();
+        self.0.revoked.lock().unwrap().insert(user_id.clone(), valid_after);
+        Revocation { user_id, valid_after }
+    }
+
+    fn answer_revoked(&self, ask: &RevokedAsk) -> RevokedAnswer {
+        let valid_after = self.0.revoked.lock().unwrap().get(&ask.user_id).copied();
+        if is_revoked(ask.issued_at, valid_after) {
+            RevokedAnswer::Revoked
+        } else {
+            RevokedAnswer::Counts
+        }
+    }
+
     async fn answer(self, ask: JoinAsk) -> JoinAnswer {
         let chat = self.0.chats.lock().unwrap().get(&ask.chat_id).cloned();
         self.0.asked.fetch_add(1, Ordering::SeqCst);
@@ -278,8 +300,15 @@ impl ApiPod {
             let answer = move |ask| chats.clone().answer(ask);
             async move { bus.answer(answer, stop.cancelled_owned()).await }
         });
+        tokio::spawn({
+            let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
+            let answer = move |ask| std::future::ready(chats.answer_revoked(&ask));
+            async move { bus.answer(answer, stop.cancelled_owned()).await }
+        });
         eventually("the api pod listens", async || {
-            (!nats.subscriptions("ask.join").await.is_empty()).then_some(())
+            let join = nats.subscriptions("ask.join").await;
+            let revoked = nats.subscriptions("ask.revoked").await;
+            (!join.is_empty() && !revoked.is_empty()).then_some(())
         })
         .await;
         let api = Self { bus, publisher, chats, _stop: stop.drop_guard() };
@@ -289,6 +318,11 @@ impl ApiPod {
 
     pub(crate) async fn is_connected(&self, connected: bool) {
         soon(self.bus.state().wait_for(|state| state.connected == connected)).await.unwrap();
+    }
+
+    /// Says on the bus that these tokens were revoked.
+    pub(crate) async fn announce(&self, revocation: &Revocation) {
+        assert!(self.bus.announce_revocation(revocation).await);
     }
 
     /// Says on the bus that this version was committed.

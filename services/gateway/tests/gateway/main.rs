@@ -8,11 +8,13 @@ mod endings;
 mod fixture;
 mod interruptions;
 mod join;
+mod keys;
 mod order;
 mod outages;
 mod process;
 mod race;
 mod removal;
+mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;

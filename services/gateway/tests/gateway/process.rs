@@ -152,6 +152,11 @@ fn says(output: &Output, status: i32, line: &str) {
 fn wrong_settings_are_one_line_and_status_2() {
     for (arguments, line) in [
         (&["--jwt-secret=short"][..], "PARLEY_JWT_SECRET must have at least 32 bytes"),
+        (
+            &["--jwks-url=https://x", "--jwks-file=x"],
+            "PARLEY_JWKS_FILE and PARLEY_JWKS_URL cannot both be set",
+        ),
+        (&["--jwks-url=ftp://x"], "PARLEY_JWKS_URL must begin with https:// or http://"),
         (&["--nats-url=http://x:secret@y"], "PARLEY_NATS_URL is not a list of nats:// URLs"),
         (&["--max-connections=0"], "PARLEY_MAX_CONNECTIONS cannot be \"0\""),
         (&["--ping-interval-ms=1"], "PARLEY_PING_INTERVAL_MS cannot be \"1\""),
@@ -166,6 +171,8 @@ fn wrong_settings_are_one_line_and_status_2() {
     }
     let output = command(NOWHERE, &[]).env_remove("PARLEY_NATS_URL").output().unwrap();
     says(&output, 2, "PARLEY_NATS_URL is not set");
+    let output = command(NOWHERE, &[]).env_remove("PARLEY_JWT_SECRET").output().unwrap();
+    says(&output, 2, "PARLEY_JWT_SECRET is not set, nor PARLEY_JWKS_FILE or PARLEY_JWKS_URL");
     let output = command(NOWHERE, &["--check"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"parley-gateway: the settings are good\n");

@@ -9,6 +9,7 @@ mod outage;
 mod peers;
 mod publisher;
 mod redis;
+mod revocations;
 mod server;
 mod state;
 mod subscriptions;
