@@ -17,6 +17,7 @@ mod envelope;
 mod error;
 mod extract;
 mod limits;
+mod memberships;
 mod metrics;
 mod observe;
 mod revocations;

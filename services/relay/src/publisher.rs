@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parley_domain::bus::RoomEvent;
+use parley_domain::bus::{Kind, RoomEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -93,7 +93,13 @@ impl Publisher {
     }
 
     fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {
-        let (subject, event) = (subject::chat(event.chat_id), event.encode());
+        let subject = match event.kind {
+            Kind::ChatCreated | Kind::ChatRemoved | Kind::SupportOpened => {
+                subject::USERS_CHATS.to_owned()
+            }
+            _ => subject::chat(event.chat_id),
+        };
+        let event = event.encode();
         if self.queue.try_send(Queued { subject, event, receipt }).is_err() {
             self.metrics.dropped(Dropped::QueueFull);
         }

@@ -10,6 +10,7 @@ mod events;
 mod http;
 mod keys;
 mod limits;
+mod memberships;
 mod messages;
 mod participants;
 mod purchase_requests;
