@@ -4,6 +4,7 @@
 //! the service's statements as it sends them, and none of them stands here.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
@@ -302,8 +303,9 @@ fn report(measured: &[Measured]) -> (String, bool) {
     );
     for case in measured {
         let shapes: Vec<_> = case.shapes.keys().map(String::as_str).collect();
-        text += &format!(
-            "| {} | {:.3} | {} | {} | {} |\n",
+        let _ = writeln!(
+            text,
+            "| {} | {:.3} | {} | {} | {} |",
             case.name,
             case.work.ms,
             case.work.statements,
@@ -319,7 +321,8 @@ fn report(measured: &[Measured]) -> (String, bool) {
     let one_shape = history.iter().all(|case| case.shapes.keys().eq(history[0].shapes.keys()));
     let lists = measured.iter().filter(|case| !case.history).map(|case| case.work.ms);
     let lists = lists.fold(0.0, f64::max);
-    text += &format!(
+    let _ = write!(
+        text,
         "\nPages of the history: the slowest costs {spread:.2} of the fastest (bar {SPREAD}), {}. Lists and totals: at most \
         {lists:.1} ms (bar {LISTS_MS}).\n",
         if one_shape { "all by one plan" } else { "BY DIFFERENT PLANS" },
