@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -13,6 +14,9 @@ use crate::http::{Connection, request};
 
 /// Longer than a pod gives itself for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Requests over one connection, on the average.
+const STAYS: u32 = 16;
 
 /// One client's way to the api pods.
 pub(super) struct Rest {
@@ -28,6 +32,10 @@ impl Rest {
 
     /// Where the next request goes.
     pub(super) fn pod(&mut self) -> Place {
+        // As a balancer would: a pod that comes back gets its share again.
+        if self.chance.random_ratio(1, STAYS) {
+            self.kept = None;
+        }
         match &self.kept {
             Some((place, _)) => place.clone(),
             None => any(&self.world.api, &mut self.chance).clone(),

@@ -13,6 +13,7 @@ use crate::stage::{Plan, Stage};
 use crate::truth;
 
 const DYING: &str = "api-1";
+const NATS_SETTING: &str = "PARLEY_NATS_URL";
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// Committed and untold, by the time of death.
 const UNTOLD: u64 = 20;
@@ -36,11 +37,11 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     };
     let mut stage = Stage::open(home, &plan, interrupt)?;
     let mut times = Vec::new();
-    let nats = stage.cluster.description().nats[0].url.trim_start_matches("nats://").to_owned();
+    let nats = stage.cluster.description().nats[0].url.clone();
     stage.crowd.send();
     for round in 1..=rounds {
-        let hole = Hole::before(&nats)?;
-        stage.cluster.set(DYING, "PARLEY_NATS_URL", &format!("nats://{}", hole.address))?;
+        let hole = Hole::before(nats.trim_start_matches("nats://"))?;
+        stage.cluster.set(DYING, NATS_SETTING, &format!("nats://{}", hole.address))?;
         stage.cluster.terminate(DYING)?;
         stage.restart(DYING)?;
         stage.pass(Duration::from_secs(2))?;
@@ -65,6 +66,8 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             if heard { "all heard" } else { "NOT all heard" },
             millis(took)
         ));
+        // By the way that swallows nothing.
+        stage.cluster.set(DYING, NATS_SETTING, &nats)?;
         stage.restart(DYING)?;
     }
     let judged = stage.judge()?;

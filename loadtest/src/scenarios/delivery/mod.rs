@@ -51,12 +51,12 @@ fn end((verdict, cluster): (Verdict, Cluster), demands: &[(bool, String)]) -> bo
     verdict.is_clean() && unmet == 0
 }
 
-/// What was said last, for a demand.
+/// A time, for a demand.
 fn millis(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
 
-/// Waits for what only the machine can end.
+/// The longest of some times.
 fn longest(times: impl IntoIterator<Item = Duration>) -> Result<Duration> {
     times.into_iter().max().ok_or_else(|| anyhow::anyhow!("nothing was measured"))
 }

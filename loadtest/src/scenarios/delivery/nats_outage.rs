@@ -69,6 +69,11 @@ fn demands(verdict: &Verdict) -> Vec<(bool, String)> {
         .map(|(_, count)| count)
         .sum();
     let mut demands = vec![(lost == 0, format!("{lost} connections ended before the end"))];
+    let told: u64 = verdict.counts.resyncs_told.values().sum();
+    demands.push((
+        told == 0,
+        format!("{told} rooms of clients told to reload, instead of what they missed"),
+    ));
     for recovery in &verdict.recoveries {
         let took = recovery.took.map(Duration::from_micros);
         let said = took.map_or_else(|| "never".to_owned(), millis);
