@@ -27,8 +27,8 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 /// By when every client is in its room after the start.
 const ARRIVE_WITHIN: Duration = Duration::from_mins(1);
-/// By when every answer is there and every client whole after the last fault.
-const SETTLE_WITHIN: Duration = Duration::from_mins(1);
+/// By when every answer is there, and then every client whole, after the last fault.
+pub(crate) const SETTLE_WITHIN: Duration = Duration::from_mins(1);
 /// How long is listened on, once all are whole, for what should not come.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) command: String,
     pub(crate) population: Population,
     pub(crate) habits: Habits,
+    /// How long is waited in the end for clients that are not whole.
+    pub(crate) settle_within: Duration,
 }
 
 /// A cluster and its crowd.
@@ -51,6 +53,7 @@ pub(crate) struct Stage {
     pub(crate) recorder: Recorder,
     pub(crate) world: Arc<World>,
     pub(crate) interrupt: Interrupt,
+    settle_within: Duration,
     faults: u32,
 }
 
@@ -76,7 +79,9 @@ impl Stage {
         let world = Arc::new(World::make(running, plan.population, &recorder)?);
         let crowd = Crowd::start(Arc::clone(&world), plan.habits, recorder.clone());
         let interrupt = interrupt.clone();
-        let stage = Self { crowd, cluster, database, recorder, world, interrupt, faults: 0 };
+        let settle_within = plan.settle_within;
+        let stage =
+            Self { crowd, cluster, database, recorder, world, interrupt, settle_within, faults: 0 };
         let members = stage.crowd.progress().len();
         if !stage.wait(ARRIVE_WITHIN, || Ok(stage.are_whole(&vec![0; stage.world.chats.len()])))? {
             bail!(
@@ -201,7 +206,7 @@ impl Stage {
             self.wait(SETTLE_WITHIN, || Ok(self.crowd.senders() == 0))?;
         }
         let heads = truth::heads(&self.database, &self.world.chats)?;
-        let whole = self.wait(SETTLE_WITHIN, || Ok(self.are_whole(&heads)))?;
+        let whole = self.wait(self.settle_within, || Ok(self.are_whole(&heads)))?;
         self.pass(AFTERWARDS)?;
         self.recorder.note(&Record::Settled { whole });
         Ok(whole)

@@ -9,7 +9,7 @@ use parley_local::{Home, Interrupt, say};
 
 use crate::crowd::{Habits, Population};
 use crate::history::Record;
-use crate::stage::{Plan, Stage};
+use crate::stage::{Plan, SETTLE_WITHIN, Stage};
 pub use schedule::Kinds;
 use schedule::{Action, Fault, Kind, schedule};
 
@@ -73,6 +73,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             seed: arguments.seed,
             ..Habits::default()
         },
+        settle_within: SETTLE_WITHIN,
     };
     let mut stage = Stage::open(home, &plan, interrupt)?;
     stage.crowd.send();

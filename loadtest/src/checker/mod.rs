@@ -166,7 +166,11 @@ impl Court {
             }
             Record::Settled { whole } => {
                 self.settled = Some(at);
-                self.verdict.settled_whole = whole;
+                if !whole {
+                    let text =
+                        "not every client was in its room with everything when time was over";
+                    self.verdict.add(Violated::Absent, at, text.to_owned());
+                }
             }
             Record::Head { chat, version, seq } => self.chat(chat)?.head(version, seq),
             Record::Row { chat, seq, version, changed, id, key } => {

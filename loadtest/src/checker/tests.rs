@@ -262,6 +262,25 @@ fn i4_a_member_who_is_refused_or_never_comes() {
     let absent = Record::Client { client: 9, user: "z".to_owned(), chats: vec![0] };
     let history = with(|record| matches!(record, Record::Client { client: 2, .. }), vec![absent]);
     only(&history, &[(Violated::Absent, 1)]);
+    let mut history = good();
+    let settled =
+        history.iter().position(|record| matches!(record, Record::Settled { .. })).unwrap();
+    history[settled] = Record::Settled { whole: false };
+    only(&history, &[(Violated::Absent, 1)]);
+}
+
+#[test]
+fn counters_are_summed_over_pods_and_absent_when_no_pod_has_them() {
+    let counter = |pod: &str, cause: &str, value| Record::Counter {
+        pod: pod.to_owned(),
+        name: format!("catch_ups{{cause=\"{cause}\"}}"),
+        value,
+    };
+    let more = vec![counter("a", "gap", 2), counter("b", "gap", 3), counter("a", "heads", 7)];
+    let verdict = verdict(&with(|record| *record == heard(3, 5), more));
+    assert_eq!(verdict.counter("catch_ups", "cause=\"gap\""), Some(5));
+    assert_eq!(verdict.counter("catch_ups", "cause=\"reconnect\""), Some(0));
+    assert_eq!(verdict.counter("others", "cause=\"gap\""), None);
 }
 
 #[test]

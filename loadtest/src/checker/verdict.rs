@@ -89,7 +89,6 @@ pub(crate) struct Verdict {
     /// Counters of pods, by name and pod.
     pub(crate) counters: BTreeMap<(String, String), u64>,
     pub(crate) recoveries: Vec<Recovery>,
-    pub(crate) settled_whole: bool,
     totals: BTreeMap<Fault, u64>,
     first: Vec<Violation>,
 }
@@ -121,15 +120,11 @@ impl Verdict {
         self.violations() == 0
     }
 
-    /// A counter, summed over its pods; `None` if no pod has it.
-    pub(crate) fn counter(&self, name: &str) -> Option<u64> {
-        let values: Vec<_> = self
-            .counters
-            .iter()
-            .filter(|((it, _), _)| it == name)
-            .map(|(_, value)| *value)
-            .collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+    /// A counter's value with this label, summed over the pods; `None` if no pod has the counter, with whatever label.
+    pub(crate) fn counter(&self, name: &str, label: &str) -> Option<u64> {
+        let mut all = self.counters.iter().filter(|((it, _), _)| it.starts_with(name)).peekable();
+        all.peek()?;
+        Some(all.filter(|((it, _), _)| it.contains(label)).map(|(_, value)| *value).sum())
     }
 
     /// Everything but the last line.

@@ -9,7 +9,7 @@ use parley_local::{Home, Interrupt, say};
 use super::{end, longest, millis};
 use crate::crowd::{Habits, Population};
 use crate::hole::Hole;
-use crate::stage::{Plan, Stage};
+use crate::stage::{Plan, SETTLE_WITHIN, Stage};
 use crate::truth;
 
 const DYING: &str = "api-1";
@@ -34,6 +34,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
         command: format!("cargo parley bench api-death --rounds {rounds}"),
         population: Population { chats: 10, members: 20, outsiders: 0 },
         habits: Habits { senders: 20, rate: Some(40.0), ..Habits::default() },
+        settle_within: SETTLE_WITHIN,
     };
     let mut stage = Stage::open(home, &plan, interrupt)?;
     let mut times = Vec::new();

@@ -8,7 +8,7 @@ use parley_local::{Home, Interrupt};
 
 use super::end;
 use crate::crowd::{Habits, Population};
-use crate::stage::{Plan, Stage};
+use crate::stage::{Plan, SETTLE_WITHIN, Stage};
 
 /// What gateways count.
 const CATCH_UPS: &str = "parley_gateway_catch_ups_total";
@@ -39,6 +39,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             messages_each: Some(sends.div_ceil(CLIENTS)),
             ..Habits::default()
         },
+        settle_within: SETTLE_WITHIN,
     };
     let stage = Stage::open(home, &plan, interrupt)?;
     stage.crowd.send();
@@ -47,7 +48,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     }
     let judged = stage.judge()?;
     let verdict = &judged.0;
-    let by_gaps = verdict.counter(&format!("{CATCH_UPS}{{cause=\"gap\"}}"));
+    let by_gaps = verdict.counter(CATCH_UPS, "cause=\"gap\"");
     let gaps = by_gaps.with_context(|| format!("the gateways do not have {CATCH_UPS}"));
     let resyncs: u64 = verdict.counts.resyncs_told.values().sum();
     let (demand, is_known) = match &gaps {

@@ -15,7 +15,7 @@ use parley_local::{Cluster, say};
 
 use crate::checker::Verdict;
 use crate::crowd::{Habits, Population};
-use crate::stage::Plan;
+use crate::stage::{Plan, SETTLE_WITHIN};
 
 /// The load that most of them have: 1 000 clients in 50 rooms of 20, each cut about every 15 s and away for 2 s; 200
 /// messages a second in all.
@@ -31,6 +31,7 @@ fn jittering(name: &'static str, command: String, chats: u16) -> Plan {
             rate: Some(4.0 * f64::from(chats)),
             ..Habits::default()
         },
+        settle_within: SETTLE_WITHIN,
     }
 }
 

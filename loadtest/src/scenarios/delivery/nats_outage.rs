@@ -9,7 +9,7 @@ use parley_local::{Home, Interrupt};
 use super::{end, millis};
 use crate::checker::Verdict;
 use crate::crowd::{Habits, Population};
-use crate::stage::{Plan, Stage};
+use crate::stage::{Plan, SETTLE_WITHIN, Stage};
 
 const OUTAGE: Duration = Duration::from_secs(10);
 const WHOLE_WITHIN: Duration = Duration::from_secs(2);
@@ -35,6 +35,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             rate: Some(4.0 * f64::from(chats)),
             ..Habits::default()
         },
+        settle_within: SETTLE_WITHIN,
     };
     let mut stage = Stage::open(home, &plan, interrupt)?;
     stage.crowd.send();

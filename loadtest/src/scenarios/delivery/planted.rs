@@ -112,6 +112,7 @@ impl Trial<'_> {
                 seed: seed.into(),
                 ..Habits::default()
             },
+            settle_within: Duration::from_secs(5),
         };
         let stage = Stage::on(cluster, &self.home, &plan, self.interrupt)?;
         stage.crowd.send();
