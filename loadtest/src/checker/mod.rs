@@ -67,6 +67,8 @@ struct Connection {
     client: u32,
     rooms: HashMap<u32, Room>,
     closed: Option<u64>,
+    /// It was not the client that closed it.
+    lost: bool,
 }
 
 impl Court {
@@ -88,7 +90,7 @@ impl Court {
             }
             Record::Open { client, connection, .. } => {
                 counts.connections += 1;
-                let new = Connection { client, rooms: HashMap::new(), closed: None };
+                let new = Connection { client, rooms: HashMap::new(), closed: None, lost: false };
                 if self.connections.insert(connection, new).is_some() {
                     bail!("connection {connection} is opened twice");
                 }
@@ -138,8 +140,10 @@ impl Court {
             Record::Closed { connection, why } => {
                 // What exactly was not understood is for the reader of the history.
                 let why = why.split(':').next().unwrap_or_default().to_owned();
+                let lost = why != "cut" && why != "over";
                 *counts.closed.entry(why).or_default() += 1;
-                self.connection(connection)?.closed = Some(at);
+                let connection = self.connection(connection)?;
+                (connection.closed, connection.lost) = (Some(at), lost);
             }
             Record::Send { key, attempt, chat, .. } => {
                 counts.tries += 1;
@@ -256,7 +260,7 @@ impl Court {
         for connection in self.connections.values() {
             for (chat, room) in &connection.rooms {
                 if let Some(place) = places.get_mut(&(connection.client, *chat)) {
-                    place.visit(room, connection.closed);
+                    place.visit(room, connection.closed, connection.lost);
                 }
             }
         }

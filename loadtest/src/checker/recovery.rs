@@ -45,13 +45,25 @@ pub(super) struct Place {
     /// When it came to know which version; sorted, and rising, once settled.
     known: Vec<(u64, u64)>,
     /// When it was in the room.
-    stays: Vec<(u64, Option<u64>)>,
+    stays: Vec<Stay>,
 }
 
+/// A connection's time in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Stay {
+    joined: u64,
+    left: Option<u64>,
+    /// It was not the client that ended it.
+    lost: bool,
+}
+
+/// A connection that is lost so soon after a fault has been lost by it: what is dead is not noticed at once.
+const NOTICED: u64 = 1_000_000;
+
 impl Place {
-    pub(super) fn visit(&mut self, room: &Room, closed: Option<u64>) {
+    pub(super) fn visit(&mut self, room: &Room, left: Option<u64>, lost: bool) {
         self.known.extend(room.heard());
-        self.stays.extend(room.joined_at.map(|joined| (joined, closed)));
+        self.stays.extend(room.joined_at.map(|joined| Stay { joined, left, lost }));
     }
 
     pub(super) fn settle(&mut self, reloads: &[(u64, u64)]) {
@@ -73,9 +85,11 @@ impl Place {
             self.known.get(self.known.partition_point(|(_, known)| *known < version))?.0
         };
         let ready = from.max(knows);
-        let stay =
-            self.stays.iter().find(|(_, closed)| closed.is_none_or(|closed| closed > ready))?;
-        Some(ready.max(stay.0))
+        let holds = |stay: &&Stay| {
+            let until = if stay.lost { from + NOTICED } else { 0 };
+            stay.left.is_none_or(|left| left > ready.max(until))
+        };
+        Some(ready.max(self.stays.iter().find(holds)?.joined))
     }
 }
 
@@ -87,7 +101,10 @@ mod tests {
     fn whole_is_who_is_in_and_knows() {
         let mut place = Place {
             known: vec![(50, 7), (10, 5), (40, 6)],
-            stays: vec![(45, None), (5, Some(30))],
+            stays: vec![
+                Stay { joined: 45, left: None, lost: false },
+                Stay { joined: 5, left: Some(30), lost: false },
+            ],
         };
         place.settle(&[(12, 6)]);
         assert_eq!(place.whole_at(20, 6), Some(20));
@@ -95,5 +112,19 @@ mod tests {
         assert_eq!(place.whole_at(20, 7), Some(50));
         assert_eq!(place.whole_at(20, 8), None);
         assert_eq!(place.whole_at(60, 0), Some(60));
+    }
+
+    #[test]
+    fn a_connection_that_a_fault_has_ended_does_not_count() {
+        let mut place = Place {
+            known: vec![(10, 5)],
+            stays: vec![
+                Stay { joined: 5, left: Some(25), lost: true },
+                Stay { joined: 40, left: None, lost: false },
+            ],
+        };
+        assert_eq!(place.whole_at(20, 5), Some(40));
+        place.stays[0].lost = false;
+        assert_eq!(place.whole_at(20, 5), Some(20));
     }
 }
