@@ -35,7 +35,8 @@ pub struct Arguments {
 
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| "a number of minutes".to_owned())?;
-    if (0.5..=1440.0).contains(&minutes) { Ok(minutes) } else { Err("from 0.5 to 1440".to_owned()) }
+    // The checker has the whole history in memory.
+    if (0.5..=120.0).contains(&minutes) { Ok(minutes) } else { Err("from 0.5 to 120".to_owned()) }
 }
 
 impl Arguments {

@@ -67,7 +67,7 @@ struct Connection {
     client: u32,
     rooms: HashMap<u32, Room>,
     closed: Option<u64>,
-    /// It was not the client that closed it.
+    /// It was not the client's own habit that closed it.
     lost: bool,
 }
 
@@ -140,6 +140,7 @@ impl Court {
             Record::Closed { connection, why } => {
                 // What exactly was not understood is for the reader of the history.
                 let why = why.split(':').next().unwrap_or_default().to_owned();
+                // Whatever is not the client's own habit.
                 let lost = why != "cut" && why != "over";
                 *counts.closed.entry(why).or_default() += 1;
                 let connection = self.connection(connection)?;

@@ -53,7 +53,7 @@ pub(super) struct Place {
 struct Stay {
     joined: u64,
     left: Option<u64>,
-    /// It was not the client that ended it.
+    /// It was not the client's own habit that ended it.
     lost: bool,
 }
 

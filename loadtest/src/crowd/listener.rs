@@ -55,7 +55,10 @@ struct Reload {
 
 /// Why a connection is left.
 enum End {
+    /// The client cuts it, as is its habit.
     Cut,
+    /// It was told to cut it.
+    Ordered,
     Over,
     Lost(String),
 }
@@ -92,7 +95,7 @@ impl Listener {
         }
         while !self.around.is_over() {
             match self.connect().await {
-                Some(End::Cut) => self.around.pause(self.around.habits.away).await,
+                Some(End::Cut | End::Ordered) => self.around.pause(self.around.habits.away).await,
                 Some(End::Over) => return,
                 Some(End::Lost(_)) | None => {
                     let pause = Duration::from_millis(self.chance.random_range(50..500));
@@ -117,6 +120,7 @@ impl Listener {
         let end = self.live(&mut socket, connection).await;
         let why = match &end {
             End::Cut => "cut",
+            End::Ordered => "cut by order",
             End::Over => "over",
             End::Lost(why) => why,
         };
@@ -129,7 +133,7 @@ impl Listener {
             chat.is_in = false;
             self.around.show(chat);
         }
-        if matches!(end, End::Cut) {
+        if matches!(end, End::Cut | End::Ordered) {
             socket.cut();
         }
         Some(end)
@@ -159,7 +163,7 @@ impl Listener {
                 changed = cut.changed() => {
                     let percent = cut.borrow_and_update().percent;
                     if changed.is_ok() && self.chance.random_range(0..100) < percent {
-                        return End::Cut;
+                        return End::Ordered;
                     }
                 }
                 () = until(last.map(|last| begun + last)) => {

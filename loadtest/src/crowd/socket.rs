@@ -216,4 +216,51 @@ mod tests {
             assert!(parse(packet).is_err(), "{packet}");
         }
     }
+
+    /// The other side of one connection, up to the answer to CONNECT.
+    async fn accept(listener: &tokio::net::TcpListener) -> WebSocketStream<TcpStream> {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut ws = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let open =
+            r#"0{"sid":"s","upgrades":[],"pingInterval":150,"pingTimeout":150,"maxPayload":1}"#;
+        ws.send(Message::text(open)).await.unwrap();
+        assert_eq!(text(ws.next().await).unwrap(), r#"40{"token":"t"}"#);
+        ws.send(Message::text(r#"40{"sid":"c"}"#)).await.unwrap();
+        ws
+    }
+
+    async fn pair() -> (Socket, WebSocketStream<TcpStream>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (client, server) = tokio::join!(Socket::open(&address, "t"), accept(&listener));
+        (client.unwrap(), server)
+    }
+
+    #[tokio::test]
+    async fn it_answers_heartbeats_asks_and_hears() {
+        let (mut client, mut server) = pair().await;
+        let id =
+            client.emit("join-chat-room", &json!({ "chatId": "c", "since": 3 })).await.unwrap();
+        let asked = text(server.next().await).unwrap();
+        assert_eq!(asked, r#"421["join-chat-room",{"chatId":"c","since":3}]"#);
+        server.send(Message::text("2")).await.unwrap();
+        server.send(Message::text(r#"431[{"success":true}]"#)).await.unwrap();
+        assert_eq!(client.next().await, Heard::Ack(id, json!({ "success": true })));
+        assert_eq!(text(server.next().await).unwrap(), "3");
+        server.close(None).await.unwrap();
+        assert_eq!(client.next().await, Heard::Closed("closed with 1005".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_gone() {
+        let (mut client, _server) = pair().await;
+        assert_eq!(client.next().await, Heard::Closed("silent".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_cut_is_no_goodbye() {
+        let (client, mut server) = pair().await;
+        client.cut();
+        assert!(!matches!(server.next().await, Some(Ok(_))), "a close frame, or anything else");
+    }
 }
