@@ -131,7 +131,7 @@ fn i1_an_answer_without_a_row() {
     ];
     let history = with(|record| *record == heard(3, 5), invented);
     let verdict = only(&history, &[(Violated::NotDurable, 1)]);
-    assert_eq!(verdict.line(), "verdict: 1 violations");
+    assert_eq!(verdict.line(), "verdict: 1 violation");
 }
 
 #[test]
@@ -333,4 +333,5 @@ fn recovery_counts_from_the_end_of_a_fault() {
     let back = history.iter().position(|record| *record == heard(3, 4)).unwrap();
     let recovery = &verdict.recoveries[0];
     assert_eq!(recovery.took, Some((back - at) as u64 * 1000), "{recovery:?}");
+    assert!(verdict.report().contains("1 of 1 faults recovered from"), "{}", verdict.report());
 }

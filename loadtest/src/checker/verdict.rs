@@ -183,14 +183,25 @@ impl Verdict {
             let (begun, lasted) = (seconds(*begun), seconds(*lasted));
             let _ = writeln!(text, "fault at {begun:.1} s: {what}, {lasted:.2} s: {took}");
         }
+        let mut times: Vec<u64> = self.recoveries.iter().filter_map(|it| it.took).collect();
+        times.sort_unstable();
+        if let (Some(middle), Some(longest)) = (times.get(times.len() / 2), times.last()) {
+            let (middle, longest) = (seconds(*middle), seconds(*longest));
+            let _ = writeln!(
+                text,
+                "{} of {} faults recovered from: in the middle {middle:.2} s, at most {longest:.2} s after their end",
+                times.len(),
+                self.recoveries.len()
+            );
+        }
     }
 
     /// The last line.
     pub(crate) fn line(&self) -> String {
-        if self.is_clean() {
-            "verdict: clean".to_owned()
-        } else {
-            format!("verdict: {} violations", self.violations())
+        match self.violations() {
+            0 => "verdict: clean".to_owned(),
+            1 => "verdict: 1 violation".to_owned(),
+            many => format!("verdict: {many} violations"),
         }
     }
 }
