@@ -49,6 +49,8 @@ pub struct Options {
     pub durability: Durability,
     /// Settings for every pod, by their full names.
     pub settings: Vec<(String, String)>,
+    /// A folder with other services than those that are built, or that `PARLEY_BIN_DIR` names.
+    pub binaries: Option<PathBuf>,
     /// Takes the components on PATH.
     pub system: bool,
     /// With the demo page and its data.
@@ -65,6 +67,7 @@ impl Options {
             ephemeral: true,
             durability: Durability::Forgetful,
             settings: Vec::new(),
+            binaries: None,
             system: false,
             demo: false,
         }
@@ -174,9 +177,17 @@ impl Cluster {
         write_json(&keeper.home().cluster_file(), &self.description)
     }
 
-    /// Asks a process to stop, as an orchestrator does.
+    /// Gives a process another setting, from its next start on. Only who has started the cluster can do it.
+    pub fn set(&mut self, name: &str, setting: &str, value: &str) -> Result<()> {
+        let keeper = self.keeper.as_mut().context("somebody else has started this cluster")?;
+        keeper.set(name, setting, value)
+    }
+
+    /// Asks a process to stop, as an orchestrator does: with SIGTERM, Postgres with SIGINT, which does not wait for its
+    /// clients.
     pub fn terminate(&self, name: &str) -> Result<()> {
-        self.process(name)?.signal(Signal::TERM)
+        let process = self.process(name)?;
+        process.signal(process.polite())
     }
 
     pub(crate) fn seeded(&self) -> Option<&Seeded> {
@@ -288,7 +299,10 @@ impl<'a> Starting<'a> {
     fn prepare(home: &Home, options: &'a Options, interrupt: &Interrupt) -> Result<Self> {
         let layout = Layout::choose(home, options)?;
         let programs = tools::programs(home, options.system, interrupt)?;
-        let binaries = services::binaries(interrupt)?;
+        let binaries = match &options.binaries {
+            Some(folder) => services::given(folder)?,
+            None => services::binaries(interrupt)?,
+        };
         let mut secrets = Secrets::of(home)?;
         if let Some((_, secret)) =
             options.settings.iter().rfind(|(name, _)| name == "PARLEY_JWT_SECRET")

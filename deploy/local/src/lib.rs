@@ -35,7 +35,7 @@ pub use home::{Home, workspace};
 pub use interrupt::Interrupt;
 pub use process::Process;
 pub use rest::{Answer, Client};
-pub use services::migrate;
+pub use services::{build_planted, migrate};
 pub use state::{Address, Description, Jwt, Named, Pod};
 pub use token::{Role, Token};
 pub use tools::postgres_programs;

@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// The signal that ends it soon and cleanly.
-    fn polite(&self) -> Signal {
+    pub(crate) fn polite(&self) -> Signal {
         match self.kind {
             // Postgres' fast shutdown: SIGTERM would wait for every client to leave.
             Kind::Postgres => Signal::INT,
@@ -246,6 +246,16 @@ impl Keeper {
         let process = process.clone();
         self.run.save(&self.home)?;
         Ok(process)
+    }
+
+    /// Changes the environment that a process is started with the next time.
+    pub(crate) fn set(&mut self, name: &str, variable: &str, value: &str) -> Result<()> {
+        let mut all = self.run.processes.iter().zip(&mut self.commands);
+        let (_, command) = all
+            .find(|(process, _)| process.name == name)
+            .with_context(|| format!("there is no {name}"))?;
+        command.env(variable, value);
+        Ok(())
     }
 
     /// Waits until the probe succeeds; fails when the process ends, time is up, or on Ctrl-C.

@@ -116,6 +116,7 @@ fn options() -> Options {
         settings: Vec::new(),
         system: false,
         demo: false,
+        binaries: None,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct App {
 impl App {
     /// Connects, listens and serves as tasks of `lifecycle`. Port 0 takes a free one.
     pub async fn start(settings: Settings, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        #[cfg(feature = "planted-faults")]
+        crate::planted::plant(&settings.planted);
         let process = &settings.process;
         let registry =
             telemetry::registry("parley-gateway", env!("CARGO_PKG_VERSION"), &process.pod)?;

@@ -12,6 +12,7 @@ mod asks;
 mod bearers;
 mod connection;
 mod metrics;
+mod planted;
 mod protocol;
 mod room;
 mod rooms;
@@ -19,4 +20,6 @@ mod settings;
 mod tokens;
 
 pub use app::App;
+#[cfg(feature = "planted-faults")]
+pub use planted::{Fault, PlantedSettings};
 pub use settings::Settings;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::asks::{self, Asked, Patience};
 use crate::metrics::Metrics;
+use crate::planted;
 use crate::protocol::{self, Join};
 use crate::room::{Heard, Joined, Room};
 
@@ -382,7 +383,7 @@ impl RoomTask {
             if known || only.is_some_and(|users| !users.contains(&member.user)) {
                 continue;
             }
-            if member.socket.send(frame).is_err() {
+            if planted::send(self.chat, &member.socket, frame).is_err() {
                 closed.push(*key);
                 continue;
             }

@@ -21,6 +21,7 @@ pub(super) fn run(bench: &mut Bench<'_>, arguments: &Arguments) {
     system(bench, arguments);
     if arguments.full {
         repetitions(bench);
+        histories(bench);
     }
 }
 
@@ -148,4 +149,18 @@ fn repetitions(bench: &mut Bench<'_>) {
         }
         Ok(total)
     });
+}
+
+/// Histories of clients, and whether they may be so.
+fn histories(bench: &mut Bench<'_>) {
+    let mut judged = |name: &str, arguments: &str| {
+        bench.step(name, |bench| {
+            let mut program = Command::new(services::build_loadtest(bench.interrupt)?);
+            program.args(arguments.split(' '));
+            program.env("PARLEY_HOME", &bench.folder).env("PARLEY_TOOLS", bench.home.tools());
+            bench.check(&mut program)
+        });
+    };
+    judged("planted faults are found", "bench planted --rounds 1");
+    judged("three minutes of chaos", "chaos --minutes 3");
 }
