@@ -6,12 +6,15 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
+use chrono::DateTime;
 use futures_util::StreamExt;
 use parley_domain::chat::ChatType;
-use parley_domain::ids::{ChatId, MessageId, UserId};
+use parley_domain::ids::{AttachmentId, ChatId, MessageId, UserId};
+use parley_domain::link::Link;
 use parley_domain::token::{self, TokenError};
 use parley_domain::user::Role;
-use parley_store::Access;
+use parley_store::{Access, StoredFile};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::agents;
@@ -161,14 +164,87 @@ impl FromRequestParts<State> for Reader {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let Caller(caller) = Caller::from_request_parts(parts, state).await?;
         let ChatPath(chat) = ChatPath::from_request_parts(parts, state).await?;
-        match state.store.access(chat, &caller.id).await? {
-            Access::NoChat => Err(ApiError::ChatNotFound),
-            Access::Outsider(chat_type) if !reads(caller.role, chat_type) => {
-                Err(ApiError::NotParticipant)
-            }
-            Access::Outsider(_) | Access::Participant(_) => Ok(Self { caller, chat }),
-        }
+        require_reader(state, chat, &caller.id, caller.role).await?;
+        Ok(Self { caller, chat })
     }
+}
+
+async fn require_reader(
+    state: &State,
+    chat: ChatId,
+    user: &UserId,
+    role: Role,
+) -> Result<(), ApiError> {
+    match state.store.access(chat, user).await? {
+        Access::NoChat => Err(ApiError::ChatNotFound),
+        Access::Outsider(chat_type) if !reads(role, chat_type) => Err(ApiError::NotParticipant),
+        Access::Outsider(_) | Access::Participant(_) => Ok(()),
+    }
+}
+
+/// A file of a message in the chat of the path, and who may have it: a reader by their token, or whoever a link that
+/// still counts was made for, as long as they are a reader.
+pub(crate) struct ReadableFile {
+    pub(crate) chat: ChatId,
+    pub(crate) file: StoredFile,
+    pub(crate) user: UserId,
+    pub(crate) role: Role,
+}
+
+#[derive(Deserialize)]
+struct LinkQuery {
+    user: String,
+    role: String,
+    issued: i64,
+    expires: i64,
+    signature: String,
+}
+
+impl FromRequestParts<State> for ReadableFile {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path((chat, attachment)) =
+            Path::<(String, String)>::from_request_parts(parts, state).await?;
+        let parse = || Ok((ChatId::parse(&chat)?, AttachmentId::parse(&attachment)?));
+        let by_link = !parts.headers.contains_key(header::AUTHORIZATION)
+            && parts.uri.query().is_some_and(|query| query.contains("signature="));
+        let (chat, attachment, user, role) = if by_link {
+            let (chat, attachment) = parse().map_err(ApiError::InvalidId)?;
+            let Query(link) = Query::<LinkQuery>::from_request_parts(parts, state).await?;
+            let (user, role) = linked(state, chat, attachment, link).await?;
+            (chat, attachment, user, role)
+        } else {
+            let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+            let (chat, attachment) = parse().map_err(ApiError::InvalidId)?;
+            (chat, attachment, caller.id, caller.role)
+        };
+        require_reader(state, chat, &user, role).await?;
+        let file = state.store.file(chat, attachment).await?.ok_or(ApiError::AttachmentNotFound)?;
+        Ok(Self { chat, file, user, role })
+    }
+}
+
+/// Whom a link was made for, if it counts. A revocation of their tokens ends their links too.
+async fn linked(
+    state: &State,
+    chat: ChatId,
+    attachment: AttachmentId,
+    query: LinkQuery,
+) -> Result<(UserId, Role), ApiError> {
+    let key = state.files.link_key.as_ref().ok_or(ApiError::LinkInvalid)?;
+    let LinkQuery { user, role, issued, expires, signature } = query;
+    let user = UserId::parse(&user).map_err(|_| ApiError::LinkInvalid)?;
+    let role = Role::from_claim(Some(&role));
+    let link = Link { chat, attachment, user, role, issued, expires };
+    if !key.accepts(&link, &signature, state.clock.now()) {
+        return Err(ApiError::LinkInvalid);
+    }
+    let issued = DateTime::from_timestamp(issued, 0);
+    if state.callers.ask_revoked(&link.user, issued).await? {
+        return Err(ApiError::LinkInvalid);
+    }
+    Ok((link.user, role))
 }
 
 /// Whether a role reads chats of this type without being in them.
