@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     pub(crate) messages: IntCounter,
     /// Changes that a sweep found untold, and told.
     pub(crate) swept: IntCounter,
+    /// Uploads under way.
+    pub(crate) uploads: IntGauge,
     /// Uploads for which there was no place.
     pub(crate) uploads_refused: IntCounter,
     /// Objects that this pod has removed from storage.
@@ -68,6 +70,7 @@ impl Metrics {
                 "parley_swept_changes_total",
                 "Changes that nobody had told for two seconds, and that this pod told.",
             )?,
+            uploads: IntGauge::new("parley_uploads", "Uploads under way.")?,
             uploads_refused: IntCounter::new(
                 "parley_uploads_refused_total",
                 "Uploads that were refused because too many were under way.",
@@ -97,6 +100,7 @@ impl Metrics {
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
+        registry.register(Box::new(metrics.uploads.clone()))?;
         registry.register(Box::new(metrics.uploads_refused.clone()))?;
         registry.register(Box::new(metrics.objects_removed.clone()))?;
         registry.register(Box::new(metrics.objects_left.clone()))?;

@@ -8,7 +8,6 @@ use parley_domain::ids::AttachmentId;
 use parley_domain::link::LinkKey;
 use parley_domain::message::NewFile;
 use parley_files::{FilesError, Storage, Stored, Upload, storage_key};
-use prometheus::IntCounter;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 use crate::app::State;
 use crate::error::ApiError;
 use crate::form::{Form, Part};
+use crate::metrics::Metrics;
 use crate::settings::FileSettings;
 
 /// What a pod needs for files.
@@ -27,26 +27,41 @@ pub(crate) struct Files {
     /// Rung when there is something to be removed from storage.
     pub(crate) bell: Arc<Notify>,
     places: Arc<Semaphore>,
-    refused: IntCounter,
+    metrics: Metrics,
+}
+
+/// A place for an upload, which counts as under way until this is dropped.
+pub(crate) struct Place {
+    _place: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.uploads.dec();
+    }
 }
 
 impl Files {
     pub(crate) fn open(
         storage: Storage,
         settings: FileSettings,
-        refused: IntCounter,
+        metrics: Metrics,
     ) -> anyhow::Result<Self> {
         let places = Arc::new(Semaphore::new(settings.max_uploads as usize));
         let link_key = settings.link_key()?;
-        Ok(Self { storage, settings, link_key, bell: Arc::default(), places, refused })
+        Ok(Self { storage, settings, link_key, bell: Arc::default(), places, metrics })
     }
 
     /// A place for an upload, if there is one: each takes memory for a part of its file.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.places.clone().try_acquire_owned().map_err(|_| {
-            self.refused.inc();
-            ApiError::Unavailable
-        })
+    pub(crate) fn place(&self) -> Result<Place, ApiError> {
+        let metrics = self.metrics.clone();
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            metrics.uploads_refused.inc();
+            return Err(ApiError::Unavailable);
+        };
+        metrics.uploads.inc();
+        Ok(Place { _place: place, metrics })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::extract::{Participant, ReadableFile};
 use crate::form::Form;
 use crate::limits::LimitHeaders;
 use crate::range::{Asked, asked};
-use crate::sends::{self, Sent};
+use crate::sends::{self, Admission, Sent};
 use crate::uploads::{self, Received};
 
 /// What a query lets stand as it is.
@@ -57,30 +57,43 @@ pub(crate) async fn send(
 ) -> Result<(LimitHeaders, Success<MessageAnswer>), ApiError> {
     let header_id = client_message_id(None, &headers)?;
     let place = state.files.place()?;
-    let admission = sends::admit(&state, &caller, chat, header_id.as_ref()).await?;
     // A client that goes away must leave neither a charge nor an object behind.
-    let sending = async move {
+    let Sent { appended, usage } = sends::in_a_task(async move {
         let _place = place;
-        let received = match uploads::receive(&state, form).await {
-            Ok(received) => received,
+        let admission = sends::admit(&state, &caller, chat, header_id.as_ref()).await?;
+        match uploads::receive(&state, form).await {
+            Ok(received) => {
+                send_received(&state, admission, received, chat, &caller, &headers).await
+            }
             Err(error) => {
                 admission.withdraw(&state).await;
-                return Err(error);
-            }
-        };
-        let key = received.file.storage_key.clone();
-        match parse(received, chat, &caller, &headers) {
-            Ok(new) => sends::send_admitted(&state, admission, new, &key).await,
-            Err(invalid) => {
-                uploads::release(&state, &key).await;
-                admission.withdraw(&state).await;
-                Err(invalid.into())
+                Err(error)
             }
         }
-    };
-    let Sent { appended, usage } = sends::in_a_task(sending).await?;
+    })
+    .await?;
     let answer = MessageAnswer { message: appended.message };
     Ok((LimitHeaders(usage), Success::made(!appended.replay, answer)))
+}
+
+/// Sends what has been received, if it is a message.
+async fn send_received(
+    state: &State,
+    admission: Admission,
+    received: Received,
+    chat: ChatId,
+    caller: &token::Caller,
+    headers: &HeaderMap,
+) -> Result<Sent, ApiError> {
+    let key = received.file.storage_key.clone();
+    match parse(received, chat, caller, headers) {
+        Ok(new) => sends::send_admitted(state, admission, new, &key).await,
+        Err(invalid) => {
+            uploads::release(state, &key).await;
+            admission.withdraw(state).await;
+            Err(invalid.into())
+        }
+    }
 }
 
 fn parse(

@@ -1,7 +1,5 @@
 //! Downloading files: for whom, how, and that they die with their message.
 
-use std::time::Duration;
-
 use axum::body::Bytes;
 use axum::http::response::Parts;
 use axum::http::{Method, Request};
@@ -13,7 +11,7 @@ use parley_local::testing;
 use serde_json::{Value, json};
 
 use crate::actor::{Actor, LINK_SECRET, World, failure};
-use crate::uploads::{Form, PNG, in_bucket, until_files_are};
+use crate::uploads::{Form, PNG, in_bucket, until_files_are, until_metrics_say};
 
 fn url_of(message: &Value) -> String {
     message["attachments"][0]["url"].as_str().unwrap().to_owned()
@@ -145,11 +143,7 @@ async fn a_file_in_a_bucket_dies_with_its_message() {
     let bucket = testing::bucket();
     let world = World::with(&in_bucket(&bucket)).await;
     a_file_dies_with_its_message(&world).await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !world.admin_port("/metrics").await.1.contains("parley_objects_removed_total 1") {
-        assert!(tokio::time::Instant::now() < deadline, "it was not removed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_metrics_say(&world, "parley_objects_removed_total 1\n").await;
 }
 
 #[tokio::test]

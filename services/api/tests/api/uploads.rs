@@ -108,6 +108,14 @@ pub(crate) async fn until_files_are(world: &World, wanted: usize) {
     }
 }
 
+pub(crate) async fn until_metrics_say(world: &World, line: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !world.admin_port("/metrics").await.1.contains(line) {
+        assert!(Instant::now() < deadline, "never {line}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn i1_a_file_is_shown_wherever_its_message_is() {
     let world = World::new().await;
@@ -329,6 +337,7 @@ async fn i9_an_upload_that_stalls_or_breaks_off_is_cut_and_leaves_nothing() {
     broken.write_all(&begun).await.unwrap();
     until_files_are(&world, 1).await;
     drop(broken);
+    until_metrics_say(&world, "parley_uploads 0\n").await;
     until_files_are(&world, 0).await;
     alice.sends_file(&chat, "charged for once.png", PNG).await;
 }
