@@ -65,9 +65,9 @@ impl Remover {
                     }
                 }
             }
-            self.removed.inc_by(gone.len() as u64);
             self.failed.inc_by(left.len() as u64);
             self.store.objects_removed(&gone).await?;
+            self.removed.inc_by(gone.len() as u64);
             if !left.is_empty() {
                 self.store.objects_stay(&left, PAUSE).await?;
             }

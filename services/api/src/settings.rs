@@ -97,6 +97,10 @@ pub struct HttpSettings {
     #[arg(long, env = "PARLEY_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub idle_seconds: u64,
 
+    /// Seconds in which a client has to take some of an answer that waits for it
+    #[arg(long, env = "PARLEY_WRITE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub write_seconds: u64,
+
     /// Origins whose pages may call, `https://app.example` or `*`, separated by commas; none by default
     #[arg(long, env = "PARLEY_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGINS")]
     pub cors_origins: Vec<Origin>,
@@ -113,6 +117,10 @@ pub struct HttpSettings {
 impl HttpSettings {
     pub(crate) const fn request_deadline(&self) -> Duration {
         Duration::from_millis(self.request_ms)
+    }
+
+    pub(crate) const fn write_patience(&self) -> Duration {
+        Duration::from_secs(self.write_seconds)
     }
 
     pub(crate) const fn idle(&self) -> Duration {

@@ -46,7 +46,7 @@ impl World {
         Self::on(self.database_url.clone(), &["--pod", "api-beside"]).await
     }
 
-    async fn on(fresh: String, arguments: &[&str]) -> Self {
+    pub(crate) async fn on(fresh: String, arguments: &[&str]) -> Self {
         let (credentials, place) = fresh.rsplit_once('@').unwrap();
         let (target, name) = place.split_once('/').unwrap();
         let database = Wire::to(target.to_owned()).await;

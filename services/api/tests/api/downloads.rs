@@ -1,5 +1,7 @@
 //! Downloading files: for whom, how, and that they die with their message.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::response::Parts;
 use axum::http::{Method, Request};
@@ -9,6 +11,9 @@ use parley_domain::link::{Link, LinkKey};
 use parley_domain::user::Role;
 use parley_local::testing;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use crate::actor::{Actor, LINK_SECRET, World, failure};
 use crate::uploads::{Form, PNG, in_bucket, until_files_are, until_metrics_say};
@@ -160,6 +165,36 @@ async fn a_storage_that_is_away_is_503_and_costs_nothing() {
     assert_eq!(refused.failure(), failure(503, "unavailable"));
     assert_eq!(refused.header("retry-after"), "1");
     alice.says(&chat, "still not charged").await;
+}
+
+#[tokio::test]
+async fn i10_whoever_does_not_read_a_file_is_not_waited_for() {
+    let world = World::with(&["--write-seconds", "1"]).await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    let content: Vec<u8> = PNG.iter().copied().chain(std::iter::repeat_n(7, 20_000_000)).collect();
+    let url = url_of(&alice.sends_file(&chat, "a.png", &content).await);
+    let connections = async || {
+        let (_, metrics) = world.admin_port("/metrics").await;
+        let line = metrics.lines().find_map(|it| it.strip_prefix("parley_http_connections "));
+        line.unwrap().parse::<u32>().unwrap()
+    };
+    let before = connections().await;
+    let mut stalled = TcpStream::connect(world.app.address).await.unwrap();
+    let head = format!(
+        "GET {url} HTTP/1.1\r\nHost: parley\r\nAuthorization: Bearer {}\r\n\r\n",
+        bob.token
+    );
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    let mut first = [0; 16];
+    stalled.read_exact(&mut first).await.unwrap();
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    assert!(connections().await > before);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while connections().await > before {
+        assert!(Instant::now() < deadline, "it is waited for");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

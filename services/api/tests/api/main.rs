@@ -14,6 +14,7 @@ mod limits;
 mod memory;
 mod messages;
 mod participants;
+mod pod;
 mod purchase_requests;
 mod read_state;
 mod refusals;

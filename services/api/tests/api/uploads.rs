@@ -1,17 +1,23 @@
 //! Sending files: what is taken, what is refused and when, and that nothing is left behind.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Request;
+use clap::Parser;
 use http_body_util::Full;
+use parley_api::Settings;
 use parley_local::testing;
+use parley_store::Store;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::actor::{Actor, Answer, World, failure};
+use crate::pod::Pod;
 
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
 const BOUNDARY: &str = "a-boundary";
@@ -91,7 +97,12 @@ pub(crate) fn in_bucket(bucket: &testing::Bucket) -> Vec<&str> {
     ]
 }
 
-/// Whole files in storage.
+fn first_file(folder: &Path) -> Option<PathBuf> {
+    let paths = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    paths.into_iter().find_map(|path| if path.is_dir() { first_file(&path) } else { Some(path) })
+}
+
+/// Files in storage, also those that are being written.
 fn files(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries
@@ -101,9 +112,13 @@ fn files(folder: &Path) -> usize {
 }
 
 pub(crate) async fn until_files_are(world: &World, wanted: usize) {
+    until_folder_has(world.files.path(), wanted).await;
+}
+
+async fn until_folder_has(folder: &Path, wanted: usize) {
     let deadline = Instant::now() + PATIENCE;
-    while files(world.files.path()) != wanted {
-        assert!(Instant::now() < deadline, "{} files", files(world.files.path()));
+    while files(folder) != wanted {
+        assert!(Instant::now() < deadline, "{} files", files(folder));
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -271,8 +286,8 @@ async fn what_is_no_file_message_is_refused_and_leaves_nothing() {
 }
 
 /// Only the head of an upload, whose body never comes.
-async fn announce(world: &World, token: &str, path: &str, length: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(world.app.address).await.unwrap();
+async fn announce(pod: SocketAddr, token: &str, path: &str, length: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(pod).await.unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: parley\r\nAuthorization: Bearer {token}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
     );
@@ -300,7 +315,7 @@ async fn who_may_not_send_is_refused_before_the_body() {
         (&carol.token, nowhere, 404, "chat_not_found"),
         (&bob.token, &path, 429, "rate_limited"),
     ] {
-        let answer = answer_of(announce(&world, token, path, 1_000_000).await).await;
+        let answer = answer_of(announce(world.app.address, token, path, 1_000_000).await).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{code}: {answer}");
         assert!(answer.contains(code), "{answer}");
     }
@@ -321,7 +336,7 @@ async fn i9_an_upload_that_stalls_or_breaks_off_is_cut_and_leaves_nothing() {
     let chat = alice.chat_with(&bob).await;
     let path = format!("/api/chat/{chat}/messages/file");
     let begun = Form::file("a.png", &PNG.repeat(20_000)).0;
-    let mut stalled = announce(&world, &alice.token, &path, 1_000_000).await;
+    let mut stalled = announce(world.app.address, &alice.token, &path, 1_000_000).await;
     stalled.write_all(&begun).await.unwrap();
     until_files_are(&world, 1).await;
     // The place is taken, and so the next one is refused, and counted.
@@ -333,7 +348,7 @@ async fn i9_an_upload_that_stalls_or_breaks_off_is_cut_and_leaves_nothing() {
     assert!(answer.contains("upload_incomplete"), "{answer}");
     until_files_are(&world, 0).await;
 
-    let mut broken = announce(&world, &alice.token, &path, 1_000_000).await;
+    let mut broken = announce(world.app.address, &alice.token, &path, 1_000_000).await;
     broken.write_all(&begun).await.unwrap();
     until_files_are(&world, 1).await;
     drop(broken);
@@ -342,12 +357,49 @@ async fn i9_an_upload_that_stalls_or_breaks_off_is_cut_and_leaves_nothing() {
     alice.sends_file(&chat, "charged for once.png", PNG).await;
 }
 
+/// The store behind a test's back.
+async fn store_of(database_url: &str) -> Store {
+    let settings = Settings::parse_from(["parley-api", "--database-url", database_url, "migrate"]);
+    Store::connect(&settings.database).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_pod_has_left_in_storage_is_found_and_removed() {
+    let folder = TempDir::new().unwrap();
+    let database = testing::fresh_database(&testing::database_url());
+    let (pod, chat) = tokio::task::block_in_place(|| {
+        let pod = Pod::start(&database, folder.path(), &[]);
+        let chat = pod.chat();
+        (pod, chat)
+    });
+    let path = format!("/api/chat/{chat}/messages/file");
+    let mut begun = announce(pod.address, &pod.token, &path, 1_000_000).await;
+    begun.write_all(&Form::file("a.png", &PNG.repeat(20_000)).0).await.unwrap();
+    until_folder_has(folder.path(), 1).await;
+    drop(pod);
+    assert_eq!(files(folder.path()), 1, "nobody has tidied up");
+
+    // Its time is not over: another pod may not touch what may yet become a message.
+    let world =
+        World::on(database.clone(), &["--files-folder", folder.path().to_str().unwrap()]).await;
+    let store = store_of(&database).await;
+    assert!(store.loose_objects(9).await.unwrap().is_empty());
+    let object = first_file(folder.path()).unwrap();
+    let key = object.parent().unwrap().strip_prefix(folder.path()).unwrap().join("file");
+    // The time passes.
+    store.release_object(key.to_str().unwrap()).await.unwrap();
+    assert_eq!(store.loose_objects(9).await.unwrap(), [key.to_str().unwrap()]);
+    until_folder_has(folder.path(), 0).await;
+    until_metrics_say(&world, "parley_objects_removed_total 1\n").await;
+    assert!(store.loose_objects(9).await.unwrap().is_empty(), "nor is it named any more");
+}
+
 #[tokio::test]
 async fn an_upload_that_keeps_coming_has_an_end_too() {
     let world = World::with(&["--upload-seconds", "1"]).await;
     let (alice, bob) = (world.user().await, world.user().await);
     let path = format!("/api/chat/{}/messages/file", alice.chat_with(&bob).await);
-    let mut slow = announce(&world, &alice.token, &path, 10_000_000).await;
+    let mut slow = announce(world.app.address, &alice.token, &path, 10_000_000).await;
     slow.write_all(&Form::file("a.png", PNG).0).await.unwrap();
     let (mut reading, mut writing) = slow.into_split();
     let dripping = tokio::spawn(async move {
