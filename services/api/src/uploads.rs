@@ -1,10 +1,12 @@
 //! Files on their way from a client into storage.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use parley_domain::Invalid;
 use parley_domain::file::{FileName, Sniffer};
-use parley_domain::ids::AttachmentId;
+use parley_domain::ids::{AttachmentId, UserId};
 use parley_domain::link::LinkKey;
 use parley_domain::message::NewFile;
 use parley_files::{FilesError, Storage, Stored, Upload, storage_key};
@@ -27,18 +29,28 @@ pub(crate) struct Files {
     /// Rung when there is something to be removed from storage.
     pub(crate) bell: Arc<Notify>,
     places: Arc<Semaphore>,
+    under_way: Arc<Mutex<HashMap<UserId, u32>>>,
     metrics: Metrics,
 }
 
 /// A place for an upload, which counts as under way until this is dropped.
 pub(crate) struct Place {
-    _place: OwnedSemaphorePermit,
+    user: UserId,
+    under_way: Arc<Mutex<HashMap<UserId, u32>>>,
     metrics: Metrics,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.metrics.uploads.dec();
+        let mut under_way = self.under_way.lock();
+        if let Some(own) = under_way.get_mut(&self.user) {
+            *own -= 1;
+            if *own == 0 {
+                under_way.remove(&self.user);
+            }
+        }
     }
 }
 
@@ -50,18 +62,38 @@ impl Files {
     ) -> anyhow::Result<Self> {
         let places = Arc::new(Semaphore::new(settings.max_uploads as usize));
         let link_key = settings.link_key()?;
-        Ok(Self { storage, settings, link_key, bell: Arc::default(), places, metrics })
+        Ok(Self {
+            storage,
+            settings,
+            link_key,
+            bell: Arc::default(),
+            places,
+            under_way: Arc::default(),
+            metrics,
+        })
     }
 
-    /// A place for an upload, if there is one: each takes memory for a part of its file.
-    pub(crate) fn place(&self) -> Result<Place, ApiError> {
-        let metrics = self.metrics.clone();
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            metrics.uploads_refused.inc();
+    /// A place for an upload, if there is one: each takes memory for a part of its file, and a few who are slow on purpose
+    /// must not take them all.
+    pub(crate) fn place(&self, user: &UserId) -> Result<Place, ApiError> {
+        let place = self.places.clone().try_acquire_owned().ok();
+        let Some(place) = place.filter(|_| self.counts_in(user)) else {
+            self.metrics.uploads_refused.inc();
             return Err(ApiError::Unavailable);
         };
-        metrics.uploads.inc();
-        Ok(Place { _place: place, metrics })
+        self.metrics.uploads.inc();
+        let (under_way, metrics) = (self.under_way.clone(), self.metrics.clone());
+        Ok(Place { user: user.clone(), under_way, metrics, _place: place })
+    }
+
+    fn counts_in(&self, user: &UserId) -> bool {
+        let mut under_way = self.under_way.lock();
+        let own = under_way.get(user).copied().unwrap_or_default();
+        let fits = own < self.settings.max_uploads_per_user;
+        if fits {
+            under_way.insert(user.clone(), own + 1);
+        }
+        fits
     }
 }
 
@@ -109,7 +141,8 @@ pub(crate) async fn receive(state: &State, form: Form) -> Result<Received, ApiEr
     let files = &state.files;
     let most = files.settings.max_file_bytes;
     if form.declared.is_some_and(|declared| declared > most + state.max_body as u64) {
-        form.drain(most).await;
+        // However that ends.
+        let _ = timeout(files.settings.upload_deadline(), form.drain(most)).await;
         return Err(ApiError::PayloadTooLarge);
     }
     let id = AttachmentId::from(Uuid::now_v7());

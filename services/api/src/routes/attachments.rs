@@ -56,7 +56,7 @@ pub(crate) async fn send(
     form: Form,
 ) -> Result<(LimitHeaders, Success<MessageAnswer>), ApiError> {
     let header_id = client_message_id(None, &headers)?;
-    let place = state.files.place()?;
+    let place = state.files.place(&caller.id)?;
     // A client that goes away must leave neither a charge nor an object behind.
     let Sent { appended, usage } = sends::in_a_task(async move {
         let _place = place;

@@ -228,7 +228,7 @@ async fn i2_parallel_tries_of_a_file_make_one_message() {
     let (alice, bob) = (world.user().await, world.user().await);
     let chat = alice.chat_with(&bob).await;
     let path = format!("/api/chat/{chat}/messages/file");
-    let tries = (0..8).map(|_| alice.send_form_under(&path, Form::file("a.png", PNG), Some("c")));
+    let tries = (0..4).map(|_| alice.send_form_under(&path, Form::file("a.png", PNG), Some("c")));
     let answers = futures_util::future::join_all(tries).await;
     let made = answers.iter().filter(|answer| answer.status == 201).count();
     assert_eq!(made, 1);
@@ -412,6 +412,24 @@ async fn an_upload_that_keeps_coming_has_an_end_too() {
     assert!(String::from_utf8_lossy(&some[..length]).contains("upload_incomplete"));
     dripping.abort();
     until_files_are(&world, 0).await;
+}
+
+#[tokio::test]
+async fn i9_one_who_is_slow_leaves_places_for_others() {
+    let world = World::with(&["--max-uploads", "3", "--max-uploads-per-user", "2"]).await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let path = format!("/api/chat/{}/messages/file", alice.chat_with(&bob).await);
+    let mut slow = Vec::new();
+    for n in 1..=2 {
+        slow.push(announce(world.app.address, &alice.token, &path, 1_000_000).await);
+        until_metrics_say(&world, &format!("parley_uploads {n}\n")).await;
+    }
+    let refused = alice.send_form(&path, Form::file("a.png", PNG)).await;
+    assert_eq!(refused.failure(), failure(503, "unavailable"));
+    assert_eq!(bob.send_form(&path, Form::file("b.png", PNG)).await.status, 201);
+    drop(slow);
+    until_metrics_say(&world, "parley_uploads 0\n").await;
+    assert_eq!(alice.send_form(&path, Form::file("a.png", PNG)).await.status, 201);
 }
 
 #[tokio::test]
