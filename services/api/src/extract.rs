@@ -182,13 +182,63 @@ async fn require_reader(
     }
 }
 
-/// A file of a message in the chat of the path, and who may have it: a reader by their token, or whoever a link that
-/// still counts was made for, as long as they are a reader.
+/// A file of a message in the chat of the path, for a reader of it.
 pub(crate) struct ReadableFile {
+    pub(crate) caller: token::Caller,
     pub(crate) chat: ChatId,
     pub(crate) file: StoredFile,
-    pub(crate) user: UserId,
-    pub(crate) role: Role,
+}
+
+impl FromRequestParts<State> for ReadableFile {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let (chat, attachment) = attachment_path(parts, state).await?;
+        let file = readable(state, chat, attachment, &caller.id, caller.role).await?;
+        Ok(Self { caller, chat, file })
+    }
+}
+
+/// The same, also for whoever a link was made for that still counts, as long as they are a reader. A link gives the file
+/// and nothing else: no other link above all.
+pub(crate) struct DownloadableFile(pub(crate) StoredFile);
+
+impl FromRequestParts<State> for DownloadableFile {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let link = parts.uri.query().is_some_and(|query| query.contains("signature="));
+        if !link || parts.headers.contains_key(header::AUTHORIZATION) {
+            return Ok(Self(ReadableFile::from_request_parts(parts, state).await?.file));
+        }
+        let (chat, attachment) = attachment_path(parts, state).await?;
+        let Query(link) = Query::<LinkQuery>::from_request_parts(parts, state).await?;
+        let (user, role) = linked(state, chat, attachment, link).await?;
+        readable(state, chat, attachment, &user, role).await.map(Self)
+    }
+}
+
+async fn attachment_path(
+    parts: &mut Parts,
+    state: &State,
+) -> Result<(ChatId, AttachmentId), ApiError> {
+    let Path((chat, attachment)) =
+        Path::<(String, String)>::from_request_parts(parts, state).await?;
+    let chat = ChatId::parse(&chat).map_err(ApiError::InvalidId)?;
+    let attachment = AttachmentId::parse(&attachment).map_err(ApiError::InvalidId)?;
+    Ok((chat, attachment))
+}
+
+async fn readable(
+    state: &State,
+    chat: ChatId,
+    attachment: AttachmentId,
+    user: &UserId,
+    role: Role,
+) -> Result<StoredFile, ApiError> {
+    require_reader(state, chat, user, role).await?;
+    state.store.file(chat, attachment).await?.ok_or(ApiError::AttachmentNotFound)
 }
 
 #[derive(Deserialize)]
@@ -198,31 +248,6 @@ struct LinkQuery {
     issued: i64,
     expires: i64,
     signature: String,
-}
-
-impl FromRequestParts<State> for ReadableFile {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
-        let Path((chat, attachment)) =
-            Path::<(String, String)>::from_request_parts(parts, state).await?;
-        let parse = || Ok((ChatId::parse(&chat)?, AttachmentId::parse(&attachment)?));
-        let by_link = !parts.headers.contains_key(header::AUTHORIZATION)
-            && parts.uri.query().is_some_and(|query| query.contains("signature="));
-        let (chat, attachment, user, role) = if by_link {
-            let (chat, attachment) = parse().map_err(ApiError::InvalidId)?;
-            let Query(link) = Query::<LinkQuery>::from_request_parts(parts, state).await?;
-            let (user, role) = linked(state, chat, attachment, link).await?;
-            (chat, attachment, user, role)
-        } else {
-            let Caller(caller) = Caller::from_request_parts(parts, state).await?;
-            let (chat, attachment) = parse().map_err(ApiError::InvalidId)?;
-            (chat, attachment, caller.id, caller.role)
-        };
-        require_reader(state, chat, &user, role).await?;
-        let file = state.store.file(chat, attachment).await?.ok_or(ApiError::AttachmentNotFound)?;
-        Ok(Self { chat, file, user, role })
-    }
 }
 
 /// Whom a link was made for, if it counts. A revocation of their tokens ends their links too.

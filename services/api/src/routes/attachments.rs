@@ -6,6 +6,7 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::SubsecRound;
+use futures_util::TryStreamExt;
 use parley_domain::Invalid;
 use parley_domain::file;
 use parley_domain::ids::{ChatId, MessageId};
@@ -14,6 +15,7 @@ use parley_domain::message::{Content, MessageType, NewMessage};
 use parley_domain::metadata::Metadata;
 use parley_domain::time::Timestamp;
 use parley_domain::token;
+use parley_files::FilesError;
 use parley_store::StoredFile;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -22,7 +24,7 @@ use super::messages::{MessageAnswer, client_message_id};
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
-use crate::extract::{Participant, ReadableFile};
+use crate::extract::{DownloadableFile, Participant, ReadableFile};
 use crate::form::Form;
 use crate::limits::LimitHeaders;
 use crate::range::{Asked, asked};
@@ -127,12 +129,15 @@ fn parse(
 /// `GET` and `HEAD /api/chat/:id/attachments/:attachmentId`: the file, or a range of it.
 pub(crate) async fn download(
     Extract(state): Extract<State>,
-    ReadableFile { file, .. }: ReadableFile,
+    DownloadableFile(file): DownloadableFile,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let etag = format!("\"{}\"", file.id);
-    let (status, range) = match asked(&headers, file.size, &etag) {
+    // A range is of what a GET would give.
+    let range =
+        if method == Method::HEAD { Asked::Whole } else { asked(&headers, file.size, &etag) };
+    let (status, range) = match range {
         Asked::Whole => (StatusCode::OK, 0..file.size),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Asked::Nothing => return Err(ApiError::RangeNotSatisfiable { size: file.size }),
@@ -143,7 +148,10 @@ pub(crate) async fn download(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        Body::from_stream(state.files.storage.read(&file.storage_key, range).await?)
+        let pieces = state.files.storage.read(&file.storage_key, range).await?;
+        // The head has gone out: all that is left is to break off.
+        let noted = |error: &FilesError| tracing::warn!(%error, "a download was broken off");
+        Body::from_stream(pieces.inspect_err(noted))
     };
     let mut response = (status, body).into_response();
     let head = response.headers_mut();
@@ -199,12 +207,13 @@ pub(crate) struct LinkAnswer {
 /// for a short while. It is its asker's own: it ends with what the asker may read.
 pub(crate) async fn link(
     Extract(state): Extract<State>,
-    ReadableFile { chat, file, user, role }: ReadableFile,
+    ReadableFile { caller, chat, file }: ReadableFile,
 ) -> Result<Success<LinkAnswer>, ApiError> {
     let key = state.files.link_key.as_ref().ok_or(ApiError::NotFound)?;
     let issued = state.clock.now().trunc_subsecs(0);
     let until = issued + state.files.settings.link_lifetime();
     let (issued, expires) = (issued.timestamp(), until.timestamp());
+    let (user, role) = (caller.id, caller.role);
     let link = Link { chat, attachment: file.id, user, role, issued, expires };
     let url = format!(
         "/api/chat/{chat}/attachments/{}?user={}&role={}&issued={}&expires={}&signature={}",

@@ -98,7 +98,8 @@ async fn a_file_comes_back_as_it_was(world: &World) {
     assert_eq!(field(&head, "content-range"), format!("bytes */{size}"));
     assert!(String::from_utf8_lossy(&body).contains("range_not_satisfiable"));
 
-    let (head, body) = fetch(world, Some(&bob.token), Method::HEAD, &url, &[]).await;
+    let part = [("range", "bytes=0-1")];
+    let (head, body) = fetch(world, Some(&bob.token), Method::HEAD, &url, &part).await;
     assert_eq!((head.status.as_u16(), body.len()), (200, 0));
     assert_eq!(field(&head, "content-length"), size.to_string());
     let (empty, _) = {
@@ -267,6 +268,10 @@ async fn a_link_counts_for_its_own_file_its_own_time_and_its_own_person() {
     }
     let (head, _) = fetch(&world, Some(&carol.token), Method::GET, &link, &[]).await;
     assert_eq!(head.status, 403, "a token that is sent counts, not the link beside it");
+
+    let (path, query) = link.split_once('?').unwrap();
+    let (head, _) = fetch(&world, None, Method::GET, &format!("{path}/link?{query}"), &[]).await;
+    assert_eq!(head.status, 401, "a link makes no other link");
 
     let key = LinkKey::new(&LINK_SECRET.to_owned().into()).unwrap();
     let id = url.rsplit_once('/').unwrap().1;
