@@ -19,6 +19,7 @@ mod extract;
 mod form;
 mod limits;
 mod loose;
+mod memberships;
 mod metrics;
 mod observe;
 mod range;

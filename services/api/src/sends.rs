@@ -35,7 +35,15 @@ pub(crate) async fn send(
     if !role.is_in_support_pool() {
         return charge_and_commit(state, role, new).await;
     }
-    let (chat, again) = (new.chat_id, new.clone());
+    Box::pin(send_as_agent(state, caller, new)).await
+}
+
+async fn send_as_agent(
+    state: &State,
+    caller: &token::Caller,
+    new: NewMessage,
+) -> Result<Sent, ApiError> {
+    let (role, chat, again) = (caller.role, new.chat_id, new.clone());
     match charge_and_commit(state, role, new).await {
         Err(ApiError::NotParticipant) => {
             let who = (&caller.id, role);
@@ -174,8 +182,9 @@ async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, Api
             if refused.why == Limit::Attempts {
                 return Err(ApiError::TooManyAttempts(limited));
             }
-            // A repetition is free, however old: only the database remembers it.
-            match state.store.earlier_try(&new).await? {
+            // A repetition is free, however old: only the database remembers it. In a box, as whatever is rare on the
+            // way of a send: a future is as large as its largest branch, and every send is moved about.
+            match Box::pin(state.store.earlier_try(&new)).await? {
                 Some(outcome) => sent(state, outcome, Some(refused.usage)),
                 None => Err(ApiError::RateLimited(limited)),
             }

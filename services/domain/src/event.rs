@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::chat::Participant;
+use crate::chat::{Chat, Participant};
 use crate::ids::{ChatId, MessageId, UserId};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -33,6 +33,10 @@ pub mod server {
     pub const PARTICIPANT_REMOVED: &str = "participant-removed";
     /// Somebody has read.
     pub const MESSAGES_READ: &str = "messages-read";
+    /// To a user's connections: there is a chat that they have not had.
+    pub const CHAT_CREATED: &str = "chat-created";
+    /// To a user's connections: a chat is not theirs any more.
+    pub const CHAT_REMOVED: &str = "chat-removed";
     /// Something may have been missed: reload this chat by REST.
     pub const RESYNC: &str = "resync";
     /// A request without an ack callback was refused.
@@ -121,6 +125,20 @@ pub struct ParticipantRemoved<'a> {
     pub user_id: &'a UserId,
     /// By whom; oneself for one who left.
     pub removed_by: Option<&'a UserId>,
+}
+
+/// `chat-created` and `chat-removed`; they take no version of their own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatShown<'a> {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Where it stood: the position to join from.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// As the user sees it; of a chat that is not theirs any more, nothing that was said in it.
+    pub chat: &'a Chat,
 }
 
 /// `messages-read`; takes no version.

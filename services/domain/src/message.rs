@@ -104,8 +104,8 @@ pub struct NewMessage {
     pub metadata: Option<Metadata>,
     /// Makes a repeated send the same send.
     pub client_message_id: Option<ClientMessageId>,
-    /// Its file, which lies in storage already.
-    pub file: Option<NewFile>,
+    /// Its file, which lies in storage already. In a box: few messages have one, and every message is moved about.
+    pub file: Option<Box<NewFile>>,
 }
 
 /// A file that is about to become part of a message.

@@ -64,9 +64,14 @@ impl App {
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
         let stopped = stop.clone();
+        let users = (bus.clone(), bearers.clone(), stop.clone());
         lifecycle.spawn("revocations", async move {
             let hear = |revocation: Revocation| bearers.revoke(&revocation);
             Ok(bus.hear_revocations(hear, stopped.cancelled()).await?)
+        });
+        lifecycle.spawn("users", async move {
+            let (bus, bearers, stop) = users;
+            Ok(bus.hear_users(|event| bearers.tell(&event), stop.cancelled()).await?)
         });
         let readiness = lifecycle.readiness().clone();
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));

@@ -15,6 +15,7 @@ mod publisher;
 mod revocations;
 mod settings;
 mod subject;
+mod users;
 
 pub use asks::{Ask, AskError};
 pub use bus::{Bus, BusState, RoomSubscription};

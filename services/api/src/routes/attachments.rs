@@ -122,7 +122,7 @@ fn parse(
         reply_to: reply_to.transpose()?,
         metadata: metadata.transpose()?,
         client_message_id: client_message_id(fields.client_message_id.as_deref(), headers)?,
-        file: Some(file),
+        file: Some(Box::new(file)),
     })
 }
 

@@ -65,6 +65,9 @@ async fn made(state: &State, new: &NewChat) -> Result<Success<ChatAnswer>, ApiEr
     match state.store.create_chat(new, state.participants.unknown_users).await? {
         CreateChat::Created(created) => {
             let chat = shown(state, created.id, &new.creator).await?;
+            if let Some(head) = created.head {
+                state.teller.tell_created(&chat, head).await;
+            }
             Ok(Success::made(created.new, ChatAnswer { chat }))
         }
         CreateChat::UnknownParticipant(user) => {

@@ -66,7 +66,7 @@ pub(crate) struct ListAnswer {
 /// old front ends send it here.
 pub(crate) async fn send(Extract(state): Extract<State>, request: Request) -> Response {
     if is_form(request.headers()) {
-        attachments::send.call(request, state).await
+        Box::pin(attachments::send.call(request, state)).await
     } else {
         send_text.call(request, state).await
     }

@@ -38,6 +38,10 @@ pub(crate) async fn open(
 ) -> Result<(LimitHeaders, Success<ChatAnswer>), ApiError> {
     let (subject, content) = body.parse()?;
     let opened = state.store.open_support_chat(&caller.id, subject, DOUBLE_CLICK).await?;
+    if let Some(head) = opened.head {
+        let chat = shown(&state, opened.id, &caller.id).await?;
+        state.teller.tell_created(&chat, head).await;
+    }
     let usage = match content {
         None => None,
         Some(content) => {

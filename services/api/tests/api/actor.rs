@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parley_api::{App, Settings};
 use parley_local::testing;
 use parley_runtime::lifecycle::Lifecycle;
+use parley_store::{DatabaseSettings, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -57,6 +58,13 @@ impl World {
         if !arguments.contains(&"--pod") {
             all.extend(["--pod", "api-test"]);
         }
+        // Only tests of deadlines are to meet one, however busy the machine is.
+        if !arguments.contains(&"--database-wait-ms") {
+            all.extend(["--database-wait-ms", "30000"]);
+        }
+        if !arguments.contains(&"--request-ms") {
+            all.extend(["--request-ms", "60000"]);
+        }
         all.extend([
             "--database-url",
             &url,
@@ -84,6 +92,17 @@ impl World {
         let app = App::start(settings, &lifecycle).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { app, database, database_url: fresh, files, client, lifecycle }
+    }
+
+    /// The pod's database, as another pod would reach it that dies right after it has committed.
+    pub(crate) async fn store(&self) -> Store {
+        #[derive(Parser)]
+        struct Settings {
+            #[command(flatten)]
+            database: DatabaseSettings,
+        }
+        let settings = Settings::parse_from(["test", "--database-url", &self.database_url]);
+        Store::connect(&settings.database).await.unwrap()
     }
 
     /// A new user, known to the pod by a first request.

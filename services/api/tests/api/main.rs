@@ -11,6 +11,7 @@ mod events;
 mod http;
 mod keys;
 mod limits;
+mod memberships;
 mod memory;
 mod messages;
 mod participants;

@@ -18,3 +18,4 @@ mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;
+mod users;

@@ -41,13 +41,13 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?;
         if let Some(same) = same {
-            return Ok(CreatedChat { id: same.into(), new: false });
+            return Ok(CreatedChat { id: same.into(), new: false, head: None });
         }
         let id = Uuid::now_v7();
         let new = NewChat::of_support(creator.clone(), subject);
-        let new = insert_chat(&mut transaction, id, &new).await?;
+        let head = insert_chat(&mut transaction, id, &new).await?;
         transaction.commit().await?;
-        Ok(CreatedChat { id: id.into(), new })
+        Ok(CreatedChat { id: id.into(), new: head.is_some(), head })
     }
 
     /// A page of all support chats as one of the pool sees them, the one with the newest message first.

@@ -116,7 +116,7 @@ impl Columns {
             columns.client_ids.push(client_id.map(str::to_owned));
             columns.hashes.push(hash.clone());
             columns.id_tails.push(id_tail());
-            columns.files.push(new.file.as_ref());
+            columns.files.push(new.file.as_deref());
         }
         columns
     }

@@ -30,7 +30,10 @@ fn file(name: &str) -> NewFile {
 }
 
 fn with_file(chat: ChatId, client_id: Option<&str>, file: &NewFile) -> NewMessage {
-    NewMessage { file: Some(file.clone()), ..new_message(chat, "alice", "look", client_id) }
+    NewMessage {
+        file: Some(Box::new(file.clone())),
+        ..new_message(chat, "alice", "look", client_id)
+    }
 }
 
 async fn loose(world: &World) -> Vec<String> {

@@ -96,7 +96,11 @@ impl World {
             .await
             .unwrap()
         {
-            CreateChat::Created(created) => created,
+            CreateChat::Created(created) => {
+                // What a test finds untold is its own.
+                self.store.told(created.head.as_slice()).await.unwrap();
+                created
+            }
             other @ CreateChat::UnknownParticipant(_) => panic!("{other:?}"),
         }
     }
