@@ -38,7 +38,7 @@ pub(crate) struct Place {
     user: UserId,
     under_way: Arc<Mutex<HashMap<UserId, u32>>>,
     metrics: Metrics,
-    _place: OwnedSemaphorePermit,
+    _held: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
@@ -83,7 +83,7 @@ impl Files {
         };
         self.metrics.uploads.inc();
         let (under_way, metrics) = (self.under_way.clone(), self.metrics.clone());
-        Ok(Place { user: user.clone(), under_way, metrics, _place: place })
+        Ok(Place { user: user.clone(), under_way, metrics, _held: place })
     }
 
     fn counts_in(&self, user: &UserId) -> bool {
