@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use parley_loadtest::scenarios::send;
+use parley_loadtest::scenarios::{lists, send};
 use parley_local::{Home, Interrupt, say};
 
 #[derive(Parser)]
@@ -18,6 +18,8 @@ struct Bench {
 enum Scenario {
     /// Sends through REST into many chats and into one, beside pgbench
     Send(send::Arguments),
+    /// Pages of a very long history and of very many chats, as the database sees them
+    Lists(lists::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,5 +40,6 @@ fn bench(scenario: &Scenario) -> Result<bool> {
     let home = Home::from_env()?;
     match scenario {
         Scenario::Send(arguments) => send::run(&home, arguments, &interrupt),
+        Scenario::Lists(arguments) => lists::run(&home, arguments, &interrupt),
     }
 }

@@ -1,3 +1,4 @@
 //! What can be measured, one file (and a folder for its parts) per scenario.
 
+pub mod lists;
 pub mod send;

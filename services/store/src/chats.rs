@@ -167,7 +167,7 @@ impl Store {
             join chats c on c.id = p.chat_id
             where p.user_id = $1 and p.left_at is null
                 and ($2::text is null or c.type = $2)
-                and ($3::boolean is null or p.archived = $3)
+                and ($3::boolean is null or (p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq) = $3)
             "#,
             user.as_str(),
             chat_type,
@@ -182,7 +182,7 @@ impl Store {
             join chats c on c.id = p.chat_id
             where p.user_id = $1 and p.left_at is null
                 and ($2::text is null or c.type = $2)
-                and ($3::boolean is null or p.archived = $3)
+                and ($3::boolean is null or (p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq) = $3)
             order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
             limit $4 offset $5
             "#,
@@ -348,7 +348,7 @@ async fn show(
             , c.purchase_request_id, c.buyer_id, c.seller_id, c.created_by, c.participant_count
             , c.last_seq, c.version, c.created_at
             , greatest(c.updated_at, c.last_message_at) as "updated_at!"
-            , coalesce(p.archived, false) as "archived!"
+            , coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) as "archived!"
             , coalesce(u.unread, 0) as "unread!"
         from unnest($1::uuid[]) with ordinality as wanted (id, place)
         join chats c on c.id = wanted.id

@@ -45,7 +45,7 @@ pub use participants::{
     Access, AddParticipant, ChangeAs, EnterSupport, Membership, RemoveParticipant,
 };
 pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
-pub use settings::{DatabaseSettings, ParticipantSettings, UnknownUsers};
+pub use settings::{ComesBack, DatabaseSettings, ParticipantSettings, UnknownUsers};
 pub use users::UserRecord;
 
 use crate::epoch::CurrentEpoch;

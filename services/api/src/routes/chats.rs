@@ -161,8 +161,8 @@ pub(crate) async fn archive(
     Extract(state): Extract<State>,
     Participant { caller, chat }: Participant,
 ) -> Result<Success<ArchiveAnswer>, ApiError> {
-    let archived = state.store.toggle_archived(chat, &caller.id).await?;
-    let archived = archived.ok_or(ApiError::NotParticipant)?;
+    let archived = state.store.toggle_archived(chat, &caller.id, state.participants.unarchive);
+    let archived = archived.await?.ok_or(ApiError::NotParticipant)?;
     let chat = shown(&state, chat, &caller.id).await?;
     Ok(Success::ok(ArchiveAnswer { archived, chat }))
 }

@@ -63,7 +63,7 @@ impl Store {
             select count(*) as "total!"
             from chats c
             left join participants p on p.chat_id = c.id and p.user_id = $1 and p.left_at is null
-            where c.type = 'support' and ($2::boolean is null or coalesce(p.archived, false) = $2)
+            where c.type = 'support' and ($2::boolean is null or coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) = $2)
             "#,
             agent.as_str(),
             archived,
@@ -75,7 +75,7 @@ impl Store {
             select c.id
             from chats c
             left join participants p on p.chat_id = c.id and p.user_id = $1 and p.left_at is null
-            where c.type = 'support' and ($2::boolean is null or coalesce(p.archived, false) = $2)
+            where c.type = 'support' and ($2::boolean is null or coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) = $2)
             order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
             limit $3 offset $4
             "#,
