@@ -15,15 +15,16 @@ use crate::pods::{self, Plan, Settings};
 use crate::ports::Ports;
 pub use crate::postgres::Durability;
 use crate::postgres::Postgres;
-use crate::process::{Keeper, Kind, Process};
+use crate::process::{Keeper, Kind, Process, files};
 use crate::redis::Redis;
 use crate::rest::Client;
 use crate::say;
 use crate::secrets::Secrets;
 use crate::services;
 use crate::state::{Address, Description, Jwt, Named, Run};
+use crate::storage::Storage;
 use crate::token::Token;
-use crate::tools::{self, Programs};
+use crate::tools::{self, Group, Programs, venv_program};
 
 /// Which ports a cluster takes.
 #[derive(Clone, Copy, Debug)]
@@ -319,6 +320,8 @@ impl<'a> Starting<'a> {
                 nats_url: layout.nats.url(),
                 redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
+                link_secret: secrets.link.clone(),
+                files: files(home, options.ephemeral),
                 workers: pods::workers(options.api + options.gateways),
                 extra: options.settings.clone(),
             },
@@ -454,7 +457,7 @@ pub(crate) struct Bare {
     pub(crate) psql: PathBuf,
     pub(crate) nats_server: PathBuf,
     pub(crate) redis_server: PathBuf,
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 impl Bare {
@@ -483,7 +486,18 @@ impl Bare {
             psql: programs.postgres.join("psql"),
             nats_server: programs.nats.clone(),
             redis_server: programs.redis.clone(),
-            _keeper: keeper,
+            keeper,
         })
+    }
+
+    /// A store of files beside them, and where it is.
+    pub(crate) fn start_storage(&mut self, home: &Home, interrupt: &Interrupt) -> Result<String> {
+        tools::install(home, Group::Run, interrupt)?;
+        tools::install(home, Group::Test, interrupt)?;
+        let storage =
+            Storage { port: Ports::of(home)?.free("storage")?, secret_key: Secrets::of(home)?.jwt };
+        storage.start(&venv_program(home, "rclone"), &mut self.keeper)?;
+        storage.wait(&mut self.keeper)?;
+        Ok(storage.url())
     }
 }

@@ -25,6 +25,7 @@ pub mod say;
 mod secrets;
 mod services;
 mod state;
+mod storage;
 pub mod testing;
 mod token;
 mod tools;

@@ -28,6 +28,8 @@ pub enum Kind {
     Nats,
     /// The Redis server.
     Redis,
+    /// The store of files, for tests.
+    Storage,
     /// An api pod.
     Api,
     /// A gateway pod.
@@ -134,6 +136,11 @@ fn stop_in_order(processes: &[Process]) {
     }
 }
 
+/// Where the files of messages are kept.
+pub(crate) fn files(home: &Home, ephemeral: bool) -> PathBuf {
+    home.file(if ephemeral { "ephemeral-files" } else { "files" })
+}
+
 /// Stops everything that the notes of this folder name. Says whether there was anything.
 pub(crate) fn stop_noted(home: &Home) -> Result<bool> {
     let Some(mut run) = Run::of(home)? else { return Ok(false) };
@@ -143,6 +150,7 @@ pub(crate) fn stop_noted(home: &Home) -> Result<bool> {
     stop_in_order(&run.processes);
     if let Some(folder) = &run.ephemeral {
         remove_folder(folder)?;
+        remove_folder(&files(home, true))?;
     }
     Run::forget(home);
     Ok(lived)

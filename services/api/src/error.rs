@@ -75,6 +75,30 @@ pub(crate) enum ApiError {
     /// The body is not JSON by its own account.
     #[error("The body must be application/json.")]
     UnsupportedMediaType,
+    /// The body is no form by its own account.
+    #[error("The body must be multipart/form-data.")]
+    NotForm,
+    /// The body is a form by its own account only.
+    #[error("The form cannot be read.")]
+    InvalidForm,
+    /// The form did not come to its end in time, or at all.
+    #[error("The upload did not come to its end.")]
+    UploadIncomplete,
+    /// The file is, by its content, of a type that is not wanted.
+    #[error("Files of this type are not allowed.")]
+    FileTypeNotAllowed,
+    /// There is no such file in this chat, or not any more.
+    #[error("There is no such file in this chat.")]
+    AttachmentNotFound,
+    /// The file does not reach as far as was asked.
+    #[error("The file has no such range.")]
+    RangeNotSatisfiable {
+        /// The file's bytes.
+        size: u64,
+    },
+    /// The link was not made here, or counts no more.
+    #[error("The link does not count, or not any more.")]
+    LinkInvalid,
     /// The client message id was used for another request.
     #[error("This clientMessageId was used for another message.")]
     IdempotencyConflict,
@@ -122,9 +146,19 @@ impl ApiError {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            Self::UnsupportedMediaType => {
+            Self::UnsupportedMediaType | Self::NotForm => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
+            Self::InvalidForm => (StatusCode::BAD_REQUEST, "invalid_form"),
+            Self::UploadIncomplete => (StatusCode::BAD_REQUEST, "upload_incomplete"),
+            Self::FileTypeNotAllowed => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "file_type_not_allowed")
+            }
+            Self::AttachmentNotFound => (StatusCode::NOT_FOUND, "attachment_not_found"),
+            Self::RangeNotSatisfiable { .. } => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable")
+            }
+            Self::LinkInvalid => (StatusCode::FORBIDDEN, "link_invalid"),
             Self::IdempotencyConflict => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_conflict"),
             Self::NotAuthor => (StatusCode::FORBIDDEN, "not_author"),
             Self::MessageDeleted => (StatusCode::BAD_REQUEST, "message_deleted"),
@@ -171,6 +205,11 @@ impl ApiError {
         match self {
             Self::Unavailable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
             Self::RateLimited(limited) | Self::TooManyAttempts(limited) => limited.write(headers),
+            Self::RangeNotSatisfiable { size } => {
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
+                    headers.insert(header::CONTENT_RANGE, value);
+                }
+            }
             Self::Unauthorized(_) => {
                 drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }

@@ -1,7 +1,9 @@
 //! `/api/chat/:id/messages`: sending and reading.
 
-use axum::extract::State as Extract;
+use axum::extract::{Request, State as Extract};
+use axum::handler::Handler;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use parley_domain::Invalid;
 use parley_domain::ids::{ChatId, ClientMessageId, MessageId};
@@ -15,10 +17,12 @@ use parley_store::{Cursor, DeleteAs, DeleteMessage, EditMessage, MessageQuery, O
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::attachments;
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Caller, ChatPath, Json, MessagePath, Query, Reader};
+use crate::form::is_form;
 use crate::limits::LimitHeaders;
 use crate::sends::{self, Sent};
 
@@ -38,7 +42,7 @@ pub(crate) struct SendRequest {
 
 #[derive(Serialize)]
 pub(crate) struct MessageAnswer {
-    message: Message,
+    pub(super) message: Message,
 }
 
 #[derive(Deserialize)]
@@ -58,8 +62,17 @@ pub(crate) struct ListAnswer {
     version: Version,
 }
 
-/// `POST /api/chat/:id/messages`: 201 once the message is committed; 200 for a replay.
-pub(crate) async fn send(
+/// `POST /api/chat/:id/messages`: 201 once the message is committed; 200 for a replay. A form is a message with a file:
+/// old front ends send it here.
+pub(crate) async fn send(Extract(state): Extract<State>, request: Request) -> Response {
+    if is_form(request.headers()) {
+        Box::pin(attachments::send.call(request, state)).await
+    } else {
+        send_text.call(request, state).await
+    }
+}
+
+async fn send_text(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
     ChatPath(chat): ChatPath,
@@ -98,12 +111,13 @@ impl SendRequest {
                 .transpose()?,
             metadata: self.metadata.map(Metadata::parse).transpose()?,
             client_message_id: client_message_id(self.client_message_id.as_deref(), headers)?,
+            file: None,
         })
     }
 }
 
 /// The sender's own id of the message, from the body or the `Idempotency-Key` header; both have to agree.
-fn client_message_id(
+pub(super) fn client_message_id(
     body: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Option<ClientMessageId>, Invalid> {
@@ -176,6 +190,8 @@ pub(crate) async fn delete(
     match state.store.delete_message(chat, message, &caller.id, authority).await? {
         DeleteMessage::Deleted(message, committed) => {
             state.teller.tell(&committed);
+            // Its file may go.
+            state.files.bell.notify_one();
             Ok(Success::ok(MessageAnswer { message: *message }))
         }
         DeleteMessage::AlreadyDeleted(message) => {

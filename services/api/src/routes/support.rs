@@ -80,5 +80,6 @@ fn first_message(
         reply_to: None,
         metadata: None,
         client_message_id: Some(client_message_id),
+        file: None,
     })
 }

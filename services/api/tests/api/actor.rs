@@ -1,6 +1,7 @@
 //! A pod, and people who call it.
 
 use axum::body::Bytes;
+use axum::http::response::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
@@ -13,17 +14,21 @@ use parley_local::testing;
 use parley_runtime::lifecycle::Lifecycle;
 use parley_store::{DatabaseSettings, Store};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::wire::Wire;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough.";
+pub(crate) const LINK_SECRET: &str = "another secret of the tests, long enough.";
 
 /// A running pod behind a line to its database that can be cut.
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) database: Wire,
     pub(crate) database_url: String,
+    /// Where the bytes of its files lie, unless they lie in a bucket.
+    pub(crate) files: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
     lifecycle: Lifecycle,
 }
@@ -42,7 +47,7 @@ impl World {
         Self::on(self.database_url.clone(), &["--pod", "api-beside"]).await
     }
 
-    async fn on(fresh: String, arguments: &[&str]) -> Self {
+    pub(crate) async fn on(fresh: String, arguments: &[&str]) -> Self {
         let (credentials, place) = fresh.rsplit_once('@').unwrap();
         let (target, name) = place.split_once('/').unwrap();
         let database = Wire::to(target.to_owned()).await;
@@ -70,13 +75,23 @@ impl World {
             "--jwt-secret",
             SECRET,
         ]);
-        all.extend(arguments);
+        let files = TempDir::new().unwrap();
+        let folder = files.path().to_str().unwrap().to_owned();
+        if !arguments.contains(&"--files-folder") {
+            all.extend(["--files-folder", &folder]);
+        }
+        // A word of the tests' own: a setting that is there by default cannot be unset.
+        let unlinked = "--without-link-secret";
+        if !arguments.contains(&unlinked) {
+            all.extend(["--link-secret", LINK_SECRET]);
+        }
+        all.extend(arguments.iter().filter(|argument| **argument != unlinked));
         let settings = Settings::parse_from(all);
         parley_store::migrate(&settings.database).await.unwrap();
         let lifecycle = Lifecycle::default();
         let app = App::start(settings, &lifecycle).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { app, database, database_url: fresh, client, lifecycle }
+        Self { app, database, database_url: fresh, files, client, lifecycle }
     }
 
     /// The pod's database, as another pod would reach it that dies right after it has committed.
@@ -121,6 +136,12 @@ impl World {
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// An answer whose body need not be text.
+    pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> (Parts, Bytes) {
+        let (parts, body) = self.client.request(request).await.unwrap().into_parts();
+        (parts, body.collect().await.unwrap().to_bytes())
     }
 
     /// A good answer whose body need not be text.

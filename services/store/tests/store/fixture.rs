@@ -199,5 +199,6 @@ pub(crate) fn new_message(
         reply_to: None,
         metadata: None,
         client_message_id: client_id.map(|id| ClientMessageId::parse(id).unwrap()),
+        file: None,
     }
 }

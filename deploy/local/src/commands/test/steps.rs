@@ -50,15 +50,18 @@ fn checks(bench: &mut Bench<'_>) {
 /// Every crate by itself, with real components where it wants them.
 fn crates(bench: &mut Bench<'_>) {
     let own = bench.home.beside(bench.folder.join("components"));
-    let bare = bench.obtain("start Postgres, NATS, Redis", |bench| {
-        Ok((Bare::start(&own, bench.interrupt)?, Tally::PASSED))
+    let bare = bench.obtain("start Postgres, NATS, Redis, S3", |bench| {
+        let mut bare = Bare::start(&own, bench.interrupt)?;
+        let storage = bare.start_storage(&own, bench.interrupt)?;
+        Ok(((bare, storage), Tally::PASSED))
     });
-    if let Some(bare) = &bare {
+    if let Some((bare, storage)) = &bare {
         bench.step("tests of the crates", |bench| {
             let mut tests = cargo("test --workspace --exclude parley-local --no-fail-fast");
             tests.env("PARLEY_TEST_DATABASE_URL", &bare.database_url);
             tests.env("PARLEY_TEST_NATS_URL", &bare.nats_url);
             tests.env("PARLEY_TEST_REDIS_URL", &bare.redis_url);
+            tests.env("PARLEY_TEST_S3_URL", storage);
             tests.env("PARLEY_TEST_PSQL", &bare.psql);
             tests.env("PARLEY_TEST_NATS_SERVER", &bare.nats_server);
             tests.env("PARLEY_TEST_REDIS_SERVER", &bare.redis_server);
