@@ -16,6 +16,7 @@ pub mod bus;
 pub mod change;
 pub mod chat;
 pub mod event;
+pub mod heads;
 pub mod ids;
 mod invalid;
 pub mod message;

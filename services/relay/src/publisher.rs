@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::bus::Bus;
+use crate::heads::Heads;
 use crate::metrics::{Dropped, Metrics};
 use crate::{BusState, subject};
 
@@ -26,6 +27,7 @@ const FLUSH: usize = 512;
 pub struct Publisher {
     queue: mpsc::Sender<Queued>,
     metrics: Metrics,
+    heads: Heads,
 }
 
 /// The other end of the queue; it has to be run.
@@ -63,7 +65,8 @@ impl Bus {
     /// A publisher and the task that serves it.
     pub fn publisher(&self) -> (Publisher, PublisherTask) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let publisher = Publisher { queue: sender, metrics: self.metrics.clone() };
+        let (metrics, heads) = (self.metrics.clone(), self.heads.clone());
+        let publisher = Publisher { queue: sender, metrics, heads };
         let (bus, state, leaving) = (self.clone(), self.state(), Vec::new());
         (publisher, PublisherTask { queue, bus, state, leaving })
     }
@@ -90,6 +93,9 @@ impl Publisher {
     }
 
     fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {
+        if let Some(version) = event.version {
+            self.heads.note(event.chat_id, version, event.epoch, Instant::now());
+        }
         let (subject, event) = (subject::chat(event.chat_id), event.encode());
         if self.queue.try_send(Queued { subject, event, receipt }).is_err() {
             self.metrics.dropped(Dropped::QueueFull);

@@ -25,6 +25,9 @@ pub(crate) const API_PODS: &str = "api";
 /// Every api pod says here that it lives.
 pub(crate) const PODS_API: &str = "pods.api";
 
+/// Every api pod says here where the chats stand of which it told something.
+pub(crate) const HEADS: &str = "heads";
+
 /// Whose tokens were revoked; every pod listens.
 pub(crate) const USERS_REVOKED: &str = "users.revoked";
 
