@@ -1,409 +1,468 @@
-//! A room's positions: which event passes, which waits, which was heard already. No I/O and no clock of its own.
+//! In which order a room passes events on, and what it asks for when some are missing.
 //!
-//! The bus may lose and reorder; versions show it. An event passes when it is the next version, is dropped when it was
-//! passed before, and is held for a moment when it is ahead, because two api pods may well publish v + 1 before v. What
-//! is still missing then is missed: the room is told to resync, and goes on behind the gap.
+//! The bus may lose, double and reorder; versions show it. An event passes when it is the next version, is dropped when
+//! it was passed before, and is held for a moment when it is ahead, because two api pods may well publish v + 1 before
+//! v. What is still missing then is asked for: one catch-up at a time, page after page. A catch-up leaves versions out
+//! (a later change stands for the earlier ones), so the room stands where the page says, not at its last event.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parley_domain::event::ResyncReason;
-use parley_domain::version::Version;
+use parley_domain::ask::Position;
+use parley_domain::ids::UserId;
+use parley_domain::version::{Epoch, Version};
 
 /// How long an event from the future waits for the ones before it.
 pub(crate) const HOLD: Duration = Duration::from_millis(150);
-/// Events that may be held; more than this is no reordering, but a loss.
-const MAX_HELD: usize = 1_024;
-/// Passed events kept for joins under way.
-const MAX_RING: usize = 1_024;
+/// Events that may be held; what is beyond them comes with the catch-up. With the page before them, they fit into half an
+/// outbox.
+pub(super) const MAX_HELD: usize = 256;
+/// Passed events kept for joins under way: what fits into the other half of an outbox.
+pub(super) const MAX_RING: usize = 512;
+/// The pause after the first catch-up in vain, and the longest; each is twice the one before.
+const FIRST_REST: Duration = Duration::from_millis(250);
+const LONGEST_REST: Duration = Duration::from_secs(4);
+
+/// A place in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) version: Version,
+    pub(crate) epoch: Epoch,
+}
+
+/// What passes through a room. `F` is a finished frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event<F> {
+    /// `None` for what is not durable.
+    pub(crate) version: Option<Version>,
+    pub(crate) epoch: Epoch,
+    /// Who is not in the chat from here on.
+    pub(crate) removed: Arc<[UserId]>,
+    /// Whom alone it is for; empty: everybody.
+    pub(crate) only: Arc<[UserId]>,
+    pub(crate) frame: F,
+}
 
 /// What the room's members are to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard<F> {
-    /// An event; a durable one goes only to members whose floor lies below its version.
-    Event(Option<Version>, F),
-    /// Something was missed.
-    Resync(ResyncReason),
+    Event(Event<F>),
+    /// What came after what they know is not told, and may have been their own removal: they have to come back, and say
+    /// where they are.
+    Close(Lost),
 }
 
-/// What a join has to be given.
+/// Why a room cannot go on from where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// More was missed than is told one by one.
+    TooFar,
+    /// The chat has another history now.
+    History,
+    /// The chat is not as far any more as it was.
+    Fell,
+    /// There is no such chat any more.
+    Gone,
+}
+
+/// What a catch-up brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Joined<F> {
-    /// What passed after the joiner's snapshot, in order.
-    At(Vec<F>),
-    /// Not everything that came after the snapshot is at hand; the join has to begin again.
-    Overran,
+pub(crate) enum Answer<F> {
+    /// In rising version; the position after them, and where the chat stands.
+    Page { events: Vec<Event<F>>, up_to: Version, head: Standing },
+    /// Too far back, in the future or in another history.
+    Reload(Standing),
+    /// There is no such chat.
+    Gone,
 }
 
-/// Where a room stands. `F` is a finished frame.
+/// Why a room catches up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A later event came, and the ones before it did not.
+    Gap,
+    /// Somebody said that the chat is further than the room.
+    Head,
+    /// The chat seems to have another history.
+    History,
+}
+
+/// A catch-up to be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CatchUp {
+    pub(crate) position: Position,
+    /// `None` for a further page, and for a further try.
+    pub(crate) cause: Option<Cause>,
+}
+
+/// What a joiner who stands somewhere has to be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Later<F> {
+    /// What passed after that, in order.
+    Events(Vec<Event<F>>),
+    /// Not everything is at hand; the joiner has to ask.
+    Unknown,
+}
+
+/// Where a room stands.
 #[derive(Debug)]
-pub(crate) struct Room<F> {
-    position: Position,
-    held: BTreeMap<Version, F>,
-    /// When what is held is given up waiting.
-    deadline: Option<Instant>,
-    ring: VecDeque<(Version, F)>,
-    /// The highest version that the ring does not hold, although a join under way may need it.
-    ring_lost: Version,
+pub(crate) struct Order<F> {
+    /// The last version passed on; `None` before the first snapshot: events are held until it says what they are worth.
+    at: Option<Standing>,
+    /// The furthest place that anybody has spoken of.
+    known: Option<Standing>,
+    /// When the room last went on.
+    advanced: Option<Instant>,
+    held: BTreeMap<Version, Event<F>>,
+    /// Events that were too many to be held.
+    overflowed: u64,
+    /// What is known may be wrong: to be asked about even though nothing is missing.
+    doubt: Option<Cause>,
+    repair: Repair,
+    rest: Duration,
+    ring: VecDeque<(Version, Event<F>)>,
+    /// The ring has everything that was passed after this.
+    ring_from: Version,
+    /// Whether joins are under way, which need the ring.
+    joins: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Position {
-    /// Nobody has joined yet: events are held until the first snapshot says what they are worth.
-    Unknown,
-    /// The last version passed on.
-    At(Version),
-    /// It stood there when the bus was interrupted; events are held until somebody has looked.
-    Unsure(Version),
+enum Repair {
+    Quiet,
+    /// This version is missing, and may still come by itself.
+    Waiting {
+        missing: Version,
+        until: Instant,
+    },
+    /// To be asked for.
+    Due {
+        again: bool,
+    },
+    /// Asked for; what was known then.
+    Asked {
+        since: Version,
+        known: Version,
+    },
+    /// Nobody could answer.
+    Resting {
+        until: Instant,
+    },
 }
 
-impl<F: Clone> Room<F> {
+impl<F: Clone> Order<F> {
     pub(crate) fn new() -> Self {
         Self {
-            position: Position::Unknown,
+            at: None,
+            known: None,
+            advanced: None,
             held: BTreeMap::new(),
-            deadline: None,
+            overflowed: 0,
+            doubt: None,
+            repair: Repair::Quiet,
+            rest: FIRST_REST,
             ring: VecDeque::new(),
-            ring_lost: Version::default(),
+            ring_from: Version::default(),
+            joins: false,
         }
     }
 
-    /// An event arrived. `joins_pending`: whether the ring has to keep it for a join under way.
-    pub(crate) fn on_event(
-        &mut self,
-        version: Option<Version>,
-        frame: F,
-        now: Instant,
-        joins_pending: bool,
-    ) -> Vec<Heard<F>> {
-        if !joins_pending {
-            self.forget_ring();
+    pub(crate) const fn at(&self) -> Option<Standing> {
+        self.at
+    }
+
+    /// Events dropped since the last call because too many were held.
+    pub(crate) fn take_overflowed(&mut self) -> u64 {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    /// Whether joins are under way. As long as they are, what passes is kept for them.
+    pub(crate) fn expect_joins(&mut self, joins: bool) {
+        self.joins = joins;
+        if !joins {
+            self.ring.clear();
+            self.ring_from = self.at.map_or(Version::default(), |at| at.version);
         }
-        let Some(version) = version else { return vec![Heard::Event(None, frame)] };
+    }
+
+    /// An event arrived.
+    pub(crate) fn on_event(&mut self, event: Event<F>, now: Instant) -> Vec<Heard<F>> {
+        let Some(version) = event.version else { return vec![Heard::Event(event)] };
         let mut heard = Vec::new();
-        match self.position {
-            Position::At(last) if version <= last => {}
-            Position::At(last) if version == last.next() => {
-                self.pass(version, frame, &mut heard, joins_pending);
-                self.pass_consecutive(&mut heard, joins_pending);
+        match self.at {
+            // Of another history: whether this one still counts has to be found out. What is asked then is asked after
+            // the event, so the event itself is not needed.
+            Some(at) if at.epoch != event.epoch => self.doubt = Some(Cause::History),
+            Some(at) if version <= at.version => {}
+            Some(at) if version == at.version.next() => {
+                self.pass(version, event, now, &mut heard);
+                self.pass_held(now, &mut heard);
             }
-            _ => self.hold(version, frame, now, &mut heard, joins_pending),
+            _ => self.hold(version, event),
         }
+        self.review(now);
         heard
     }
 
-    /// When [`Room::on_deadline`] is to be called; `None` while nothing waits.
+    /// Somebody says where the chat stands. `read_after`: when it was asked, if it was; without that, it may be old.
+    pub(crate) fn on_head(&mut self, head: Standing, read_after: Option<Instant>, now: Instant) {
+        self.note(head);
+        if let Some(at) = self.at {
+            let stood_still =
+                read_after.is_some_and(|asked| self.advanced.is_none_or(|then| then < asked));
+            if head.epoch != at.epoch {
+                self.doubt = Some(Cause::History);
+            } else if head.version < at.version && stood_still {
+                self.doubt = Some(Cause::Head);
+            }
+        }
+        self.review(now);
+    }
+
+    /// Nothing that was asked is answered any more; it may be asked again at once.
+    pub(crate) fn on_interruption(&mut self) {
+        self.rest = FIRST_REST;
+        if matches!(self.repair, Repair::Asked { .. } | Repair::Resting { .. }) {
+            self.repair = Repair::Due { again: true };
+        }
+    }
+
+    /// When [`Order::on_deadline`] is to be called; `None` while nothing waits.
     pub(crate) const fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        match self.repair {
+            Repair::Waiting { until, .. } | Repair::Resting { until } => Some(until),
+            Repair::Quiet | Repair::Due { .. } | Repair::Asked { .. } => None,
+        }
     }
 
-    /// The wait for missing events is over.
-    pub(crate) fn on_deadline(&mut self, now: Instant, joins_pending: bool) -> Vec<Heard<F>> {
-        let mut heard = Vec::new();
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.skip_gap(&mut heard, joins_pending);
+    /// The wait for missing events, or for the next try, is over.
+    pub(crate) fn on_deadline(&mut self, now: Instant) {
+        match self.repair {
+            Repair::Waiting { until, .. } if until <= now => {
+                self.repair = Repair::Due { again: false };
+            }
+            Repair::Resting { until } if until <= now => self.repair = Repair::Due { again: true },
+            _ => {}
         }
-        heard
     }
 
-    /// A joiner's snapshot of the chat at `head`, taken after the join had begun and after the last interruption.
-    pub(crate) fn on_join(&mut self, head: Version, now: Instant) -> (Joined<F>, Vec<Heard<F>>) {
-        let mut heard = Vec::new();
-        match self.position {
-            Position::Unknown => self.settle(head, now, &mut heard),
-            // The joiner's snapshot is as good as the one that is being asked for.
-            Position::Unsure(_) => heard = self.on_head(head, now),
-            Position::At(_) => {}
-        }
-        let replay = if self.ring_lost > head {
-            Joined::Overran
-        } else {
-            let later = self.ring.iter().filter(|(version, _)| *version > head);
-            Joined::At(later.map(|(_, frame)| frame.clone()).collect())
+    /// What has to be asked for now. Every ask has its [`Order::on_answer`], [`Order::on_no_answer`] or
+    /// [`Order::on_interruption`].
+    pub(crate) fn ask(&mut self) -> Option<CatchUp> {
+        let Repair::Due { again } = self.repair else { return None };
+        let (Some(at), true) = (self.at, self.is_behind() || self.doubt.is_some()) else {
+            self.repair = Repair::Quiet;
+            return None;
         };
-        (replay, heard)
+        let cause = match self.doubt.take() {
+            Some(doubt) => doubt,
+            None if self.held.is_empty() => Cause::Head,
+            None => Cause::Gap,
+        };
+        let known = self.known.filter(|known| known.epoch == at.epoch);
+        let known = known.map_or(at.version, |known| known.version.max(at.version));
+        self.repair = Repair::Asked { since: at.version, known };
+        let position = Position { since: at.version, epoch: Some(at.epoch) };
+        Some(CatchUp { position, cause: (!again).then_some(cause) })
     }
 
-    /// The bus was interrupted: nothing passes until [`Room::on_head`].
-    pub(crate) const fn on_interruption(&mut self) {
-        if let Position::At(last) = self.position {
-            self.position = Position::Unsure(last);
-            self.deadline = None;
-        }
-    }
-
-    /// Whether [`Room::on_head`] is waited for.
-    pub(crate) const fn is_unsure(&self) -> bool {
-        matches!(self.position, Position::Unsure(_))
-    }
-
-    /// After an interruption, an api pod says that the chat stands at `head`.
-    pub(crate) fn on_head(&mut self, head: Version, now: Instant) -> Vec<Heard<F>> {
+    /// The catch-up that was asked for.
+    pub(crate) fn on_answer(&mut self, answer: Answer<F>, now: Instant) -> Vec<Heard<F>> {
+        let (Repair::Asked { since, known }, Some(at)) = (self.repair, self.at) else {
+            return Vec::new();
+        };
+        self.repair = Repair::Quiet;
+        self.rest = FIRST_REST;
         let mut heard = Vec::new();
-        if let Position::Unsure(last) = self.position {
-            if head != last {
-                heard.push(Heard::Resync(ResyncReason::BusInterrupted));
+        match answer {
+            // Everything known was committed; where it is not any more, a database was put back.
+            Answer::Page { head, .. } if head.epoch == at.epoch && head.version < known => {
+                self.lose(Lost::Fell, &mut heard);
             }
-            // What was held while unsure and is at or below the head is covered by the resync; with the head at the
-            // last position there is nothing below it.
-            self.settle(head, now, &mut heard);
-        }
-        heard
-    }
-
-    /// From here on the position is known; what was held is judged by it.
-    fn settle(&mut self, head: Version, now: Instant, heard: &mut Vec<Heard<F>>) {
-        self.position = Position::At(head);
-        self.held = self.held.split_off(&head.next());
-        // Another join under way may have an older snapshot; what it would need was not passed.
-        self.ring_lost = self.ring_lost.max(head);
-        self.pass_consecutive(heard, true);
-        self.deadline = (!self.held.is_empty()).then(|| now + HOLD);
-    }
-
-    fn hold(
-        &mut self,
-        version: Version,
-        frame: F,
-        now: Instant,
-        heard: &mut Vec<Heard<F>>,
-        joins_pending: bool,
-    ) {
-        self.held.insert(version, frame);
-        if matches!(self.position, Position::At(_)) {
-            self.deadline.get_or_insert(now + HOLD);
-        }
-        if self.held.len() > MAX_HELD {
-            if matches!(self.position, Position::At(_)) {
-                self.skip_gap(heard, joins_pending);
-            } else {
-                // Its absence is noticed once the position is known.
-                self.held.pop_first();
-            }
-        }
-    }
-
-    /// Gives up on what lies before the first held event.
-    fn skip_gap(&mut self, heard: &mut Vec<Heard<F>>, joins_pending: bool) {
-        let Some((version, frame)) = self.held.pop_first() else { return };
-        heard.push(Heard::Resync(ResyncReason::Gap));
-        self.pass(version, frame, heard, joins_pending);
-        // A second gap behind this one is covered by the same resync.
-        while let Some((version, frame)) = self.held.pop_first() {
-            self.pass(version, frame, heard, joins_pending);
-        }
-        self.deadline = None;
-    }
-
-    fn pass_consecutive(&mut self, heard: &mut Vec<Heard<F>>, joins_pending: bool) {
-        while let Position::At(last) = self.position
-            && let Some(frame) = self.held.remove(&last.next())
-        {
-            self.pass(last.next(), frame, heard, joins_pending);
-        }
-        if self.held.is_empty() {
-            self.deadline = None;
-        }
-    }
-
-    fn pass(&mut self, version: Version, frame: F, heard: &mut Vec<Heard<F>>, joins_pending: bool) {
-        if let Position::At(last) = self.position
-            && last.next() < version
-        {
-            // The resync does not reach those who are still joining.
-            self.ring_lost = Version(version.0 - 1);
-        }
-        self.position = Position::At(version);
-        if joins_pending {
-            if self.ring.len() == MAX_RING
-                && let Some((lost, _)) = self.ring.pop_front()
-            {
-                self.ring_lost = self.ring_lost.max(lost);
-            }
-            self.ring.push_back((version, frame.clone()));
-        }
-        heard.push(Heard::Event(Some(version), frame));
-    }
-
-    fn forget_ring(&mut self) {
-        self.ring.clear();
-        self.ring_lost = Version::default();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const V: fn(u64) -> Version = Version;
-
-    fn at(head: u64) -> Room<u64> {
-        let mut room = Room::new();
-        let (joined, heard) = room.on_join(V(head), Instant::now());
-        assert_eq!((joined, heard), (Joined::At(vec![]), vec![]));
-        room
-    }
-
-    fn event(version: u64) -> Heard<u64> {
-        Heard::Event(Some(V(version)), version)
-    }
-
-    fn feed(room: &mut Room<u64>, versions: &[u64], now: Instant) -> Vec<Heard<u64>> {
-        versions.iter().flat_map(|v| room.on_event(Some(V(*v)), *v, now, false)).collect()
-    }
-
-    #[test]
-    fn i3_the_next_passes_and_what_was_passed_is_dropped() {
-        let mut room = at(5);
-        assert_eq!(feed(&mut room, &[5, 6, 6, 4, 7], Instant::now()), [event(6), event(7)]);
-    }
-
-    #[test]
-    fn i3_reordering_is_undone_without_a_resync() {
-        let mut room = at(0);
-        assert_eq!(feed(&mut room, &[2, 4, 1, 3], Instant::now()), [1, 2, 3, 4].map(event));
-        assert_eq!(room.deadline(), None);
-    }
-
-    #[test]
-    fn i4_a_gap_is_told_after_the_hold_and_not_before() {
-        let mut room = at(0);
-        let now = Instant::now();
-        assert!(feed(&mut room, &[3, 5], now).is_empty());
-        let deadline = room.deadline().unwrap();
-        assert_eq!(deadline, now + HOLD);
-        assert!(room.on_deadline(now, false).is_empty(), "too early");
-        let heard = room.on_deadline(deadline, false);
-        assert_eq!(heard, [Heard::Resync(ResyncReason::Gap), event(3), event(5)]);
-        assert!(feed(&mut room, &[1, 2, 4], deadline).is_empty(), "covered by the resync");
-    }
-
-    #[test]
-    fn i4_a_join_hears_what_passed_after_its_snapshot() {
-        let mut room = at(1);
-        let now = Instant::now();
-        for version in 2..=4 {
-            room.on_event(Some(V(version)), version, now, true);
-        }
-        assert_eq!(room.on_join(V(2), now).0, Joined::At(vec![3, 4]));
-        assert_eq!(room.on_join(V(9), now).0, Joined::At(vec![]), "a snapshot ahead of the room");
-    }
-
-    #[test]
-    fn i4_events_before_the_first_snapshot_are_judged_by_it() {
-        let mut room = Room::new();
-        let now = Instant::now();
-        assert!(feed(&mut room, &[4, 5, 6], now).is_empty());
-        let (joined, heard) = room.on_join(V(4), now);
-        assert_eq!(
-            heard,
-            [event(5), event(6)],
-            "the joiner is no member yet and gets them by replay"
-        );
-        assert_eq!(joined, Joined::At(vec![5, 6]));
-    }
-
-    #[test]
-    fn i9_a_ring_that_overran_asks_again() {
-        let mut room = at(0);
-        let now = Instant::now();
-        for version in 1..=MAX_RING as u64 + 2 {
-            room.on_event(Some(V(version)), version, now, true);
-        }
-        assert_eq!(room.on_join(V(1), now).0, Joined::Overran);
-        assert!(matches!(room.on_join(V(2), now).0, Joined::At(later) if later.len() == MAX_RING));
-    }
-
-    #[test]
-    fn i4_a_joiner_behind_the_one_who_settled_the_room_asks_again() {
-        let now = Instant::now();
-        let mut room = Room::new();
-        for version in [6, 7, 8] {
-            room.on_event(Some(V(version)), version, now, true);
-        }
-        assert_eq!(room.on_join(V(7), now), (Joined::At(vec![8]), vec![event(8)]));
-        assert_eq!(room.on_join(V(5), now).0, Joined::Overran, "6 and 7 were never passed");
-        assert_eq!(room.on_join(V(7), now).0, Joined::At(vec![8]));
-        assert_eq!(room.on_join(V(8), now).0, Joined::At(vec![]));
-    }
-
-    #[test]
-    fn i4_a_joiner_behind_a_gap_that_was_told_before_it_came_asks_again() {
-        let now = Instant::now();
-        let mut room = at(0);
-        for version in [1, 3] {
-            room.on_event(Some(V(version)), version, now, true);
-        }
-        assert_eq!(room.on_deadline(now + HOLD, true).len(), 2);
-        assert_eq!(room.on_join(V(1), now).0, Joined::Overran, "2 is missing");
-        assert_eq!(room.on_join(V(2), now).0, Joined::At(vec![3]));
-        // Now the ring lets 1 go, and 2 is missing all the same.
-        for version in 4..=MAX_RING as u64 + 2 {
-            room.on_event(Some(V(version)), version, now, true);
-        }
-        assert_eq!(room.on_join(V(1), now).0, Joined::Overran);
-        assert!(matches!(room.on_join(V(2), now).0, Joined::At(later) if later[0] == 3));
-    }
-
-    #[test]
-    fn i9_what_is_held_is_bounded() {
-        let mut room = at(0);
-        let ahead: Vec<u64> = (2..=MAX_HELD as u64 + 2).collect();
-        let heard = feed(&mut room, &ahead, Instant::now());
-        assert_eq!(heard[0], Heard::Resync(ResyncReason::Gap));
-        assert_eq!(heard.len(), 1 + ahead.len());
-        assert!(room.held.is_empty());
-    }
-
-    #[test]
-    fn i4_after_an_interruption_nothing_passes_until_the_head_is_known() {
-        let now = Instant::now();
-        let mut room = at(3);
-        room.on_interruption();
-        assert!(feed(&mut room, &[4, 5, 7], now).is_empty());
-        assert!(room.is_unsure());
-        assert_eq!(
-            room.on_head(V(5), now),
-            [Heard::Resync(ResyncReason::BusInterrupted)],
-            "4 and 5 are covered, 7 waits for 6"
-        );
-        assert_eq!(feed(&mut room, &[6], now), [event(6), event(7)]);
-    }
-
-    #[test]
-    fn i4_an_interruption_that_missed_nothing_is_not_told() {
-        let mut room = at(3);
-        room.on_interruption();
-        assert!(feed(&mut room, &[4], Instant::now()).is_empty());
-        assert_eq!(room.on_head(V(3), Instant::now()), [event(4)]);
-    }
-
-    proptest! {
-        /// Whatever is lost, doubled and reordered: versions rise, and what is missing has a resync before it.
-        #[test]
-        fn i3_i4_any_history(arrivals in prop::collection::vec(1u64..40, 0..120)) {
-            let mut room = at(0);
-            let mut now = Instant::now();
-            let mut last = 0;
-            for version in arrivals {
-                now += Duration::from_millis(7);
-                let mut heard = room.on_deadline(now, false);
-                heard.extend(room.on_event(Some(V(version)), version, now, false));
-                // A resync covers whatever follows it at once.
-                let mut told = false;
-                for heard in heard {
-                    match heard {
-                        Heard::Resync(_) => told = true,
-                        Heard::Event(Some(Version(version)), _) => {
-                            prop_assert!(version > last);
-                            prop_assert!(version == last + 1 || told);
-                            last = version;
-                        }
-                        Heard::Event(None, _) => {}
+            Answer::Page { events, up_to, head } if head.epoch == at.epoch => {
+                self.pass_page(events, up_to, now, &mut heard);
+                self.note(head);
+                if up_to < head.version && self.is_behind() {
+                    self.repair = Repair::Due { again: true };
+                    if up_to <= since {
+                        // A page that leads nowhere: not again at once.
+                        self.rest(now);
                     }
                 }
             }
+            Answer::Reload(head) if head.epoch == at.epoch => {
+                let fell = head.version < since;
+                self.lose(if fell { Lost::Fell } else { Lost::TooFar }, &mut heard);
+            }
+            Answer::Page { .. } | Answer::Reload(_) => self.lose(Lost::History, &mut heard),
+            Answer::Gone => self.lose(Lost::Gone, &mut heard),
         }
+        self.review(now);
+        heard
+    }
+
+    /// Nobody could answer; it is asked again after a while.
+    pub(crate) fn on_no_answer(&mut self, now: Instant) {
+        if matches!(self.repair, Repair::Asked { .. }) {
+            self.rest(now);
+        }
+    }
+
+    /// Somebody who knows everything up to `place` wants to hear the rest. It was read after the join had begun.
+    pub(crate) fn on_joiner(&mut self, place: Standing, now: Instant) -> (Later<F>, Vec<Heard<F>>) {
+        let mut heard = Vec::new();
+        let later = match self.at {
+            None => {
+                self.settle(place, now, &mut heard);
+                self.later_than(place.version)
+            }
+            Some(at) if at.epoch != place.epoch => {
+                self.doubt = Some(Cause::History);
+                Later::Unknown
+            }
+            Some(_) => {
+                self.note(place);
+                self.later_than(place.version)
+            }
+        };
+        self.review(now);
+        (later, heard)
+    }
+
+    fn later_than(&self, version: Version) -> Later<F> {
+        if version < self.ring_from {
+            return Later::Unknown;
+        }
+        let later = self.ring.iter().filter(|(passed, _)| *passed > version);
+        Later::Events(later.map(|(_, event)| event.clone()).collect())
+    }
+
+    /// From here on the position is known; what was held is judged by it.
+    fn settle(&mut self, head: Standing, now: Instant, heard: &mut Vec<Heard<F>>) {
+        self.at = Some(head);
+        self.advanced = Some(now);
+        self.held.retain(|version, event| *version > head.version && event.epoch == head.epoch);
+        self.ring.clear();
+        self.ring_from = head.version;
+        self.note(head);
+        if let Some((&version, _)) = self.held.last_key_value() {
+            self.note(Standing { version, epoch: head.epoch });
+        }
+        self.pass_held(now, heard);
+    }
+
+    /// Begins anew, with nobody in it. Whoever comes next may still come from what was lost.
+    fn lose(&mut self, why: Lost, heard: &mut Vec<Heard<F>>) {
+        heard.push(Heard::Close(why));
+        let (joins, overflowed) = (self.joins, self.overflowed);
+        *self = Self { doubt: Some(Cause::History), joins, overflowed, ..Self::new() };
+    }
+
+    fn pass_page(
+        &mut self,
+        events: Vec<Event<F>>,
+        up_to: Version,
+        now: Instant,
+        heard: &mut Vec<Heard<F>>,
+    ) {
+        for event in events {
+            if let (Some(version), Some(at)) = (event.version, self.at)
+                && version > at.version
+            {
+                self.pass(version, event, now, heard);
+            }
+        }
+        if let Some(at) = &mut self.at {
+            at.version = at.version.max(up_to);
+            let at = at.version;
+            self.held = self.held.split_off(&at.next());
+            if !self.joins {
+                self.ring_from = at;
+            }
+        }
+        self.pass_held(now, heard);
+    }
+
+    fn hold(&mut self, version: Version, event: Event<F>) {
+        self.note(Standing { version, epoch: event.epoch });
+        self.held.insert(version, event);
+        if self.held.len() > MAX_HELD {
+            // What is nearest is of most use; the rest is known to be there, and is asked for.
+            self.held.pop_last();
+            self.overflowed += 1;
+            if matches!(self.repair, Repair::Quiet | Repair::Waiting { .. }) && self.at.is_some() {
+                self.repair = Repair::Due { again: false };
+            }
+        }
+    }
+
+    fn note(&mut self, place: Standing) {
+        if self.at.is_some_and(|at| at.epoch != place.epoch) {
+            return;
+        }
+        match self.known {
+            Some(known) if known.epoch != place.epoch => {
+                // Two histories are spoken of; one of them is over.
+                self.doubt = Some(Cause::History);
+                self.known = Some(place);
+            }
+            Some(known) if known.version >= place.version => {}
+            _ => self.known = Some(place),
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        let (Some(at), Some(known)) = (self.at, self.known) else { return false };
+        known.epoch == at.epoch && known.version > at.version
+    }
+
+    /// Draws the conclusions from what has changed.
+    fn review(&mut self, now: Instant) {
+        let missing = self.at.filter(|_| self.is_behind()).map(|at| at.version.next());
+        self.repair = match (self.repair, missing) {
+            (Repair::Quiet | Repair::Waiting { .. }, _) if self.doubt.is_some() => {
+                Repair::Due { again: false }
+            }
+            (Repair::Waiting { missing: same, until }, Some(missing)) if same == missing => {
+                Repair::Waiting { missing, until }
+            }
+            // Whenever the room goes on, what is missing next has its time too: in a busy room, something always is.
+            (Repair::Quiet | Repair::Waiting { .. }, Some(missing)) => {
+                Repair::Waiting { missing, until: now + HOLD }
+            }
+            (Repair::Waiting { .. }, None) => Repair::Quiet,
+            (Repair::Resting { .. }, None) if self.doubt.is_none() => Repair::Quiet,
+            (repair, _) => repair,
+        };
+    }
+
+    fn rest(&mut self, now: Instant) {
+        self.repair = Repair::Resting { until: now + self.rest };
+        self.rest = (self.rest * 2).min(LONGEST_REST);
+    }
+
+    fn pass_held(&mut self, now: Instant, heard: &mut Vec<Heard<F>>) {
+        while let Some(at) = self.at
+            && let Some(event) = self.held.remove(&at.version.next())
+        {
+            self.pass(at.version.next(), event, now, heard);
+        }
+    }
+
+    fn pass(&mut self, version: Version, event: Event<F>, now: Instant, heard: &mut Vec<Heard<F>>) {
+        self.at = Some(Standing { version, epoch: event.epoch });
+        self.advanced = Some(now);
+        if self.joins {
+            if self.ring.len() == MAX_RING
+                && let Some((lost, _)) = self.ring.pop_front()
+            {
+                self.ring_from = self.ring_from.max(lost);
+            }
+            self.ring.push_back((version, event.clone()));
+        } else {
+            self.ring_from = version;
+        }
+        heard.push(Heard::Event(event));
     }
 }

@@ -1,0 +1,126 @@
+//! A room: who is in it, what they hear, and in which order. A state machine: no I/O, and no clock of its own.
+//!
+//! [`order`] decides what passes, [`replay`] how a connection that was away comes up to the room; here is who hears it.
+
+mod order;
+mod replay;
+#[cfg(test)]
+mod simulation;
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use parley_domain::ids::UserId;
+use parley_domain::version::Version;
+
+pub(crate) use self::order::{Answer, CatchUp, Cause, Event, Heard, Lost, Standing};
+use self::order::{Later, Order};
+pub(crate) use self::replay::{Replay, Snapshot, Step, Then};
+
+/// Somebody in a room. `S` is a connection.
+#[derive(Debug)]
+struct Member<S> {
+    socket: S,
+    user: UserId,
+    /// What is at or below it is known there.
+    floor: Version,
+}
+
+/// How an entry came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entered<F> {
+    /// It is a member from here on, and first hears these.
+    Member(Vec<Event<F>>),
+    /// It hears these, the last of which says that it is not in the chat any more.
+    Removed(Vec<Event<F>>),
+    /// The room cannot say what came after the joiner's place.
+    Behind,
+}
+
+/// A room, with connections `S` and finished frames `F`.
+#[derive(Debug)]
+pub(crate) struct Room<S, F> {
+    pub(crate) order: Order<F>,
+    members: HashMap<u64, Member<S>>,
+}
+
+impl<S, F: Clone> Room<S, F> {
+    pub(crate) fn new() -> Self {
+        Self { order: Order::new(), members: HashMap::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Up to where a member has heard everything; `None` for others.
+    pub(crate) fn heard_by(&self, key: u64) -> Option<Version> {
+        let member = self.members.get(&key)?;
+        Some(self.order.at().map_or(member.floor, |at| at.version.max(member.floor)))
+    }
+
+    /// Somebody who knows everything up to `place` comes in. What is heard is for those who were here before.
+    pub(crate) fn enter(
+        &mut self,
+        (key, socket, user): (u64, S, UserId),
+        place: Standing,
+        now: Instant,
+    ) -> (Entered<F>, Vec<Heard<F>>) {
+        let (later, heard) = self.order.on_joiner(place, now);
+        let Later::Events(mut events) = later else { return (Entered::Behind, heard) };
+        if let Some(out) = events.iter().position(|event| event.removed.contains(&user)) {
+            events.truncate(out + 1);
+            return (Entered::Removed(events), heard);
+        }
+        // What passes while the room catches up with the joiner is known to it.
+        let floor = events.last().and_then(|event| event.version).unwrap_or(place.version);
+        self.members.insert(key, Member { socket, user, floor });
+        (Entered::Member(events), heard)
+    }
+
+    /// A connection leaves.
+    pub(crate) fn leave(&mut self, key: u64) {
+        self.members.remove(&key);
+    }
+
+    /// Who hears this.
+    pub(crate) fn hearers<'a>(&'a self, event: &'a Event<F>) -> impl Iterator<Item = (u64, &'a S)> {
+        self.members
+            .iter()
+            .filter(|(_, member)| {
+                let known = event.version.is_some_and(|version| version <= member.floor);
+                !known && (event.only.is_empty() || event.only.contains(&member.user))
+            })
+            .map(|(key, member)| (*key, &member.socket))
+    }
+
+    /// The event was passed on. Whoever was removed by it hears nothing after it; one that came in at or after its
+    /// version was let in again. Says how many connections left.
+    pub(crate) fn passed(&mut self, event: &Event<F>) -> usize {
+        if event.removed.is_empty() {
+            return 0;
+        }
+        let before = self.members.len();
+        self.members.retain(|_, member| {
+            let knew = event.version.is_some_and(|version| version <= member.floor);
+            knew || !event.removed.contains(&member.user)
+        });
+        before - self.members.len()
+    }
+
+    /// Everybody's connection.
+    pub(crate) fn sockets(&self) -> Vec<S>
+    where
+        S: Clone,
+    {
+        self.members.values().map(|member| member.socket.clone()).collect()
+    }
+
+    /// Everybody leaves.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = S> + use<'_, S, F> {
+        self.members.drain().map(|(_, member)| member.socket)
+    }
+}
+
+#[cfg(test)]
+mod tests;
