@@ -60,8 +60,14 @@ pub(crate) async fn run(rooms: Rooms, stop: CancellationToken) -> anyhow::Result
         }
     };
     let state = rooms.bus().state();
-    let mut watch =
-        Watch { rooms, subscription, state, pods: Pods::default(), comparing: None, again: false };
+    let mut watch = Watch {
+        rooms,
+        subscription,
+        state,
+        pods: Pods::new(Instant::now()),
+        comparing: None,
+        again: false,
+    };
     match stop.run_until_cancelled(watch.run()).await {
         Some(ended) => ended,
         None => Ok(()),
@@ -123,7 +129,7 @@ impl Watch {
     /// What was being found out while the bus broke is worth nothing.
     fn on_bus(&mut self, before: BusState, now: BusState) {
         if before.interruptions != now.interruptions {
-            self.pods = Pods::default();
+            self.pods = Pods::new(Instant::now());
             self.comparing = None;
             self.again = false;
             self.compare(Doubt::Interruption);
@@ -131,11 +137,11 @@ impl Watch {
     }
 
     fn compare(&mut self, why: Doubt) {
+        self.rooms.metrics().compared(why);
         if self.comparing.is_some() {
             self.again = true;
             return;
         }
-        self.rooms.metrics().compared(why);
         self.comparing = Some(Box::pin(compare_all(self.rooms.clone())));
     }
 
@@ -193,21 +199,27 @@ async fn compared(running: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>
 }
 
 /// The api pods, by their announcements. No clock in here.
-#[derive(Default)]
 struct Pods {
     heard: HashMap<u64, (u64, Instant)>,
+    /// Since when they can be heard. What they said before is not missed: whoever begins to listen compares.
+    since: Instant,
     /// Whether nothing can have been heard since the last tick.
     deaf: bool,
 }
 
 impl Pods {
+    fn new(now: Instant) -> Self {
+        Self { heard: HashMap::new(), since: now, deaf: false }
+    }
+
     /// Says whether an announcement is missing.
     fn on_announcement(&mut self, pod: u64, number: u64, now: Instant) -> bool {
-        let last = self.heard.get(&pod).map_or(0, |(last, _)| *last);
-        if self.heard.len() < MOST || self.heard.contains_key(&pod) {
-            self.heard.insert(pod, (number.max(last), now));
+        let last = self.heard.get(&pod).map(|(last, _)| *last);
+        if last.is_some() || self.heard.len() < MOST {
+            self.heard.insert(pod, (number.max(last.unwrap_or_default()), now));
         }
-        number > last + 1
+        let begins = now.saturating_duration_since(self.since) < SILENCE;
+        number > last.unwrap_or_default() + 1 && !(last.is_none() && begins)
     }
 
     /// Says whether a pod has fallen silent. Silence counts only while it could have been broken.
@@ -217,6 +229,7 @@ impl Pods {
             self.heard.retain(|_, (_, heard)| now.saturating_duration_since(*heard) < SILENCE);
         } else {
             self.heard.values_mut().for_each(|(_, heard)| *heard = now);
+            self.since = now;
         }
         self.deaf = !connected;
         self.heard.len() < before
@@ -233,8 +246,10 @@ mod tests {
 
     #[test]
     fn a_number_that_is_skipped_is_noticed() {
-        let (mut pods, now) = (Pods::default(), Instant::now());
-        let mut hear = |pod, number| pods.on_announcement(pod, number, now);
+        let begin = Instant::now();
+        let mut pods = Pods::new(begin);
+        assert!(!pods.on_announcement(9, 7, begin), "it has spoken before anybody listened");
+        let mut hear = |pod, number| pods.on_announcement(pod, number, at(begin, 2_000));
         assert!(!hear(1, 1), "from its first word on");
         assert!(!hear(1, 2));
         assert!(hear(1, 4));
@@ -243,11 +258,13 @@ mod tests {
         assert!(!hear(1, 5));
         assert!(hear(2, 7), "what it said before was not heard");
         assert!(!hear(2, 8));
+        assert!(hear(9, 9));
     }
 
     #[test]
     fn a_pod_that_falls_silent_is_noticed_once() {
-        let (mut pods, begin) = (Pods::default(), Instant::now());
+        let begin = Instant::now();
+        let mut pods = Pods::new(begin);
         pods.on_announcement(1, 1, begin);
         pods.on_announcement(2, 1, begin);
         pods.on_announcement(1, 2, at(begin, 1_000));
@@ -259,7 +276,8 @@ mod tests {
 
     #[test]
     fn silence_does_not_count_while_the_bus_is_away() {
-        let (mut pods, begin) = (Pods::default(), Instant::now());
+        let begin = Instant::now();
+        let mut pods = Pods::new(begin);
         pods.on_announcement(1, 1, begin);
         for tick in 1..20 {
             assert!(!pods.tick(at(begin, tick * 500), false));
@@ -271,7 +289,8 @@ mod tests {
 
     #[test]
     fn i9_there_are_not_endlessly_many_pods() {
-        let (mut pods, now) = (Pods::default(), Instant::now());
+        let now = Instant::now();
+        let mut pods = Pods::new(now);
         for pod in 0..MOST as u64 + 10 {
             pods.on_announcement(pod, 1, now);
         }

@@ -7,8 +7,7 @@ use parley_domain::ask::{JoinAsk, JoinRefusal, JoinSnapshot, Position};
 use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::UserId;
 use parley_domain::user::Role;
-use parley_domain::version::Version;
-use parley_socketio::{Ack, Frame, Socket};
+use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -17,7 +16,7 @@ use crate::metrics::Asking;
 use crate::passing;
 use crate::protocol::{self, Join};
 use crate::room::{Replay, Standing, Step, Then};
-use crate::rooms::{Command, Ended, Joiner, Rooms};
+use crate::rooms::{Command, Ended, Joiner, Rejoiner, Rooms};
 
 /// How a join came out.
 pub(crate) enum JoinOutcome {
@@ -33,8 +32,8 @@ pub(crate) enum JoinOutcome {
 struct Begun {
     room: mpsc::Sender<Command>,
     _ticket: Arc<()>,
-    /// Up to where the connection has heard everything, if it is a member already.
-    heard: Option<Version>,
+    /// Whether the connection is a member already.
+    is_in: bool,
 }
 
 /// One join.
@@ -93,8 +92,8 @@ impl Entrance<'_> {
         let (ready, readied) = oneshot::channel();
         let (held, key): (Weak<()>, u64) = (Arc::downgrade(&ticket), self.socket.key());
         room.send(Command::Begin { ticket: held, key, ready }).await.ok()?;
-        let heard = readied.await.ok()?;
-        Some(Begun { room, _ticket: ticket, heard })
+        let is_in = readied.await.ok()?;
+        Some(Begun { room, _ticket: ticket, is_in })
     }
 
     /// Asks and tells until the room takes the connection in; `None` when the room has ended meanwhile.
@@ -108,8 +107,7 @@ impl Entrance<'_> {
                 }
                 Asked::Unavailable => return Some(JoinOutcome::Unavailable),
             };
-            if let Some(heard) = begun.heard.filter(|_| self.replay.is_none()) {
-                self.acknowledge(&snapshot, self.join.is_before(heard, &snapshot));
+            if begun.is_in && self.replay.is_none() && self.rejoin(&begun.room, &snapshot).await? {
                 return Some(JoinOutcome::Joined);
             }
             let step = self.next_step(snapshot);
@@ -121,6 +119,7 @@ impl Entrance<'_> {
                 // A connection that is closed is found out by whoever asks next.
                 let _ = self.socket.send(&event.frame);
             }
+            self.rooms.metrics().replayed.inc_by(step.events.len() as u64);
             match step.then {
                 Then::Removed => return Some(JoinOutcome::Joined),
                 Then::Ask(_) => {}
@@ -133,6 +132,30 @@ impl Entrance<'_> {
             }
             if self.patience.is_over() {
                 return Some(JoinOutcome::Unavailable);
+            }
+        }
+    }
+
+    /// Acknowledged as the member that it is; `false` if it is none any more.
+    async fn rejoin(
+        &mut self,
+        room: &mpsc::Sender<Command>,
+        snapshot: &JoinSnapshot,
+    ) -> Option<bool> {
+        let (answered, answer) = oneshot::channel();
+        let (socket, snapshot) = (self.socket.clone(), snapshot.clone());
+        let rejoiner = Rejoiner { socket, join: self.join, snapshot, ack: self.ack.take() };
+        room.send(Command::Rejoin { rejoiner: Box::new(rejoiner), answered }).await.ok()?;
+        match answer.await {
+            Ok(Ok(())) => Some(true),
+            Ok(Err(unused)) => {
+                self.ack = unused;
+                Some(false)
+            }
+            // The room's task broke with the ack in its hands. Closed, the client comes back.
+            Err(_) => {
+                self.socket.close(CloseReason::GoingAway);
+                None
             }
         }
     }

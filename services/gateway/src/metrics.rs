@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) rooms: IntGauge,
     /// Events handed to connections.
     pub(crate) delivered: IntCounter,
+    /// Events told to connections on their way into a room.
+    pub(crate) replayed: IntCounter,
     /// Connections that left a room because their user was removed.
     pub(crate) evicted: IntCounter,
     /// Events that a room could not hold, and that came with its catch-up.
@@ -40,6 +42,10 @@ impl Metrics {
             delivered: IntCounter::new(
                 "parley_gateway_delivered_total",
                 "Events handed to connections, one for each event and connection.",
+            )?,
+            replayed: IntCounter::new(
+                "parley_gateway_replayed_total",
+                "Missed events told to connections on their way into a room.",
             )?,
             evicted: IntCounter::new(
                 "parley_gateway_evicted_total",
@@ -83,6 +89,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.delivered.clone()))?;
+        registry.register(Box::new(metrics.replayed.clone()))?;
         registry.register(Box::new(metrics.evicted.clone()))?;
         registry.register(Box::new(metrics.overflowed.clone()))?;
         registry.register(Box::new(metrics.lost.clone()))?;

@@ -8,17 +8,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parley_domain::ask::CatchUpAsk;
+use parley_domain::ask::{CatchUpAsk, JoinSnapshot};
 use parley_domain::bus::RoomEvent;
 use parley_domain::ids::{ChatId, UserId};
-use parley_domain::version::Version;
 use parley_relay::{Bus, BusState, RoomSubscription};
-use parley_socketio::{CloseReason, Frame, Socket};
+use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::metrics::{Asking, Metrics};
 use crate::passing;
+use crate::protocol::{self, Join};
 use crate::room::{Answer, CatchUp, Entered, Event, Heard, Room, Standing};
 
 /// Joins and leaves that may wait for one room; more wait in their connections, each in its own.
@@ -52,15 +52,26 @@ struct Open {
 }
 
 pub(crate) enum Command {
-    /// A join begins: keep what passes from now on. Answered once the room is subscribed: up to where the connection has
-    /// heard everything, if it is a member already.
-    Begin { ticket: Weak<()>, key: u64, ready: oneshot::Sender<Option<Version>> },
+    /// A join begins: keep what passes from now on. Answered once the room is subscribed: whether the connection is a member
+    /// already.
+    Begin { ticket: Weak<()>, key: u64, ready: oneshot::Sender<bool> },
+    /// A member joins again, and has been looked up. Answered with the ack, if it was not sent because the connection is no
+    /// member any more.
+    Rejoin { rejoiner: Box<Rejoiner>, answered: oneshot::Sender<Result<(), Option<Ack>>> },
     /// A joiner has caught up.
     End { joiner: Joiner, ended: oneshot::Sender<Ended> },
     /// A connection leaves.
     Leave { key: u64, left: Option<oneshot::Sender<()>> },
     /// Somebody says where the chat stands; when it was asked, if it was.
     Head { head: Standing, read_after: Option<Instant> },
+}
+
+/// A connection that joins a room in which it was a member a moment ago.
+pub(crate) struct Rejoiner {
+    pub(crate) socket: Socket,
+    pub(crate) join: Join,
+    pub(crate) snapshot: JoinSnapshot,
+    pub(crate) ack: Option<Ack>,
 }
 
 /// Somebody who knows everything up to a place.
@@ -279,7 +290,10 @@ impl RoomTask {
                 self.expect_joins();
                 self.linger();
                 // Whoever does not wait any more has dropped its ticket too.
-                let _ = ready.send(self.room.heard_by(key));
+                let _ = ready.send(self.room.heard_by(key).is_some());
+            }
+            Command::Rejoin { rejoiner, answered } => {
+                let _ = answered.send(self.on_rejoiner(*rejoiner));
             }
             Command::End { joiner, ended } => {
                 let outcome = self.on_joiner(joiner).await;
@@ -298,6 +312,19 @@ impl RoomTask {
         }
     }
 
+    /// A member is told nothing twice, and keeps its place. Its ack must not come after its removal.
+    fn on_rejoiner(&self, rejoiner: Rejoiner) -> Result<(), Option<Ack>> {
+        let Rejoiner { socket, join, snapshot, ack } = rejoiner;
+        let Some(heard) = self.room.heard_by(socket.key()) else { return Err(ack) };
+        if let Some(ack) = ack {
+            let resync = join.is_before(heard, &snapshot);
+            let arguments = protocol::join_ack(&join, &snapshot, resync, self.rooms.pod());
+            // A socket that is closed needs no answer.
+            let _ = socket.ack(ack, &arguments);
+        }
+        Ok(())
+    }
+
     async fn on_joiner(&mut self, joiner: Joiner) -> Ended {
         let Joiner { socket, user, place } = joiner;
         let (entered, heard) = self.room.enter((socket.key(), socket.clone(), user), place, now());
@@ -312,6 +339,7 @@ impl RoomTask {
             // One that is closed is found out at the next event.
             let _ = socket.send(&event.frame);
         }
+        self.rooms.0.metrics.replayed.inc_by(events.len() as u64);
         if !is_in {
             self.rooms.0.metrics.evicted.inc();
         }

@@ -134,3 +134,28 @@ async fn i6_a_removal_that_the_bus_has_lost_acts_at_its_version() {
     }
     assert_eq!(world.gateway.metric("parley_gateway_evicted_total").await, 2);
 }
+
+#[tokio::test]
+async fn i6_a_member_that_is_removed_while_it_joins_again_is_told_after_the_ack_too() {
+    let world = World::start().await;
+    let chat = world.api.chats.create(0);
+    let mut watcher = world.gateway.client("alice").await;
+    watcher.join_at(chat, 0).await;
+    let mut client = world.gateway.client("bob").await;
+    client.join_at(chat, 0).await;
+    let gate = world.api.chats.gate(chat);
+    let asked = world.api.chats.asked();
+    let join = client.emit("join-chat-room", &json!({ "chatId": chat })).await;
+    // The answer has been read, and is on its way.
+    world.api.chats.has_been_asked(asked + 1).await;
+    let removed = remove(&world, chat, "bob");
+    hears_removal(&mut watcher, removed, "bob").await;
+    hears_removal(&mut client, removed, "bob").await;
+    gate.add_permits(1);
+    assert_eq!(client.ack(join).await["version"], 0);
+    // Or else it would take itself for a member.
+    hears_removal(&mut client, removed, "bob").await;
+    let last = world.api.say(chat);
+    watcher.hears(chat, last).await;
+    client.hears_nothing().await;
+}
