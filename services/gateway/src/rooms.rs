@@ -249,6 +249,9 @@ impl RoomTask {
     fn go_on(&mut self) {
         let version = self.room.order.at().map_or(0, |at| at.version.0);
         self.at.store(version, Ordering::Relaxed);
+        if !self.room.order.is_due() {
+            return;
+        }
         let metrics = &self.rooms.0.metrics;
         metrics.overflowed.inc_by(self.room.order.take_overflowed());
         // While the bus is away, nobody can be asked.

@@ -46,7 +46,11 @@ pub(crate) struct Room<S, F> {
 
 impl<S, F: Clone> Room<S, F> {
     pub(crate) fn new() -> Self {
-        Self { order: Order::new(), members: HashMap::new() }
+        Self::with(order::LIMITS)
+    }
+
+    fn with(limits: order::Limits) -> Self {
+        Self { order: Order::new(limits), members: HashMap::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

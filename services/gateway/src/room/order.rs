@@ -15,14 +15,19 @@ use parley_domain::version::{Epoch, Version};
 
 /// How long an event from the future waits for the ones before it.
 pub(crate) const HOLD: Duration = Duration::from_millis(150);
-/// Events that may be held; what is beyond them comes with the catch-up. With the page before them, they fit into half an
-/// outbox.
-pub(super) const MAX_HELD: usize = 256;
-/// Passed events kept for joins under way: what fits into the other half of an outbox.
-pub(super) const MAX_RING: usize = 512;
+/// What a room keeps. With the page before them, held events fit into half an outbox; so do those for a joiner.
+pub(super) const LIMITS: Limits = Limits { held: 256, ring: 512 };
 /// The pause after the first catch-up in vain, and the longest; each is twice the one before.
 const FIRST_REST: Duration = Duration::from_millis(250);
 const LONGEST_REST: Duration = Duration::from_secs(4);
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Events that wait for the ones before them; what is beyond comes with the catch-up.
+    pub(super) held: usize,
+    /// Passed events kept for joins under way.
+    pub(super) ring: usize,
+}
 
 /// A place in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +113,7 @@ pub(crate) enum Later<F> {
 /// Where a room stands.
 #[derive(Debug)]
 pub(crate) struct Order<F> {
+    limits: Limits,
     /// The last version passed on; `None` before the first snapshot: events are held until it says what they are worth.
     at: Option<Standing>,
     /// The furthest place that anybody has spoken of.
@@ -152,8 +158,9 @@ enum Repair {
 }
 
 impl<F: Clone> Order<F> {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
+            limits,
             at: None,
             known: None,
             advanced: None,
@@ -245,6 +252,11 @@ impl<F: Clone> Order<F> {
             Repair::Resting { until } if until <= now => self.repair = Repair::Due { again: true },
             _ => {}
         }
+    }
+
+    /// Whether there is something to ask for.
+    pub(crate) const fn is_due(&self) -> bool {
+        matches!(self.repair, Repair::Due { .. })
     }
 
     /// What has to be asked for now. Every ask has its [`Order::on_answer`], [`Order::on_no_answer`] or
@@ -356,7 +368,7 @@ impl<F: Clone> Order<F> {
     fn lose(&mut self, why: Lost, heard: &mut Vec<Heard<F>>) {
         heard.push(Heard::Close(why));
         let (joins, overflowed) = (self.joins, self.overflowed);
-        *self = Self { doubt: Some(Cause::History), joins, overflowed, ..Self::new() };
+        *self = Self { doubt: Some(Cause::History), joins, overflowed, ..Self::new(self.limits) };
     }
 
     fn pass_page(
@@ -387,7 +399,7 @@ impl<F: Clone> Order<F> {
     fn hold(&mut self, version: Version, event: Event<F>) {
         self.note(Standing { version, epoch: event.epoch });
         self.held.insert(version, event);
-        if self.held.len() > MAX_HELD {
+        if self.held.len() > self.limits.held {
             // What is nearest is of most use; the rest is known to be there, and is asked for.
             self.held.pop_last();
             self.overflowed += 1;
@@ -454,7 +466,7 @@ impl<F: Clone> Order<F> {
         self.at = Some(Standing { version, epoch: event.epoch });
         self.advanced = Some(now);
         if self.joins {
-            if self.ring.len() == MAX_RING
+            if self.ring.len() >= self.limits.ring
                 && let Some((lost, _)) = self.ring.pop_front()
             {
                 self.ring_from = self.ring_from.max(lost);

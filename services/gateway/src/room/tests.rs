@@ -4,7 +4,7 @@ use std::time::Duration;
 use parley_domain::version::Epoch;
 use proptest::prelude::*;
 
-use super::order::{HOLD, MAX_HELD, MAX_RING};
+use super::order::{HOLD, LIMITS};
 use super::*;
 
 const EPOCH: Epoch = Epoch(1);
@@ -160,14 +160,14 @@ fn i9_a_page_that_leads_nowhere_is_no_loop() {
 fn i9_what_is_held_is_bounded_and_nothing_of_it_is_missed() {
     let now = Instant::now();
     let mut room = at(0, now);
-    let ahead: Vec<u64> = (2..=MAX_HELD as u64 + 3).collect();
+    let ahead: Vec<u64> = (2..=LIMITS.held as u64 + 3).collect();
     assert_eq!(feed(&mut room, &ahead, now), NONE);
     assert_eq!(room.order.take_overflowed(), 2);
     assert_eq!(asks(&mut room, now), Some((0, Some(Cause::Gap))), "without waiting");
-    let head = MAX_HELD as u64 + 3;
+    let head = LIMITS.held as u64 + 3;
     let heard = frames(room.order.on_answer(page(&[1], 1, head), now));
-    assert_eq!(heard, (1..=MAX_HELD as u64 + 1).collect::<Vec<_>>());
-    assert_eq!(asks(&mut room, now), Some((MAX_HELD as u64 + 1, None)));
+    assert_eq!(heard, (1..=LIMITS.held as u64 + 1).collect::<Vec<_>>());
+    assert_eq!(asks(&mut room, now), Some((LIMITS.held as u64 + 1, None)));
 }
 
 #[test]
@@ -248,11 +248,11 @@ fn i9_a_ring_that_overran_is_asked_about() {
     let now = Instant::now();
     let mut room = at(0, now);
     room.order.expect_joins(true);
-    let versions: Vec<u64> = (1..=MAX_RING as u64 + 2).collect();
+    let versions: Vec<u64> = (1..=LIMITS.ring as u64 + 2).collect();
     feed(&mut room, &versions, now);
     assert_eq!(room.enter((2, 2, user("bob")), place(1), now).0, Entered::Behind);
     let (entered, _) = room.enter((2, 2, user("bob")), place(2), now);
-    assert!(matches!(entered, Entered::Member(later) if later.len() == MAX_RING));
+    assert!(matches!(entered, Entered::Member(later) if later.len() == LIMITS.ring));
 }
 
 #[test]

@@ -150,6 +150,32 @@ fn i3_i4_i6_simulation_of_a_room() {
     }
 }
 
+/// What seeds have found, as short as it gets: a joiner that was looked up before the database was put back, and enters
+/// after the room has heard of that, must not settle the room in what is over.
+#[test]
+fn i4_what_seeds_have_found() {
+    let found: [&[Op]; 3] = [
+        &[Op::Join(3_651_698_117), Op::Proceed(1_253_415_917), Op::Restore(34_227_198)],
+        &[
+            Op::Join(3_651_698_117),
+            Op::Proceed(1_253_415_917),
+            Op::Commit(3_272_489_867),
+            Op::Restore(34_227_198),
+        ],
+        &[
+            Op::Join(489_763_734),
+            Op::Proceed(1_159_281_244),
+            Op::Join(3_651_698_117),
+            Op::Proceed(1_253_415_917),
+            Op::Proceed(1_888_209_694),
+            Op::Restore(34_227_198),
+        ],
+    ];
+    for schedule in found {
+        assert!(play(schedule).is_ok(), "{:?}: {schedule:?}", play(schedule).err());
+    }
+}
+
 #[test]
 #[ignore = "as long as it is told to"]
 fn simulation() {

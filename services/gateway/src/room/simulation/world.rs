@@ -8,11 +8,14 @@ use parley_domain::version::{Epoch, Version};
 use super::Op;
 use super::oracle::Witness;
 use super::store::{Store, Told, USERS, user_id};
+use crate::room::order::Limits;
 use crate::room::{
     Answer, CatchUp, Entered, Event, Heard, Replay, Room, Snapshot, Standing, Step, Then,
 };
 
 const CONNECTIONS: usize = 5;
+/// Smaller than in life, so that they are reached.
+const LIMITS: Limits = Limits { held: 4, ring: 4 };
 
 /// How often things happened.
 #[derive(Debug, Default, Clone, Copy)]
@@ -27,10 +30,11 @@ pub(super) struct Tally {
     resyncs: u64,
     refused: u64,
     whole: u64,
+    overflowed: u64,
 }
 
 impl Tally {
-    pub(super) fn counts(&self) -> [(&'static str, u64); 10] {
+    pub(super) fn counts(&self) -> [(&'static str, u64); 11] {
         [
             ("told", self.told),
             ("catch_ups", self.catch_ups),
@@ -42,6 +46,7 @@ impl Tally {
             ("resyncs", self.resyncs),
             ("refused", self.refused),
             ("whole", self.whole),
+            ("overflowed", self.overflowed),
         ]
     }
 
@@ -56,6 +61,7 @@ impl Tally {
         self.resyncs += other.resyncs;
         self.refused += other.refused;
         self.whole += other.whole;
+        self.overflowed += other.overflowed;
     }
 }
 
@@ -121,7 +127,7 @@ impl World {
             now: Instant::now(),
             store: Store::default(),
             bus: Vec::new(),
-            room: Room::new(),
+            room: Room::with(LIMITS),
             asked: None,
             connections: (0..CONNECTIONS).map(connection).collect(),
             tally: Tally::default(),
@@ -244,6 +250,7 @@ impl World {
 
     fn go_on(&mut self) {
         self.expect_joins();
+        self.tally.overflowed += self.room.order.take_overflowed();
         if self.asked.is_none()
             && let Some(catch_up) = self.room.order.ask()
         {
