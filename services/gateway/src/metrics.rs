@@ -22,7 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) replayed: IntCounter,
     /// Connections that left a room because their user was removed.
     pub(crate) evicted: IntCounter,
-    /// Events that a room could not hold, and that came with its catch-up.
+    /// Events that a room could not hold while it caught up.
     pub(crate) overflowed: IntCounter,
     connects: IntCounterVec,
     joins: IntCounterVec,
@@ -53,7 +53,7 @@ impl Metrics {
             )?,
             overflowed: IntCounter::new(
                 "parley_gateway_overflowed_total",
-                "Events that a room could not hold while it caught up, and that came with a page of that.",
+                "Events that a room could not hold while it caught up. Durable ones came with a page of that, receipts did not.",
             )?,
             connects: vec("parley_gateway_connects_total", "CONNECTs, by outcome.", "outcome")?,
             joins: vec(

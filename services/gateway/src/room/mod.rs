@@ -4,6 +4,7 @@
 
 mod order;
 mod replay;
+mod ring;
 #[cfg(test)]
 mod simulation;
 
@@ -13,9 +14,10 @@ use std::time::Instant;
 use parley_domain::ids::UserId;
 use parley_domain::version::Version;
 
+use self::order::Order;
 pub(crate) use self::order::{Answer, CatchUp, Cause, Event, Heard, Lost, Standing};
-use self::order::{Later, Order};
 pub(crate) use self::replay::{Replay, Snapshot, Step, Then};
+use self::ring::Later;
 
 /// Somebody in a room. `S` is a connection.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ use parley_domain::ask::Position;
 use parley_domain::ids::UserId;
 use parley_domain::version::{Epoch, Version};
 
+use super::ring::{Later, Ring};
+
 /// How long an event from the future waits for the ones before it.
 pub(crate) const HOLD: Duration = Duration::from_millis(150);
 /// What a room keeps. With the page before them, held events fit into half an outbox; so do those for a joiner.
@@ -101,15 +103,6 @@ pub(crate) struct CatchUp {
     pub(crate) cause: Option<Cause>,
 }
 
-/// What a joiner who stands somewhere has to be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Later<F> {
-    /// What passed after that, in order.
-    Events(Vec<Event<F>>),
-    /// Not everything is at hand; the joiner has to ask.
-    Unknown,
-}
-
 /// Where a room stands.
 #[derive(Debug)]
 pub(crate) struct Order<F> {
@@ -121,17 +114,15 @@ pub(crate) struct Order<F> {
     /// When the room last went on.
     advanced: Option<Instant>,
     held: BTreeMap<Version, Event<F>>,
+    /// What is not durable, and came while something was missing: it must not slip past a removal.
+    aside: VecDeque<Event<F>>,
     /// Events that were too many to be held.
     overflowed: u64,
     /// What is known may be wrong: to be asked about even though nothing is missing.
     doubt: Option<Cause>,
     repair: Repair,
     rest: Duration,
-    ring: VecDeque<(Version, Event<F>)>,
-    /// The ring has everything that was passed after this.
-    ring_from: Version,
-    /// Whether joins are under way, which need the ring.
-    joins: bool,
+    ring: Ring<F>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,19 +150,22 @@ enum Repair {
 
 impl<F: Clone> Order<F> {
     pub(super) fn new(limits: Limits) -> Self {
+        Self::anew(limits, false)
+    }
+
+    fn anew(limits: Limits, joins: bool) -> Self {
         Self {
             limits,
             at: None,
             known: None,
             advanced: None,
             held: BTreeMap::new(),
+            aside: VecDeque::new(),
             overflowed: 0,
             doubt: None,
             repair: Repair::Quiet,
             rest: FIRST_REST,
-            ring: VecDeque::new(),
-            ring_from: Version::default(),
-            joins: false,
+            ring: Ring::new(limits.ring, joins),
         }
     }
 
@@ -186,16 +180,12 @@ impl<F: Clone> Order<F> {
 
     /// Whether joins are under way. As long as they are, what passes is kept for them.
     pub(crate) fn expect_joins(&mut self, joins: bool) {
-        self.joins = joins;
-        if !joins {
-            self.ring.clear();
-            self.ring_from = self.at.map_or(Version::default(), |at| at.version);
-        }
+        self.ring.expect_joins(joins, self.at.map_or(Version::default(), |at| at.version));
     }
 
     /// An event arrived.
     pub(crate) fn on_event(&mut self, event: Event<F>, now: Instant) -> Vec<Heard<F>> {
-        let Some(version) = event.version else { return vec![Heard::Event(event)] };
+        let Some(version) = event.version else { return self.on_passing_remark(event) };
         let mut heard = Vec::new();
         match self.at {
             // Of another history: whether this one still counts has to be found out. What is asked then is asked after
@@ -209,7 +199,28 @@ impl<F: Clone> Order<F> {
             _ => self.hold(version, event),
         }
         self.review(now);
+        self.release(&mut heard);
         heard
+    }
+
+    /// One that is not durable, and of which nobody can be told again.
+    fn on_passing_remark(&mut self, event: Event<F>) -> Vec<Heard<F>> {
+        if !self.is_behind() {
+            return vec![Heard::Event(event)];
+        }
+        if self.aside.len() < self.limits.held {
+            self.aside.push_back(event);
+        } else {
+            self.overflowed += 1;
+        }
+        Vec::new()
+    }
+
+    /// Nothing is missing any more.
+    fn release(&mut self, heard: &mut Vec<Heard<F>>) {
+        if !self.aside.is_empty() && !self.is_behind() {
+            heard.extend(self.aside.drain(..).map(Heard::Event));
+        }
     }
 
     /// Somebody says where the chat stands. `read_after`: when it was asked, if it was; without that, it may be old.
@@ -311,6 +322,7 @@ impl<F: Clone> Order<F> {
             Answer::Gone => self.lose(Lost::Gone, &mut heard),
         }
         self.review(now);
+        self.release(&mut heard);
         heard
     }
 
@@ -327,7 +339,7 @@ impl<F: Clone> Order<F> {
         let later = match self.at {
             None => {
                 self.settle(place, now, &mut heard);
-                self.later_than(place.version)
+                self.ring.later_than(place.version)
             }
             Some(at) if at.epoch != place.epoch => {
                 self.doubt = Some(Cause::History);
@@ -335,19 +347,11 @@ impl<F: Clone> Order<F> {
             }
             Some(_) => {
                 self.note(place);
-                self.later_than(place.version)
+                self.ring.later_than(place.version)
             }
         };
         self.review(now);
         (later, heard)
-    }
-
-    fn later_than(&self, version: Version) -> Later<F> {
-        if version < self.ring_from {
-            return Later::Unknown;
-        }
-        let later = self.ring.iter().filter(|(passed, _)| *passed > version);
-        Later::Events(later.map(|(_, event)| event.clone()).collect())
     }
 
     /// From here on the position is known; what was held is judged by it.
@@ -355,8 +359,7 @@ impl<F: Clone> Order<F> {
         self.at = Some(head);
         self.advanced = Some(now);
         self.held.retain(|version, event| *version > head.version && event.epoch == head.epoch);
-        self.ring.clear();
-        self.ring_from = head.version;
+        self.ring.begin_at(head.version);
         self.note(head);
         if let Some((&version, _)) = self.held.last_key_value() {
             self.note(Standing { version, epoch: head.epoch });
@@ -367,8 +370,9 @@ impl<F: Clone> Order<F> {
     /// Begins anew, with nobody in it. Whoever comes next may still come from what was lost.
     fn lose(&mut self, why: Lost, heard: &mut Vec<Heard<F>>) {
         heard.push(Heard::Close(why));
-        let (joins, overflowed) = (self.joins, self.overflowed);
-        *self = Self { doubt: Some(Cause::History), joins, overflowed, ..Self::new(self.limits) };
+        let overflowed = self.overflowed;
+        let anew = Self::anew(self.limits, self.ring.joins());
+        *self = Self { doubt: Some(Cause::History), overflowed, ..anew };
     }
 
     fn pass_page(
@@ -389,9 +393,6 @@ impl<F: Clone> Order<F> {
             at.version = at.version.max(up_to);
             let at = at.version;
             self.held = self.held.split_off(&at.next());
-            if !self.joins {
-                self.ring_from = at;
-            }
         }
         self.pass_held(now, heard);
     }
@@ -465,16 +466,7 @@ impl<F: Clone> Order<F> {
     fn pass(&mut self, version: Version, event: Event<F>, now: Instant, heard: &mut Vec<Heard<F>>) {
         self.at = Some(Standing { version, epoch: event.epoch });
         self.advanced = Some(now);
-        if self.joins {
-            if self.ring.len() >= self.limits.ring
-                && let Some((lost, _)) = self.ring.pop_front()
-            {
-                self.ring_from = self.ring_from.max(lost);
-            }
-            self.ring.push_back((version, event.clone()));
-        } else {
-            self.ring_from = version;
-        }
+        self.ring.pass(version, &event);
         heard.push(Heard::Event(event));
     }
 }

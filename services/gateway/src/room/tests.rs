@@ -272,6 +272,31 @@ fn i6_a_removal_acts_at_its_version_on_whoever_had_not_heard_it() {
 }
 
 #[test]
+fn i6_a_receipt_does_not_slip_past_what_is_missing() {
+    let now = Instant::now();
+    let mut room = at(0, now);
+    let receipt = |frame| Event { version: None, frame, ..event(0) };
+    let passes = |frame| vec![Heard::Event(receipt(frame))];
+    assert_eq!(room.order.on_event(receipt(100), now), passes(100));
+    feed(&mut room, &[2], now);
+    for frame in 101..=101 + LIMITS.held as u64 {
+        assert_eq!(room.order.on_event(receipt(frame), now), []);
+    }
+    assert_eq!(room.order.take_overflowed(), 1);
+    assert!(asks(&mut room, now + HOLD).is_some());
+    let removed = removal(1, "bob");
+    let answer = Answer::Page { events: vec![removed], up_to: Version(2), head: place(2) };
+    let heard = frames(room.order.on_answer(answer, now));
+    assert_eq!(heard[..2], [1, 101], "the second version stands in the page");
+    assert_eq!(heard.len(), 1 + LIMITS.held);
+    assert_eq!(room.order.on_event(receipt(999), now), passes(999));
+    // Or the missing one comes by itself.
+    feed(&mut room, &[4], now);
+    assert_eq!(room.order.on_event(receipt(1_000), now), []);
+    assert_eq!(feed(&mut room, &[3], now), [3, 4, 1_000]);
+}
+
+#[test]
 fn i6_a_removal_during_a_join_is_the_last_that_is_heard() {
     let now = Instant::now();
     let mut room = at(0, now);
