@@ -14,7 +14,7 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_relay::{Bus, BusState, RoomSubscription};
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::metrics::{Asking, Metrics};
 use crate::passing;
@@ -29,8 +29,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const FAN_OUT_TURN: usize = 256;
 /// Rooms of this pod that catch up at a time; more wait for their turn.
 const CATCH_UPS: usize = 64;
-/// How long the next page of a catch-up waits for members to read the last one.
-const PACE: Duration = Duration::from_millis(250);
+/// How long all pages of a catch-up together wait for members to read the ones before; then nobody waits for the slow.
+const PACE: Duration = Duration::from_millis(500);
 
 /// Every room of this pod.
 #[derive(Clone)]
@@ -180,6 +180,8 @@ struct RoomTask {
     pending: Vec<Weak<()>>,
     /// When the room ends, unless somebody comes.
     closes_at: Option<Instant>,
+    /// Until when its pages wait for slow members.
+    pace_ends: Instant,
     /// The catch-up under way; it gives `None` when it was not answered.
     catching_up: Option<CatchingUp>,
 }
@@ -203,6 +205,7 @@ impl RoomTask {
             at,
             pending: Vec::new(),
             closes_at: Some(Instant::now() + LINGER),
+            pace_ends: Instant::now(),
             catching_up: None,
         }
     }
@@ -261,9 +264,11 @@ impl RoomTask {
         {
             if let Some(cause) = catch_up.cause {
                 metrics.catch_up(cause);
+                self.pace_ends = Instant::now() + PACE;
             }
             let members = if catch_up.cause.is_none() { self.room.sockets() } else { Vec::new() };
-            let asking = catch_up_with(self.rooms.clone(), self.chat, catch_up, members);
+            let paced = has_room(members, self.pace_ends);
+            let asking = catch_up_with(self.rooms.clone(), self.chat, catch_up, paced);
             self.catching_up = Some(Box::pin(asking));
         }
     }
@@ -433,20 +438,24 @@ impl RoomTask {
     }
 }
 
-/// One ask, when it is the room's turn, and the members have read most of the page before; but nobody waits long for the
-/// slow.
-async fn catch_up_with(
-    rooms: Rooms,
-    chat_id: ChatId,
-    catch_up: CatchUp,
-    members: Vec<Socket>,
-) -> Option<Answer<Frame>> {
-    let read = async {
+/// Waits until these connections have read most of what they were told; but not for long.
+async fn has_room(members: Vec<Socket>, until: Instant) {
+    let all = async {
         for member in members {
             member.has_room().await;
         }
     };
-    let _ = timeout(PACE, read).await;
+    let _ = timeout_at(until, all).await;
+}
+
+/// One ask, when it is the room's turn, and `paced` is over.
+async fn catch_up_with(
+    rooms: Rooms,
+    chat_id: ChatId,
+    catch_up: CatchUp,
+    paced: impl Future<Output = ()>,
+) -> Option<Answer<Frame>> {
+    paced.await;
     // The semaphore is never closed.
     let _turn = rooms.0.catch_ups.acquire().await.ok()?;
     rooms.0.metrics.asked(Asking::CatchUp);

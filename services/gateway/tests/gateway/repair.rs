@@ -9,8 +9,8 @@ use parley_domain::version::{Epoch, Version};
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::fixture::{ApiPod, EPOCH, SECOND, World, event};
-use crate::server::soon;
+use crate::fixture::{ApiPod, EPOCH, Gateway, SECOND, World, event};
+use crate::server::{NatsServer, soon};
 
 /// A pod of the test's own hand.
 struct Announcer {
@@ -228,4 +228,30 @@ async fn i3_two_pods_that_overtake_each_other_cause_no_catch_up() {
     client.hears_nothing().await;
     assert_eq!(world.gateway.metric("parley_gateway_asks_total{kind=\"catch_up\"}").await, 0);
     assert_eq!(world.gateway.metric("parley_gateway_asks_total{kind=\"heads\"}").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_a_catch_up_does_not_wait_for_a_client_that_does_not_read() {
+    let nats = NatsServer::start().await;
+    let api = ApiPod::start(&nats).await;
+    let gateway = Gateway::start(&nats.url(), &["--outbox-bytes=1200000"]).await;
+    gateway.is_ready().await;
+    let chat = api.chats.create(0);
+    let (mut reader, mut sleeper) = (gateway.client("alice").await, gateway.client("bob").await);
+    reader.join_at(chat, 0).await;
+    sleeper.join_at(chat, 0).await;
+    // Some twenty pages, and more than the kernel keeps.
+    for _ in 0..500 {
+        api.chats.commit_as(chat, |version| event(chat, version, 20_000));
+    }
+    let begun = Instant::now();
+    api.say(chat);
+    for version in 1..=501 {
+        reader.hears(chat, version).await;
+    }
+    let took = begun.elapsed();
+    assert!(took < SECOND * 5, "it took {took:?}");
+    let slow = "parley_gateway_closed_total{reason=\"slow_consumer\"}";
+    gateway.reaches(slow, 1).await;
+    drop(sleeper);
 }
