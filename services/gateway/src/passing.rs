@@ -20,7 +20,8 @@ pub(crate) fn live(event: &RoomEvent) -> Event<Frame> {
         Arc::default()
     };
     let removed = removed(event.kind, &event.affected);
-    Event { version: event.version, epoch: event.epoch, removed, only, frame }
+    let hidden_from = Arc::default();
+    Event { version: event.version, epoch: event.epoch, removed, only, hidden_from, frame }
 }
 
 /// The answer to a catch-up; `None` when it could not be answered.
@@ -54,6 +55,7 @@ fn told_again(event: &MissedEvent, epoch: Epoch) -> Event<Frame> {
         epoch,
         removed: removed(Kind::from_code(event.kind), &event.affected),
         only: Arc::default(),
+        hidden_from: event.hidden_from.as_slice().into(),
         frame: Frame::event("/", event.event.as_bytes()),
     }
 }

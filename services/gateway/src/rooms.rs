@@ -361,8 +361,11 @@ impl RoomTask {
             match heard {
                 Heard::Event(event) => {
                     self.deliver(&event).await;
-                    let evicted = self.room.passed(&event);
-                    self.rooms.0.metrics.evicted.inc_by(evicted as u64);
+                    let left = self.room.passed(&event);
+                    self.rooms.0.metrics.evicted.inc_by(left.removed as u64);
+                    for socket in left.closed {
+                        socket.close(CloseReason::GoingAway);
+                    }
                 }
                 Heard::Close(why) => {
                     tracing::warn!(chat.id = %self.chat, ?why, "a room's connections are closed");

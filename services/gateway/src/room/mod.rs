@@ -39,6 +39,15 @@ pub(crate) enum Entered<F> {
     Behind,
 }
 
+/// Who left with an event.
+#[derive(Debug)]
+pub(crate) struct Left<S> {
+    /// How many connections of whoever was removed by it.
+    pub(crate) removed: usize,
+    /// They may not hear it, and so cannot go on: to be closed, to come back and to be looked up.
+    pub(crate) closed: Vec<S>,
+}
+
 /// A room, with connections `S` and finished frames `F`.
 #[derive(Debug)]
 pub(crate) struct Room<S, F> {
@@ -74,6 +83,10 @@ impl<S, F: Clone> Room<S, F> {
     ) -> (Entered<F>, Vec<Heard<F>>) {
         let (later, heard) = self.order.on_joiner(place, now);
         let Later::Events(mut events) = later else { return (Entered::Behind, heard) };
+        if events.iter().any(|event| event.hidden_from.contains(&user)) {
+            // Removed since it was looked up; whoever is asked again knows whether it is back.
+            return (Entered::Behind, heard);
+        }
         if let Some(out) = events.iter().position(|event| event.removed.contains(&user)) {
             events.truncate(out + 1);
             return (Entered::Removed(events), heard);
@@ -95,23 +108,32 @@ impl<S, F: Clone> Room<S, F> {
             .iter()
             .filter(|(_, member)| {
                 let known = event.version.is_some_and(|version| version <= member.floor);
-                !known && (event.only.is_empty() || event.only.contains(&member.user))
+                let hidden = event.hidden_from.contains(&member.user);
+                !known && !hidden && (event.only.is_empty() || event.only.contains(&member.user))
             })
             .map(|(key, member)| (*key, &member.socket))
     }
 
     /// The event was passed on. Whoever was removed by it hears nothing after it; one that came in at or after its
-    /// version was let in again. Says how many connections left.
-    pub(crate) fn passed(&mut self, event: &Event<F>) -> usize {
-        if event.removed.is_empty() {
-            return 0;
+    /// version was let in again.
+    pub(crate) fn passed(&mut self, event: &Event<F>) -> Left<S> {
+        let mut left = Left { removed: 0, closed: Vec::new() };
+        if event.removed.is_empty() && event.hidden_from.is_empty() {
+            return left;
         }
-        let before = self.members.len();
-        self.members.retain(|_, member| {
+        let concerns = |member: &mut Member<S>| {
             let knew = event.version.is_some_and(|version| version <= member.floor);
-            knew || !event.removed.contains(&member.user)
-        });
-        before - self.members.len()
+            let out = event.removed.contains(&member.user);
+            !knew && (out || event.hidden_from.contains(&member.user))
+        };
+        for (_, member) in self.members.extract_if(|_, member| concerns(member)) {
+            if event.removed.contains(&member.user) {
+                left.removed += 1;
+            } else {
+                left.closed.push(member.socket);
+            }
+        }
+        left
     }
 
     /// Everybody's connection.

@@ -48,6 +48,8 @@ pub(crate) struct Event<F> {
     pub(crate) removed: Arc<[UserId]>,
     /// Whom alone it is for; empty: everybody.
     pub(crate) only: Arc<[UserId]>,
+    /// Who may not hear it, because it shows what came after their removal.
+    pub(crate) hidden_from: Arc<[UserId]>,
     pub(crate) frame: F,
 }
 

@@ -19,8 +19,15 @@ fn user(name: &str) -> UserId {
 }
 
 fn event(version: u64) -> Event<u64> {
-    let (removed, only) = (Arc::default(), Arc::default());
-    Event { version: Some(Version(version)), epoch: EPOCH, removed, only, frame: version }
+    let (removed, only, hidden_from) = (Arc::default(), Arc::default(), Arc::default());
+    Event {
+        version: Some(Version(version)),
+        epoch: EPOCH,
+        removed,
+        only,
+        hidden_from,
+        frame: version,
+    }
 }
 
 fn removal(version: u64, name: &str) -> Event<u64> {
@@ -266,7 +273,7 @@ fn i6_a_removal_acts_at_its_version_on_whoever_had_not_heard_it() {
     let mut keys: Vec<u64> = room.hearers(&removal).map(|(key, _)| key).collect();
     keys.sort_unstable();
     assert_eq!(keys, [1, 2]);
-    assert_eq!(room.passed(&removal), 1);
+    assert_eq!(room.passed(&removal).removed, 1);
     assert_eq!(room.heard_by(2), None);
     assert!(room.heard_by(3).is_some());
 }
@@ -294,6 +301,25 @@ fn i6_a_receipt_does_not_slip_past_what_is_missing() {
     feed(&mut room, &[4], now);
     assert_eq!(room.order.on_event(receipt(1_000), now), []);
     assert_eq!(feed(&mut room, &[3], now), [3, 4, 1_000]);
+}
+
+#[test]
+fn i6_who_was_removed_does_not_hear_what_shows_a_later_change() {
+    let now = Instant::now();
+    let mut room = at(0, now);
+    room.enter((2, 2, user("bob")), place(0), now);
+    let edited = Event { hidden_from: [user("bob")].into(), ..event(1) };
+    let keys: Vec<u64> = room.hearers(&edited).map(|(key, _)| key).collect();
+    assert_eq!(keys, [1]);
+    assert_eq!(room.passed(&edited).closed, [2], "it comes back, and is looked up");
+    assert_eq!((room.heard_by(1), room.heard_by(2)), (Some(Version(0)), None));
+    room.order.expect_joins(true);
+    room.order.on_event(edited.clone(), now);
+    room.order.on_event(removal(2, "bob"), now);
+    let (entered, _) = room.enter((3, 3, user("bob")), place(0), now);
+    assert_eq!(entered, Entered::Behind);
+    let (entered, _) = room.enter((4, 4, user("carol")), place(0), now);
+    assert_eq!(entered, Entered::Member(vec![edited, removal(2, "bob")]));
 }
 
 #[test]

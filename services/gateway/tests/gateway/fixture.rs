@@ -211,6 +211,7 @@ fn told(version: u64, event: &RoomEvent) -> MissedEvent {
         version: Version(version),
         kind: event.kind.code(),
         affected: event.affected.clone(),
+        hidden_from: Vec::new(),
         event: String::from_utf8(event.event.to_vec()).unwrap(),
     }
 }

@@ -56,7 +56,9 @@ impl Witness {
         let own_end = told.change == Change::Removed(user);
         let (then, after) = log.split_at(index(told.version));
         let back = after.contains(&Change::Added(user));
-        if !own_end && !is_in(then, user) && !back {
+        let shown = &log[..index(told.shows)];
+        let was_in = is_in(then, user) && is_in(shown, user);
+        if !own_end && !was_in && !back {
             return Err(format!("I6: {user} hears {told:?}, and was removed"));
         }
         session.last = told.version;

@@ -28,6 +28,8 @@ pub(super) struct Told {
     pub(super) version: u64,
     pub(super) epoch: u64,
     pub(super) change: Change,
+    /// The last change that it shows: a message is told as it is when it is read.
+    pub(super) shows: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -74,9 +76,22 @@ impl Store {
             Change::Removed(user) => Arc::from([user_id(user)]),
             _ => Arc::default(),
         };
+        let shows = self.last_edit(version).unwrap_or(version);
+        // Who was removed in between, and is not in now.
+        let hidden_from = (0..USERS)
+            .filter(|user| !self.is_in(*user))
+            .filter(|user| self.log[index(version)..index(shows)].contains(&Change::Removed(*user)))
+            .map(user_id)
+            .collect();
         let (epoch, only) = (Epoch(self.epoch), Arc::default());
-        let frame = Told { version, epoch: self.epoch, change };
-        Event { version: Some(Version(version)), epoch, removed, only, frame }
+        let frame = Told { version, epoch: self.epoch, change, shows };
+        Event { version: Some(Version(version)), epoch, removed, only, hidden_from, frame }
+    }
+
+    /// The last change of the message that was sent at this version.
+    fn last_edit(&self, version: u64) -> Option<u64> {
+        let of_it = |change: &Change| *change == Change::Edited(version);
+        self.log.iter().rposition(of_it).map(|before| before as u64 + 1)
     }
 
     /// Forgets what came last, and goes on under another name.

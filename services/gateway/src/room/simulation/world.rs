@@ -31,10 +31,11 @@ pub(super) struct Tally {
     refused: u64,
     whole: u64,
     overflowed: u64,
+    hidden: u64,
 }
 
 impl Tally {
-    pub(super) fn counts(&self) -> [(&'static str, u64); 11] {
+    pub(super) fn counts(&self) -> [(&'static str, u64); 12] {
         [
             ("told", self.told),
             ("catch_ups", self.catch_ups),
@@ -47,6 +48,7 @@ impl Tally {
             ("refused", self.refused),
             ("whole", self.whole),
             ("overflowed", self.overflowed),
+            ("hidden", self.hidden),
         ]
     }
 
@@ -62,6 +64,7 @@ impl Tally {
         self.refused += other.refused;
         self.whole += other.whole;
         self.overflowed += other.overflowed;
+        self.hidden += other.hidden;
     }
 }
 
@@ -275,7 +278,13 @@ impl World {
                     for hearer in hearers {
                         self.tell(hearer, &event)?;
                     }
-                    self.tally.evicted += self.room.passed(&event) as u64;
+                    let left = self.room.passed(&event);
+                    self.tally.evicted += left.removed as u64;
+                    self.tally.hidden += left.closed.len() as u64;
+                    for member in left.closed {
+                        self.connections[member].way = Way::Outside;
+                        self.connections[member].witness.left();
+                    }
                 }
                 Heard::Close(_) => {
                     let members: Vec<usize> = self.room.clear().collect();
