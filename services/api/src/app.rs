@@ -77,6 +77,7 @@ impl App {
         if !bus.connected(BUS_PATIENCE).await {
             tracing::warn!("NATS does not answer; starting without it");
         }
+        let announcing = bus.announce_heads();
         let (peers, counting_peers) = bus.peers(&process.pod);
         let limiter =
             Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
@@ -133,6 +134,11 @@ impl App {
         let peers_stop = stop.clone();
         lifecycle.spawn("peers", async move {
             counting_peers.run(peers_stop.cancelled()).await?;
+            Ok(())
+        });
+        let heads_stop = stop.clone();
+        lifecycle.spawn("heads", async move {
+            announcing.run(heads_stop.cancelled()).await;
             Ok(())
         });
         lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));

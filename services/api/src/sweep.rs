@@ -93,21 +93,22 @@ impl Sweep {
         let mut since = since;
         loop {
             let position = Position { since, epoch: None };
-            let (changes, up_to, version, epoch) = match self.store.catch_up(chat, position).await?
-            {
-                Some(CatchUp::Changes { changes, up_to, version, epoch }) => {
-                    (changes, up_to, version, epoch)
-                }
-                // Too much for anybody to hear one by one: the last change makes every room notice the gap.
-                Some(CatchUp::Resync { version, .. }) if version.0 > since.0 => {
-                    since = Version(version.0 - 1);
-                    continue;
-                }
-                Some(CatchUp::Resync { version, .. }) => return Ok(Some(version)),
-                None => return Ok(Some(since)),
-            };
-            let mut events: Vec<RoomEvent> =
-                changes.iter().map(|change| change.event(epoch)).collect();
+            let (changes, up_to, version, epoch, hidden) =
+                match self.store.catch_up(chat, position).await? {
+                    Some(CatchUp::Changes { changes, up_to, version, epoch, hidden }) => {
+                        (changes, up_to, version, epoch, hidden)
+                    }
+                    // Too much for anybody to hear one by one: the last change makes every room notice the gap.
+                    Some(CatchUp::Resync { version, .. }) if version.0 > since.0 => {
+                        since = Version(version.0 - 1);
+                        continue;
+                    }
+                    Some(CatchUp::Resync { version, .. }) => return Ok(Some(version)),
+                    None => return Ok(Some(since)),
+                };
+            // What is not for everybody is left to the rooms: what it shows follows, and they ask for what is missing before.
+            let told = changes.iter().filter(|change| !hidden.contains_key(&change.version));
+            let mut events: Vec<RoomEvent> = told.map(|change| change.event(epoch)).collect();
             events.extend(memberships::of_changes(&self.store, &changes).await?);
             if !self.publish(&events).await {
                 return Ok(None);

@@ -161,10 +161,10 @@ pub struct MessagesRead<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResyncReason {
-    /// A version did not arrive.
+    /// So much did not arrive that it is not told one by one.
     Gap,
-    /// The bus was away; what was said meanwhile was not heard.
-    BusInterrupted,
+    /// The database was put back, or is another one.
+    History,
 }
 
 impl ResyncReason {
@@ -172,7 +172,7 @@ impl ResyncReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gap => "gap",
-            Self::BusInterrupted => "bus_interrupted",
+            Self::History => "history",
         }
     }
 }

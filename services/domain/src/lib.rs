@@ -17,6 +17,7 @@ pub mod change;
 pub mod chat;
 pub mod event;
 pub mod file;
+pub mod heads;
 pub mod ids;
 mod invalid;
 pub mod link;

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, metrics};
+use crate::{Settings, heads, metrics};
 
 /// A running gateway pod.
 pub struct App {
@@ -51,12 +51,13 @@ impl App {
         let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
         let bearers = Bearers::default();
+        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone());
         let chat = Chat {
             tokens,
             clock,
             bus: bus.clone(),
             bearers: bearers.clone(),
-            rooms: Rooms::new(bus.clone(), metrics.clone(), process.pod.clone()),
+            rooms: rooms.clone(),
             metrics,
         };
         let server = Server::new(config(&settings.sockets), chat);
@@ -65,6 +66,7 @@ impl App {
         let stop = lifecycle.stop();
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
+        lifecycle.spawn("heads", heads::run(rooms, stop.clone()));
         let stopped = stop.clone();
         let users = (bus.clone(), bearers.clone(), stop.clone());
         lifecycle.spawn("revocations", async move {

@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use crate::asks::{self, Patience};
 use crate::bearers::{Bearers, Place};
+use crate::joins::JoinOutcome;
 use crate::metrics::Metrics;
 use crate::protocol::{self, parse_join, parse_leave};
-use crate::rooms::{JoinOutcome, Rooms};
+use crate::rooms::Rooms;
 use crate::tokens::Tokens;
 
 /// What the Socket.IO server runs.

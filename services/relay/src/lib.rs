@@ -8,6 +8,7 @@
 mod asks;
 mod bus;
 mod error;
+mod heads;
 mod limits;
 mod metrics;
 mod peers;
@@ -20,6 +21,7 @@ mod users;
 pub use asks::{Ask, AskError};
 pub use bus::{Bus, BusState, RoomSubscription};
 pub use error::RelayError;
+pub use heads::{HeadsSubscription, HeadsTask};
 pub use limits::{
     Charge, Charged, Limit, LimitSettings, Limiter, Member, MessageLimits, Policy, Refused, Usage,
 };

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parley_domain::bus::{Kind, RoomEvent};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use crate::bus::Bus;
+use crate::heads::Heads;
 use crate::metrics::{Dropped, Metrics};
 use crate::{BusState, subject};
 
@@ -29,6 +30,7 @@ const GATHER: Duration = Duration::from_millis(5);
 pub struct Publisher {
     queue: mpsc::Sender<Queued>,
     metrics: Metrics,
+    heads: Heads,
 }
 
 /// The other end of the queue; it has to be run.
@@ -66,7 +68,8 @@ impl Bus {
     /// A publisher and the task that serves it.
     pub fn publisher(&self) -> (Publisher, PublisherTask) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let publisher = Publisher { queue: sender, metrics: self.metrics.clone() };
+        let (metrics, heads) = (self.metrics.clone(), self.heads.clone());
+        let publisher = Publisher { queue: sender, metrics, heads };
         let (bus, state, leaving) = (self.clone(), self.state(), Vec::new());
         (publisher, PublisherTask { queue, bus, state, leaving })
     }
@@ -93,6 +96,9 @@ impl Publisher {
     }
 
     fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {
+        if let Some(version) = event.version {
+            self.heads.note(event.chat_id, version, event.epoch, Instant::now());
+        }
         let subject = match event.kind {
             Kind::ChatCreated | Kind::ChatRemoved | Kind::SupportOpened => {
                 subject::USERS_CHATS.to_owned()
@@ -112,7 +118,7 @@ impl PublisherTask {
         while let Some(first) = self.queue.recv().await {
             // Before anything is handed over: a break after that may have taken it along.
             let before = self.state.borrow().interruptions;
-            let until = Instant::now() + GATHER;
+            let until = tokio::time::Instant::now() + GATHER;
             self.publish(first).await;
             while self.leaving.len() < FLUSH
                 && let Ok(Some(next)) = timeout_at(until, self.queue.recv()).await

@@ -29,6 +29,9 @@ pub(crate) const PODS_API: &str = "pods.api";
 /// connections. One subject: gateways hold the connections of everybody's users.
 pub(crate) const USERS_CHATS: &str = "users.chats";
 
+/// Every api pod says here where the chats stand of which it told something.
+pub(crate) const HEADS: &str = "heads";
+
 /// Whose tokens were revoked; every pod listens.
 pub(crate) const USERS_REVOKED: &str = "users.revoked";
 

@@ -14,6 +14,8 @@ mod outages;
 mod process;
 mod race;
 mod removal;
+mod repair;
+mod replay;
 mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
