@@ -94,6 +94,10 @@ impl Metrics {
         registry.register(Box::new(metrics.overflowed.clone()))?;
         registry.register(Box::new(metrics.lost.clone()))?;
         registry.register(Box::new(metrics.comparisons.clone()))?;
+        // Nothing lost is told as 0, and not by silence.
+        for cause in Cause::ALL {
+            metrics.catch_ups.with_label_values(&[cause.as_str()]);
+        }
         registry.register(Box::new(metrics.catch_ups.clone()))?;
         registry.register(Box::new(metrics.asks.clone()))?;
         registry.register(Box::new(metrics.connects.clone()))?;
@@ -115,12 +119,7 @@ impl Metrics {
     }
 
     pub(crate) fn catch_up(&self, cause: Cause) {
-        let cause = match cause {
-            Cause::Gap => "gap",
-            Cause::Head => "head",
-            Cause::History => "history",
-        };
-        self.catch_ups.with_label_values(&[cause]).inc();
+        self.catch_ups.with_label_values(&[cause.as_str()]).inc();
     }
 
     pub(crate) fn lost(&self, why: Lost) {
@@ -257,5 +256,19 @@ impl<A: Application> Collector for Sockets<A> {
     fn collect(&self) -> Vec<MetricFamily> {
         self.read();
         self.families().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_has_lost_nothing_says_so() {
+        let registry = Registry::new();
+        let _metrics = Metrics::register(&registry).unwrap();
+        let families = registry.gather();
+        let catch_ups = families.iter().find(|it| it.name() == "parley_gateway_catch_ups_total");
+        assert_eq!(catch_ups.unwrap().get_metric().len(), Cause::ALL.len());
     }
 }

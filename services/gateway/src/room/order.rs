@@ -97,6 +97,20 @@ pub(crate) enum Cause {
     History,
 }
 
+impl Cause {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Gap, Self::Head, Self::History];
+
+    /// The word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Head => "head",
+            Self::History => "history",
+        }
+    }
+}
+
 /// A catch-up to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CatchUp {
