@@ -153,8 +153,8 @@ async fn i9_a_storm_of_unknown_keys_is_one_fetch() {
     let world = World::with(&["--jwks-url", &url]).await;
     assert_eq!(host.fetched(), 1);
     let begun = Instant::now();
-    for _ in 0..20 {
-        let storm = (0..50).map(|_| call(&world, pair.sign_as("a", &Uuid::new_v4().to_string())));
+    for _ in 0..100 {
+        let storm = (0..100).map(|_| call(&world, pair.sign_as("a", &Uuid::new_v4().to_string())));
         for answer in join_all(storm).await {
             assert_eq!(answer.failure(), failure(401, "unknown_key"));
         }
