@@ -2,33 +2,32 @@
 
 use parley_domain::ask::{
     CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal, MAX_HEADS,
-    RevokedAnswer, RevokedAsk,
+    MAX_USERS, RevokedAnswer, RevokedAsk, UsersAnswer, UsersAsk,
 };
+use parley_domain::token::is_revoked;
 use parley_relay::Bus;
 use parley_store::{CatchUp, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents;
-use crate::app::State;
 use crate::teller::Teller;
 
 /// Answers until `stop`.
 pub(crate) async fn run(
     bus: Bus,
     store: Store,
-    state: State,
+    teller: Teller,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let teller = state.teller.clone();
-    let revoked = move |ask| revoked(state.clone(), ask);
     tokio::try_join!(
-        bus.answer(revoked, stop.cancelled()),
+        bus.answer(with(&store, revoked), stop.cancelled()),
         bus.answer(
             with(&store, move |store, ask| join(store, teller.clone(), ask)),
             stop.cancelled()
         ),
         bus.answer(with(&store, catch_up), stop.cancelled()),
         bus.answer(with(&store, heads), stop.cancelled()),
+        bus.answer(with(&store, users), stop.cancelled()),
     )?;
     Ok(())
 }
@@ -42,10 +41,16 @@ fn with<A, F: Future, B: Fn(Store, A) -> F>(
     move |ask| answer(store.clone(), ask)
 }
 
-async fn revoked(state: State, ask: RevokedAsk) -> RevokedAnswer {
-    match state.callers.ask_revoked(&ask.user_id, ask.issued_at).await {
-        Ok(true) => RevokedAnswer::Revoked,
-        Ok(false) => RevokedAnswer::Counts,
+async fn revoked(store: Store, ask: RevokedAsk) -> RevokedAnswer {
+    match store.standings(std::slice::from_ref(&ask.user_id)).await {
+        Ok(standings) => match standings.first() {
+            Some(user) if is_revoked(ask.issued_at, user.tokens_valid_after) => {
+                RevokedAnswer::Revoked
+            }
+            user => RevokedAnswer::Counts {
+                membership_version: Some(user.map_or(0, |user| user.membership_version)),
+            },
+        },
         Err(error) => {
             tracing::warn!(%error, "whether a token is revoked could not be told");
             RevokedAnswer::Unavailable
@@ -79,6 +84,17 @@ async fn catch_up(store: Store, ask: CatchUpAsk) -> CatchUpAnswer {
         Err(error) => {
             tracing::warn!(chat.id = %ask.chat_id, %error, "a catch-up could not be answered");
             CatchUpAnswer::Unavailable
+        }
+    }
+}
+
+async fn users(store: Store, ask: UsersAsk) -> UsersAnswer {
+    let ids = ask.user_ids.get(..MAX_USERS).unwrap_or(&ask.user_ids);
+    match store.standings(ids).await {
+        Ok(users) => UsersAnswer::Users { users },
+        Err(error) => {
+            tracing::warn!(%error, "how users stand could not be told");
+            UsersAnswer::Unavailable
         }
     }
 }

@@ -142,7 +142,7 @@ impl App {
             Ok(())
         });
         lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));
-        lifecycle.spawn("answers", answers::run(bus, store, state.clone(), stop.clone()));
+        lifecycle.spawn("answers", answers::run(bus, store, state.teller.clone(), stop.clone()));
         lifecycle.spawn("appender", async move {
             appending.run().await;
             Ok(())

@@ -12,6 +12,8 @@ use crate::version::{Epoch, Seq, Version};
 
 /// Most chats of one [`HeadsAsk`].
 pub const MAX_HEADS: usize = 1_000;
+/// Most users of one [`UsersAsk`].
+pub const MAX_USERS: usize = 1_000;
 /// Most changes of one page of a catch-up.
 pub const MAX_PAGE_EVENTS: usize = 200;
 /// Most bytes of the events of one page of a catch-up, as they stand in the answer; a page has at least one event.
@@ -113,11 +115,47 @@ pub struct RevokedAsk {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum RevokedAnswer {
     /// No: it counts.
-    Counts,
+    Counts {
+        /// How often the set of the user's chats had changed by then; what the bearer hears counts from there.
+        #[serde(default)]
+        membership_version: Option<u64>,
+    },
     /// Yes.
     Revoked,
     /// Not now. Ask again.
     Unavailable,
+}
+
+/// How do these users stand, of whom something may not have been heard?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsersAsk {
+    /// At most [`MAX_USERS`]; more are not answered.
+    pub user_ids: Vec<UserId>,
+}
+
+/// The answer to a [`UsersAsk`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum UsersAnswer {
+    /// Here; whom the directory does not know is left out.
+    Users {
+        /// In no order.
+        users: Vec<UserStanding>,
+    },
+    /// Not now. Ask again.
+    Unavailable,
+}
+
+/// How a user stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserStanding {
+    /// Who.
+    pub user_id: UserId,
+    /// How often the set of the user's chats has changed.
+    pub membership_version: u64,
+    /// What was issued up to then counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_valid_after: Option<DateTime<Utc>>,
 }
 
 /// What happened in this room after a position?

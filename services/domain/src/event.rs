@@ -165,6 +165,8 @@ pub enum ResyncReason {
     Gap,
     /// The database was put back, or is another one.
     History,
+    /// The user has chats that were not told, or has some no more.
+    Chats,
 }
 
 impl ResyncReason {
@@ -173,6 +175,7 @@ impl ResyncReason {
         match self {
             Self::Gap => "gap",
             Self::History => "history",
+            Self::Chats => "chats",
         }
     }
 }
@@ -181,8 +184,8 @@ impl ResyncReason {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resync {
-    /// The room.
-    pub chat_id: ChatId,
+    /// The room; `null`: which chats the user has is to be reloaded.
+    pub chat_id: Option<ChatId>,
     /// What happened.
     pub reason: ResyncReason,
 }

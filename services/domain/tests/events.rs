@@ -153,7 +153,7 @@ fn events() -> Vec<(&'static str, Vec<u8>)> {
         (server::MESSAGES_READ, event::encode(server::MESSAGES_READ, &read)),
         (server::CHAT_CREATED, event::encode(server::CHAT_CREATED, &shown(&chat))),
         (server::CHAT_REMOVED, event::encode(server::CHAT_REMOVED, &shown(&chat))),
-        (server::RESYNC, Resync { chat_id: chat_id(), reason: ResyncReason::Gap }.encode()),
+        (server::RESYNC, Resync { chat_id: Some(chat_id()), reason: ResyncReason::Gap }.encode()),
     ]
 }
 

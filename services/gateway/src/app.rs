@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, heads, metrics};
+use crate::{Settings, heads, metrics, users};
 
 /// A running gateway pod.
 pub struct App {
@@ -58,7 +58,7 @@ impl App {
             bus: bus.clone(),
             bearers: bearers.clone(),
             rooms: rooms.clone(),
-            metrics,
+            metrics: metrics.clone(),
         };
         let server = Server::new(config(&settings.sockets), chat);
         metrics::register_sockets(&registry, &server)?;
@@ -68,15 +68,12 @@ impl App {
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
         lifecycle.spawn("heads", heads::run(rooms, stop.clone()));
         let stopped = stop.clone();
-        let users = (bus.clone(), bearers.clone(), stop.clone());
+        let users = users::run(bus.clone(), bearers.clone(), metrics, stop.clone());
         lifecycle.spawn("revocations", async move {
             let hear = |revocation: Revocation| bearers.revoke(&revocation);
             Ok(bus.hear_revocations(hear, stopped.cancelled()).await?)
         });
-        lifecycle.spawn("users", async move {
-            let (bus, bearers, stop) = users;
-            Ok(bus.hear_users(|event| bearers.tell(&event), stop.cancelled()).await?)
-        });
+        lifecycle.spawn("users", users);
         let readiness = lifecycle.readiness().clone();
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
         lifecycle.spawn("sockets", serve_sockets(server, listener, stop));

@@ -56,11 +56,19 @@ pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, patience: &Patience) -> A
     }
 }
 
+/// What api pods say of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// It counts; how often the set of the bearer's chats had changed by then, if they say so.
+    Counts(Option<u64>),
+    Revoked,
+}
+
 /// Whether a token is revoked; `None` if nobody can say at the moment.
-pub(crate) async fn ask_revoked(bus: &Bus, ask: &RevokedAsk) -> Option<bool> {
+pub(crate) async fn ask_revoked(bus: &Bus, ask: &RevokedAsk) -> Option<Token> {
     match bus.ask(ask).await {
-        Ok(RevokedAnswer::Counts) => Some(false),
-        Ok(RevokedAnswer::Revoked) => Some(true),
+        Ok(RevokedAnswer::Counts { membership_version }) => Some(Token::Counts(membership_version)),
+        Ok(RevokedAnswer::Revoked) => Some(Token::Revoked),
         Ok(RevokedAnswer::Unavailable) => None,
         Err(error) => {
             tracing::debug!(%error, "an ask about a token in vain");
@@ -74,10 +82,10 @@ pub(crate) async fn ask_revoked_patiently(
     bus: &Bus,
     ask: &RevokedAsk,
     patience: &Patience,
-) -> Option<bool> {
+) -> Option<Token> {
     loop {
-        if let Some(revoked) = ask_revoked(bus, ask).await {
-            return Some(revoked);
+        if let Some(token) = ask_revoked(bus, ask).await {
+            return Some(token);
         }
         sleep(PAUSE).await;
         if patience.is_over() {

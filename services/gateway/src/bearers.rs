@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::UserId;
 use parley_domain::token::{Caller, Revocation, is_revoked};
 use parley_domain::user::Role;
@@ -16,11 +17,22 @@ use parley_socketio::{CloseReason, Frame, Socket};
 pub(crate) struct Bearers(Arc<Mutex<HashMap<UserId, Vec<Held>>>>);
 
 struct Held {
-    /// Whether its token was asked about; before that, nothing is said to it.
-    counts: bool,
+    hearing: Hearing,
     role: Role,
     issued_at: Option<DateTime<Utc>>,
     socket: Socket,
+}
+
+/// What a connection hears of what is said to its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    /// Its token was not asked about yet: nothing is said to it.
+    Nothing {
+        /// Whether there was something.
+        missed: bool,
+    },
+    /// Everything. The membership version that it has heard of, as far as known.
+    Everything(Option<u64>),
 }
 
 /// One connection in the list; it leaves it with this value.
@@ -34,7 +46,7 @@ impl Bearers {
     /// Keeps a connection in mind.
     pub(crate) fn hold(&self, caller: &Caller, socket: &Socket) -> Place {
         let held = Held {
-            counts: false,
+            hearing: Hearing::Nothing { missed: false },
             role: caller.role,
             issued_at: caller.issued_at,
             socket: socket.clone(),
@@ -46,18 +58,50 @@ impl Bearers {
     /// Passes an event on to the connections that it is for.
     pub(crate) fn tell(&self, event: &RoomEvent) {
         let frame = Frame::event("/", &event.event);
-        let held = self.0.lock();
-        let to = |held: &Held| {
-            // One that is closed comes back, and reads which chats it has.
-            let _ = held.socket.send(&frame);
-        };
+        let mut held = self.0.lock();
         if event.kind == Kind::SupportOpened {
-            let pool = held.values().flatten().filter(|held| held.role.is_in_support_pool());
-            pool.filter(|held| held.counts).for_each(to);
+            let pool = held.values_mut().flatten().filter(|held| held.role.is_in_support_pool());
+            pool.for_each(|held| held.hear(&frame, 0));
         } else {
-            let affected = event.affected.iter().filter_map(|user| held.get(user)).flatten();
-            affected.filter(|held| held.counts).for_each(to);
+            for user in &event.affected {
+                held.get_mut(user).into_iter().flatten().for_each(|held| held.hear(&frame, 1));
+            }
         }
+    }
+
+    /// Everybody who has a connection here.
+    pub(crate) fn users(&self) -> Vec<UserId> {
+        self.0.lock().keys().cloned().collect()
+    }
+
+    /// Whether a user's connections have heard of every change of the set of the user's chats.
+    pub(crate) fn has_heard(&self, user: &UserId, membership_version: u64) -> bool {
+        let held = self.0.lock();
+        let mut hearings = held.get(user).into_iter().flatten().map(|held| held.hearing);
+        hearings.all(|hearing| match hearing {
+            Hearing::Nothing { .. } => true,
+            Hearing::Everything(known) => known == Some(membership_version),
+        })
+    }
+
+    /// Has a user's connections reload which chats there are, unless they have heard of every change.
+    pub(crate) fn catch_up(&self, user: &UserId, membership_version: u64) {
+        let mut held = self.0.lock();
+        for held in held.get_mut(user).into_iter().flatten() {
+            if let Hearing::Everything(known) = &mut held.hearing
+                && *known != Some(membership_version)
+            {
+                *known = Some(membership_version);
+                held.reload();
+            }
+        }
+    }
+
+    /// Has the pool's connections reload which chats there are: what is opened for the pool is not counted.
+    pub(crate) fn catch_up_pool(&self) {
+        let held = self.0.lock();
+        let pool = held.values().flatten().filter(|held| held.role.is_in_support_pool());
+        pool.filter(|held| matches!(held.hearing, Hearing::Everything(_))).for_each(Held::reload);
     }
 
     /// Closes what was opened with a token that is revoked now. A stock client comes back by itself, and is told why it
@@ -72,13 +116,36 @@ impl Bearers {
     }
 }
 
+impl Held {
+    /// One that is closed comes back, and reads which chats it has.
+    fn hear(&mut self, frame: &Frame, changes: u64) {
+        match &mut self.hearing {
+            Hearing::Nothing { missed } => *missed = true,
+            Hearing::Everything(known) => {
+                *known = known.map(|known| known + changes);
+                let _ = self.socket.send(frame);
+            }
+        }
+    }
+
+    fn reload(&self) {
+        let resync = Resync { chat_id: None, reason: ResyncReason::Chats };
+        let _ = self.socket.send(&Frame::event("/", &resync.encode()));
+    }
+}
+
 impl Place {
-    /// The token counts: from here on the connection hears what is said to its user.
-    pub(crate) fn counts(&self) {
+    /// The token counts: from here on the connection hears what is said to its user. `membership_version` is as of the
+    /// moment at which that was asked.
+    pub(crate) fn counts(&self, membership_version: Option<u64>) {
         let mut held = self.bearers.0.lock();
         let sockets = held.get_mut(&self.user).into_iter().flatten();
         for held in sockets.filter(|held| held.socket.key() == self.key) {
-            held.counts = true;
+            let before =
+                std::mem::replace(&mut held.hearing, Hearing::Everything(membership_version));
+            if before == (Hearing::Nothing { missed: true }) {
+                held.reload();
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use parley_socketio::{
 };
 use serde_json::{Value, json};
 
-use crate::asks::{self, Patience};
+use crate::asks::{self, Patience, Token};
 use crate::bearers::{Bearers, Place};
 use crate::joins::JoinOutcome;
 use crate::metrics::Metrics;
@@ -89,9 +89,9 @@ impl Chat {
         let place = self.bearers.hold(&caller, &socket);
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
         let unasked = match asks::ask_revoked(&self.bus, &ask).await {
-            Some(true) => return Err(TokenError::Revoked),
-            Some(false) => {
-                place.counts();
+            Some(Token::Revoked) => return Err(TokenError::Revoked),
+            Some(Token::Counts(membership)) => {
+                place.counts(membership);
                 None
             }
             None => Some(ask),
@@ -130,12 +130,12 @@ impl Chat {
         if let Some(ask) = &session.unasked {
             let patience = Patience::of(&session.socket);
             match asks::ask_revoked_patiently(&self.bus, ask, &patience).await {
-                Some(false) => {
-                    session.place.counts();
+                Some(Token::Counts(membership)) => {
+                    session.place.counts(membership);
                     session.unasked = None;
                 }
                 // Closed, it comes back, and is told why it may not.
-                Some(true) => {
+                Some(Token::Revoked) => {
                     self.metrics.join(TokenError::Revoked.code());
                     return session.socket.close(CloseReason::GoingAway);
                 }

@@ -195,7 +195,7 @@ impl Entrance<'_> {
 
     fn tell_resync(&self, reason: ResyncReason) {
         self.rooms.metrics().resync(reason);
-        let resync = Resync { chat_id: self.join.chat, reason };
+        let resync = Resync { chat_id: Some(self.join.chat), reason };
         // A connection that is closed is found out by whoever asks next.
         let _ = self.socket.send(&Frame::event("/", &resync.encode()));
     }

@@ -21,6 +21,7 @@ mod room;
 mod rooms;
 mod settings;
 mod tokens;
+mod users;
 
 pub use app::App;
 #[cfg(feature = "planted-faults")]

@@ -147,6 +147,7 @@ impl Metrics {
             Asking::Join => "join",
             Asking::CatchUp => "catch_up",
             Asking::Heads => "heads",
+            Asking::Users => "users",
         };
         self.asks.with_label_values(&[kind]).inc();
     }
@@ -161,6 +162,8 @@ pub(crate) enum Asking {
     CatchUp,
     /// Where rooms stand.
     Heads,
+    /// How users stand.
+    Users,
 }
 
 /// Adds what the Socket.IO server counts, read when it is asked for.

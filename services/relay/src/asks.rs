@@ -9,7 +9,7 @@ use async_nats::{Client, Message};
 use futures_util::StreamExt;
 use parley_domain::ask::{
     CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, RevokedAnswer,
-    RevokedAsk,
+    RevokedAsk, UsersAnswer, UsersAsk,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +70,12 @@ impl Ask for RevokedAsk {
     type Answer = RevokedAnswer;
     const SUBJECT: &'static str = subject::ASK_REVOKED;
     const UNAVAILABLE: RevokedAnswer = RevokedAnswer::Unavailable;
+}
+
+impl Ask for UsersAsk {
+    type Answer = UsersAnswer;
+    const SUBJECT: &'static str = subject::ASK_USERS;
+    const UNAVAILABLE: UsersAnswer = UsersAnswer::Unavailable;
 }
 
 impl Bus {

@@ -19,6 +19,9 @@ pub(crate) const ASK_HEADS: &str = "ask.heads";
 /// Is a token revoked?
 pub(crate) const ASK_REVOKED: &str = "ask.revoked";
 
+/// How do users stand?
+pub(crate) const ASK_USERS: &str = "ask.users";
+
 /// The queue group of the api pods.
 pub(crate) const API_PODS: &str = "api";
 

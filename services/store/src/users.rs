@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parley_domain::ask::UserStanding;
 use parley_domain::ids::UserId;
 use parley_domain::token::Revocation;
 use parley_domain::user::{Avatar, Name, Profile};
 use sqlx::PgConnection;
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, unsigned};
 
 /// A user as the directory knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +117,25 @@ impl Store {
                 .fetch_optional(&self.pool)
                 .await?;
         Ok(valid_after.flatten())
+    }
+
+    /// How these users stand; whom the directory does not know is left out.
+    pub async fn standings(&self, ids: &[UserId]) -> Result<Vec<UserStanding>, StoreError> {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let rows = sqlx::query!(
+            "select id, membership_version, tokens_valid_after from users where id = any($1)",
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let standings = rows.into_iter().map(|row| {
+            Ok(UserStanding {
+                user_id: user_id("users", &row.id)?,
+                membership_version: unsigned(row.membership_version),
+                tokens_valid_after: row.tokens_valid_after,
+            })
+        });
+        standings.collect()
     }
 
     /// A page of the revocations of the last `age`, in their order, after the one given.

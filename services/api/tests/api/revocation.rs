@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use parley_domain::ask::{RevokedAnswer, RevokedAsk};
+use parley_domain::ask::{RevokedAnswer, RevokedAsk, UsersAnswer, UsersAsk};
 use parley_domain::ids::UserId;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -77,6 +77,7 @@ async fn whoever_was_never_here_can_be_revoked() {
 async fn gateways_are_told_which_tokens_are_revoked() {
     let world = World::new().await;
     let alice = world.user().await;
+    alice.chat_with(&world.user().await).await;
     let host = world.actor("host", "service");
     host.post(&format!("/api/users/{}/revoke", alice.id), json!({})).await.data();
     let bus = bus().await;
@@ -93,5 +94,17 @@ async fn gateways_are_told_which_tokens_are_revoked() {
     };
     ask(None, RevokedAnswer::Revoked).await;
     ask(Some(1_700_000_000), RevokedAnswer::Revoked).await;
-    ask(Some(4_000_000_000), RevokedAnswer::Counts).await;
+    let counts = RevokedAnswer::Counts { membership_version: Some(1) };
+    ask(Some(4_000_000_000), counts).await;
+    let ask = UsersAsk { user_ids: vec![user_id.clone(), UserId::parse("nobody").unwrap()] };
+    for _ in 0..2_000 {
+        if let Ok(UsersAnswer::Users { users }) = bus.ask(&ask).await
+            && let [alice] = users.as_slice()
+        {
+            assert_eq!((&alice.user_id, alice.membership_version), (&user_id, 1));
+            assert!(alice.tokens_valid_after.is_some());
+            return;
+        }
+    }
+    panic!("no pod knew the user");
 }

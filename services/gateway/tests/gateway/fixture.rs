@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parley_domain::ask::{
     CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal,
     JoinSnapshot, MAX_MISSED, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Missed, MissedEvent, MissedPage,
-    Position, RevokedAnswer, RevokedAsk,
+    Position, RevokedAnswer, RevokedAsk, UserStanding, UsersAnswer, UsersAsk,
 };
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
@@ -165,6 +165,7 @@ pub(crate) struct Chats(Arc<Inner>);
 struct Inner {
     chats: Mutex<HashMap<ChatId, Chat>>,
     revoked: Mutex<HashMap<UserId, DateTime<Utc>>>,
+    memberships: Mutex<HashMap<UserId, u64>>,
     asked: AtomicU64,
     /// Catch-ups and comparisons that were asked for.
     caught_up: AtomicU64,
@@ -332,12 +333,32 @@ impl Chats {
         Revocation { user_id, valid_after }
     }
 
+    /// The set of a user's chats is another one, committed and not yet announced.
+    pub(crate) fn has_other_chats(&self, user: &str) {
+        let user = UserId::parse(user).unwrap();
+        *self.0.memberships.lock().unwrap().entry(user).or_default() += 1;
+    }
+
+    fn memberships(&self, user: &UserId) -> u64 {
+        self.0.memberships.lock().unwrap().get(user).copied().unwrap_or_default()
+    }
+
+    fn answer_users(&self, ask: UsersAsk) -> UsersAnswer {
+        let revoked = self.0.revoked.lock().unwrap();
+        let standing = |user_id: UserId| UserStanding {
+            membership_version: self.memberships(&user_id),
+            tokens_valid_after: revoked.get(&user_id).copied(),
+            user_id,
+        };
+        UsersAnswer::Users { users: ask.user_ids.into_iter().map(standing).collect() }
+    }
+
     fn answer_revoked(&self, ask: &RevokedAsk) -> RevokedAnswer {
         let valid_after = self.0.revoked.lock().unwrap().get(&ask.user_id).copied();
         if is_revoked(ask.issued_at, valid_after) {
             RevokedAnswer::Revoked
         } else {
-            RevokedAnswer::Counts
+            RevokedAnswer::Counts { membership_version: Some(self.memberships(&ask.user_id)) }
         }
     }
 
@@ -424,9 +445,14 @@ impl ApiPod {
             let answer = move |ask| std::future::ready(chats.answer_heads(&ask));
             async move { bus.answer(answer, stop.cancelled_owned()).await }
         });
+        tokio::spawn({
+            let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
+            let answer = move |ask| std::future::ready(chats.answer_users(ask));
+            async move { bus.answer(answer, stop.cancelled_owned()).await }
+        });
         tokio::spawn(bus.announce_heads().run(stop.clone().cancelled_owned()));
         eventually("the api pod listens", async || {
-            for kind in ["join", "revoked", "catch-up", "heads"] {
+            for kind in ["join", "revoked", "catch-up", "heads", "users"] {
                 let subscriptions = nats.subscriptions(&format!("ask.{kind}")).await;
                 if subscriptions.is_empty() {
                     return None;

@@ -26,6 +26,11 @@ async fn hears(client: &mut Client, event: &RoomEvent) {
     assert_eq!(client.event().await, ("chat-created".to_owned(), payload));
 }
 
+async fn hears_reload(client: &mut Client) {
+    let resync = json!({ "chatId": null, "reason": "chats" });
+    assert_eq!(client.event().await, ("resync".to_owned(), resync));
+}
+
 /// A connection of one who has a role.
 async fn with_role(gateway: &Gateway, user: &str, role: &str) -> Client {
     let claims = json!({ "sub": user, "role": role, "exp": 4_000_000_000_u64 });
@@ -76,10 +81,58 @@ async fn i6_who_could_not_be_asked_about_is_told_nothing() {
     api.publisher().publish(&event);
     hears(&mut asked, &event).await;
     unasked.hears_nothing().await;
-    // The answer comes with the first join, and with it the right to hear.
+    // The answer comes with the first join, and with it the right to hear; what was not told is to be read.
     let chat = api.chats.create(0);
     unasked.join_at(chat, 0).await;
+    hears_reload(&mut unasked).await;
     let event = chat_created(&api.chats, Kind::ChatCreated, &["alice"]);
     api.publisher().publish(&event);
     hears(&mut unasked, &event).await;
+}
+
+#[tokio::test]
+async fn whoever_has_other_chats_since_the_bus_was_away_is_told_to_reload_and_nobody_else() {
+    let mut world = World::start().await;
+    let mut alice = world.gateway.client("alice").await;
+    let mut bob = world.gateway.client("bob").await;
+    let mut support = with_role(&world.gateway, "sue", "support").await;
+    // Heard in time: it is not told again.
+    let heard = chat_created(&world.api.chats, Kind::ChatCreated, &["bob"]);
+    world.api.chats.has_other_chats("bob");
+    world.api.publisher().publish(&heard);
+    hears(&mut bob, &heard).await;
+    world.nats_goes().await;
+    world.api.chats.has_other_chats("alice");
+    world.nats_returns().await;
+    hears_reload(&mut alice).await;
+    // What is opened for the pool is not counted.
+    hears_reload(&mut support).await;
+    bob.hears_nothing().await;
+    alice.hears_nothing().await;
+
+    // From there on it counts again.
+    world.nats_goes().await;
+    world.nats_returns().await;
+    hears_reload(&mut support).await;
+    let event = chat_created(&world.api.chats, Kind::ChatCreated, &["alice", "bob"]);
+    for user in ["alice", "bob"] {
+        world.api.chats.has_other_chats(user);
+    }
+    world.gateway.is_ready().await;
+    world.api.publisher().publish(&event);
+    hears(&mut alice, &event).await;
+    hears(&mut bob, &event).await;
+}
+
+#[tokio::test]
+async fn what_was_revoked_while_the_bus_was_away_is_closed_when_it_is_back() {
+    let mut world = World::start().await;
+    let claims = |user: &str| json!({ "sub": user, "iat": 1_000, "exp": 4_000_000_000_u64 });
+    let mut alice = Client::connect(world.gateway.address, &sign(&claims("alice"), SECRET)).await;
+    let mut bob = Client::connect(world.gateway.address, &sign(&claims("bob"), SECRET)).await;
+    world.nats_goes().await;
+    world.api.chats.revoke("alice", 1_000);
+    world.nats_returns().await;
+    alice.is_closed_with(1001).await;
+    bob.hears_nothing().await;
 }

@@ -162,7 +162,8 @@ impl Store {
         if !enter(&mut transaction, chat, user, role, by, &locked).await? {
             return Ok(AddParticipant::UserNotFound);
         }
-        count(&mut transaction, chat, user, version, 1).await?;
+        count(&mut transaction, chat, version, 1).await?;
+        has_other_chats(&mut transaction, user).await?;
         let participant = one_participant(&mut transaction, chat, user).await?;
         let head = heads::note(&mut transaction, chat, version).await?;
         transaction.commit().await?;
@@ -194,7 +195,8 @@ impl Store {
         introduce(&mut transaction, std::slice::from_ref(agent)).await?;
         let version = locked.version.next();
         enter(&mut transaction, chat, agent, ParticipantRole::Agent, agent, &locked).await?;
-        count(&mut transaction, chat, agent, version, 1).await?;
+        // Agents have every support chat, in it or not.
+        count(&mut transaction, chat, version, 1).await?;
         let participants = vec![one_participant(&mut transaction, chat, agent).await?];
         let head = heads::note(&mut transaction, chat, version).await?;
         transaction.commit().await?;
@@ -243,7 +245,8 @@ impl Store {
             changes.push(Change { chat_id: chat, version: version.next(), kind });
         }
         let last = changes.last().map_or(version, |change| change.version);
-        count(&mut transaction, chat, user, last, -1).await?;
+        count(&mut transaction, chat, last, -1).await?;
+        has_other_chats(&mut transaction, user).await?;
         let head = heads::note(&mut transaction, chat, version).await?;
         let shown = show_one(&mut transaction, chat, by).await?;
         let shown = shown.ok_or_else(|| StoreError::inconsistent("chats", "a row has gone"))?;
@@ -360,7 +363,6 @@ async fn inherit(
 async fn count(
     connection: &mut PgConnection,
     chat: ChatId,
-    user: &UserId,
     version: Version,
     more: i32,
 ) -> Result<(), StoreError> {
@@ -370,8 +372,13 @@ async fn count(
         signed(version.0),
         more,
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// The set of the user's chats is another one now.
+async fn has_other_chats(connection: &mut PgConnection, user: &UserId) -> Result<(), StoreError> {
     sqlx::query!(
         "update users set membership_version = membership_version + 1 where id = $1",
         user.as_str(),

@@ -244,6 +244,7 @@ async fn a_users_membership_version_rises_when_their_chats_change() {
         let rows = connection.fetch_all(sql).await.unwrap();
         rows.iter().map(|row| row.get::<i64, _>(0)).collect::<Vec<_>>()
     };
+    assert_eq!(version().await, [1, 1, 0], "of the group");
     let before = version().await;
     add(&world, chat, "carol", "alice").await;
     remove(&world, chat, "carol", "alice").await;
