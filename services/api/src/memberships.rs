@@ -1,6 +1,6 @@
 //! Telling people which chats they have, wherever their connections are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::change::{Change, ChangeKind};
@@ -8,10 +8,10 @@ use parley_domain::chat::{Chat, ChatType, Participant, ParticipantRole};
 use parley_domain::event::{self, ChatShown};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::page::Page;
-use parley_domain::version::Epoch;
+use parley_domain::version::{Epoch, Version};
 use parley_store::{Store, StoreError};
 
-/// Users of one event: so many ids fit into its header, however long they are.
+/// Users that are counted at once.
 const TOGETHER: usize = 256;
 /// Participants that are read at once.
 const PAGE: u32 = 100;
@@ -19,16 +19,17 @@ const PAGE: u32 = 100;
 /// A chat that was made, for everybody in it, and for the pool if it asks for support. `chat` has its unread counts.
 pub(crate) async fn created(store: &Store, chat: Chat) -> Result<Vec<RoomEvent>, StoreError> {
     let mut events = Vec::new();
-    for participant in unlisted(store, &chat).await? {
-        let user = participant.user_id.clone();
-        let seen = Chat { participants: vec![participant], ..seen_by_anybody(&chat, 0) };
-        events.push(event(Kind::ChatCreated, &seen, store.epoch(), vec![user]));
+    for participants in unlisted(store, &chat).await?.chunks(TOGETHER) {
+        let users = participants.iter().map(|one| one.user_id.clone()).collect();
+        for (participant, to) in participants.iter().zip(counted(store, users).await?) {
+            let seen =
+                Chat { participants: vec![participant.clone()], ..seen_by_anybody(&chat, 0) };
+            events.push(event(Kind::ChatCreated, &seen, store.epoch(), vec![to]));
+        }
     }
     for (unread, users) in by_unread(&chat) {
         let seen = seen_by_anybody(&chat, unread);
-        for users in users.chunks(TOGETHER) {
-            events.push(event(Kind::ChatCreated, &seen, store.epoch(), users.to_vec()));
-        }
+        events.push(event(Kind::ChatCreated, &seen, store.epoch(), counted(store, users).await?));
     }
     if chat.chat_type == ChatType::Support {
         let seen = seen_by_anybody(&chat, 0);
@@ -48,55 +49,52 @@ pub(crate) async fn found(store: &Store, chat: ChatId) -> Result<Vec<RoomEvent>,
     }
 }
 
-/// A chat for somebody who was added to it.
-pub(crate) async fn added(
+/// A chat for somebody who was added to it at this version, unless their membership has changed again since.
+async fn added(
     store: &Store,
-    chat: ChatId,
+    (chat, version): (ChatId, Version),
     user: &UserId,
-) -> Result<Vec<RoomEvent>, StoreError> {
-    let seen = store.chat(chat, user).await?;
-    let seen = seen.map(|chat| Chat { unread_counts: None, ..chat });
-    Ok(seen
-        .iter()
-        .map(|seen| event(Kind::ChatCreated, seen, store.epoch(), vec![user.clone()]))
-        .collect())
+) -> Result<Option<RoomEvent>, StoreError> {
+    let seen = store.chat_as_changed(chat, user, version, true).await?;
+    Ok(seen.map(|(chat, memberships)| {
+        let seen = Chat { unread_counts: None, ..chat };
+        let to = vec![(user.clone(), memberships)];
+        event(Kind::ChatCreated, &seen, store.epoch(), to)
+    }))
 }
 
-/// A chat for somebody who is out of it: which one it was, and nothing that is said in it.
-pub(crate) async fn removed(
+/// A chat for somebody who is out of it from this version on: which one it was, and nothing that is said in it.
+async fn removed(
     store: &Store,
-    chat: ChatId,
+    (chat, version): (ChatId, Version),
     user: &UserId,
-) -> Result<Vec<RoomEvent>, StoreError> {
-    let seen = store.chat(chat, user).await?;
-    let seen = seen.map(|chat| Chat {
-        last_message: None,
-        participants: Vec::new(),
-        ..seen_by_anybody(&chat, 0)
-    });
-    Ok(seen
-        .iter()
-        .map(|seen| event(Kind::ChatRemoved, seen, store.epoch(), vec![user.clone()]))
-        .collect())
+) -> Result<Option<RoomEvent>, StoreError> {
+    let seen = store.chat_as_changed(chat, user, version, false).await?;
+    Ok(seen.map(|(chat, memberships)| {
+        let seen = Chat { participants: Vec::new(), ..seen_by_anybody(&chat, 0) };
+        let to = vec![(user.clone(), memberships)];
+        event(Kind::ChatRemoved, &seen, store.epoch(), to)
+    }))
 }
 
-/// What changes of a chat mean for those who come and go by them. Agents have every support chat, in it or not, and who
-/// becomes a creator was in before.
+/// What changes of a chat mean for those who come and go by them. Agents have every support chat, in it or not. Who
+/// becomes a creator is told as well: what they were told as a member may have been lost.
 pub(crate) async fn of_changes(
     store: &Store,
     changes: &[Change],
 ) -> Result<Vec<RoomEvent>, StoreError> {
     let mut events = Vec::new();
     for change in changes {
+        let at = (change.chat_id, change.version);
         match &change.kind {
             ChangeKind::ParticipantsAdded { participants, .. } => {
-                let members = participants.iter().filter(|it| it.role == ParticipantRole::Member);
+                let members = participants.iter().filter(|it| it.role != ParticipantRole::Agent);
                 for member in members {
-                    events.extend(added(store, change.chat_id, &member.user_id).await?);
+                    events.extend(added(store, at, &member.user_id).await?);
                 }
             }
             ChangeKind::ParticipantRemoved { user_id, .. } => {
-                events.extend(removed(store, change.chat_id, user_id).await?);
+                events.extend(removed(store, at, user_id).await?);
             }
             ChangeKind::NewMessage(_)
             | ChangeKind::MessageEdited(_)
@@ -104,6 +102,18 @@ pub(crate) async fn of_changes(
         }
     }
     Ok(events)
+}
+
+/// Users, in their order, with how often the set of their chats has changed.
+async fn counted(store: &Store, users: Vec<UserId>) -> Result<Vec<(UserId, u64)>, StoreError> {
+    let standings = store.standings(&users).await?.into_iter();
+    let versions: HashMap<_, _> =
+        standings.map(|user| (user.user_id, user.membership_version)).collect();
+    let counted = |user: UserId| {
+        let version = versions.get(&user).copied().unwrap_or_default();
+        (user, version)
+    };
+    Ok(users.into_iter().map(counted).collect())
 }
 
 /// Participants beyond those that the chat lists.
@@ -138,23 +148,27 @@ fn by_unread(chat: &Chat) -> BTreeMap<u64, Vec<UserId>> {
     users
 }
 
-/// As whoever has not read so much of it and has not put it away.
+/// As whoever has not read so much of it and has not put it away; without what was said, which is not for whoever is out by
+/// the time that this is heard.
 fn seen_by_anybody(chat: &Chat, unread_count: u64) -> Chat {
-    Chat { unread_count, archived: false, unread_counts: None, ..chat.clone() }
+    let last_message = None;
+    Chat { unread_count, archived: false, unread_counts: None, last_message, ..chat.clone() }
 }
 
-fn event(kind: Kind, chat: &Chat, epoch: Epoch, users: Vec<UserId>) -> RoomEvent {
+fn event(kind: Kind, chat: &Chat, epoch: Epoch, to: Vec<(UserId, u64)>) -> RoomEvent {
     let name = match kind {
         Kind::ChatRemoved => event::server::CHAT_REMOVED,
         _ => event::server::CHAT_CREATED,
     };
     let shown = ChatShown { chat_id: chat.id, version: chat.version, epoch, chat };
+    let (affected, membership_versions) = to.into_iter().unzip();
     RoomEvent {
         kind,
         chat_id: chat.id,
         version: None,
         epoch,
-        affected: users,
+        affected,
+        membership_versions,
         event: event::encode(name, &shown).into(),
     }
 }

@@ -1,7 +1,6 @@
 //! A send from its limit to its commit.
 
 use chrono::TimeDelta;
-use parley_domain::change::Change;
 use parley_domain::ids::{ChatId, ClientMessageId};
 use parley_domain::message::NewMessage;
 use parley_domain::token;
@@ -231,7 +230,7 @@ fn sent(state: &State, outcome: AppendMessage, usage: Option<Usage>) -> Result<S
         AppendMessage::Appended(appended) => {
             if appended.replay {
                 // The first try may have died before it told anybody.
-                state.teller.tell_again(&Change::sent(appended.message.clone()));
+                state.teller.tell_again(&appended.message);
             } else {
                 state.metrics.messages.inc();
             }

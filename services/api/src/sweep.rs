@@ -54,13 +54,19 @@ impl Sweep {
         let mut told = HashMap::new();
         // One that cannot be told must not keep the others from being told.
         let mut failed = HashSet::new();
+        // The bus does not take any more.
+        let mut refused = false;
         loop {
             let untold = self.store.untold(AGE, AT_ONCE).await?;
             let chats = untold.iter().flat_map(|untold| untold.chats.iter().copied());
             for (chat, since) in starts(chats, &told) {
-                match self.tell(chat, since).await {
+                let outcome = if refused { Ok(None) } else { self.tell(chat, since).await };
+                match outcome {
                     Ok(Some(up_to)) => drop(told.insert(chat, up_to)),
-                    Ok(None) => return Ok(()),
+                    Ok(None) => {
+                        refused = true;
+                        failed.insert(chat);
+                    }
                     Err(error) => {
                         tracing::warn!(chat.id = %chat, %error, "a chat could not be told");
                         failed.insert(chat);
@@ -68,13 +74,8 @@ impl Sweep {
                 }
             }
             for chat in untold.iter().flat_map(|untold| untold.made.iter().copied()) {
-                match memberships::found(&self.store, chat).await {
-                    Ok(events) if self.publish(&events).await => {}
-                    Ok(_) => return Ok(()),
-                    Err(error) => {
-                        tracing::warn!(chat.id = %chat, %error, "a new chat could not be told");
-                        failed.insert(chat);
-                    }
+                if refused || !self.tell_made(chat).await {
+                    failed.insert(chat);
                 }
             }
             let whole = |it: &&UntoldHead| {
@@ -82,8 +83,20 @@ impl Sweep {
             };
             let heads: Vec<Head> = untold.iter().filter(whole).map(|it| it.head).collect();
             self.store.told(&heads).await?;
-            if untold.len() < AT_ONCE as usize || heads.is_empty() {
+            // What was told is told, also where the bus took no more.
+            if refused || untold.len() < AT_ONCE as usize || heads.is_empty() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Tells the people of a chat that was made; says whether they are told.
+    async fn tell_made(&self, chat: ChatId) -> bool {
+        match memberships::found(&self.store, chat).await {
+            Ok(events) => self.publish(&events).await,
+            Err(error) => {
+                tracing::warn!(chat.id = %chat, %error, "a new chat could not be told");
+                false
             }
         }
     }

@@ -1,13 +1,17 @@
 //! Telling the rooms what was committed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::change::Change;
 use parley_domain::chat::{Chat, MAX_LISTED_PARTICIPANTS};
 use parley_domain::event::{self, MessagesRead};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::message::Message;
 use parley_domain::time::Timestamp;
 use parley_relay::Publisher;
-use parley_store::{Committed, Head, Marked, Store, StoreError};
+use parley_store::{Committed, Head, Marked, Store};
 
 use crate::memberships;
 
@@ -30,25 +34,42 @@ impl Teller {
         self.publish(&events, committed.head);
     }
 
-    /// Tells who came and went, also to those who did.
-    pub(crate) async fn tell_membership(&self, committed: &Committed) {
-        let mut events: Vec<RoomEvent> =
+    /// Tells who came and went: the room at once, and then those who did, of whom more has to be read. Returns at once.
+    pub(crate) fn tell_membership(&self, committed: &Committed) {
+        let events: Vec<RoomEvent> =
             committed.changes.iter().map(|change| change.event(committed.epoch)).collect();
-        match memberships::of_changes(&self.store, &committed.changes).await {
-            Ok(more) => {
-                events.extend(more);
-                self.publish(&events, committed.head);
+        let told = self.when_told_twice(committed.head);
+        self.publisher.publish_all(&events, told.clone());
+        let (teller, changes) = (self.clone(), committed.changes.clone());
+        tokio::spawn(async move {
+            match memberships::of_changes(&teller.store, &changes).await {
+                Ok(events) => teller.publisher.publish_all(&events, told),
+                // Its trace stays: a sweep tells it.
+                Err(error) => tracing::warn!(%error, "whom a change concerns could not be read"),
             }
-            Err(error) => self.leave_to_a_sweep(&events, &error),
+        });
+    }
+
+    /// What both halves of a telling do once the bus has them: the second one removes the trace.
+    fn when_told_twice(&self, head: Head) -> impl FnOnce() + Clone + Send + 'static {
+        let (store, missing) = (self.store.clone(), Arc::new(AtomicUsize::new(2)));
+        move || {
+            if missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+                store.told_soon(head);
+            }
         }
     }
 
-    /// Tells everybody in a new chat that they have it. `chat` has its unread counts.
-    pub(crate) async fn tell_created(&self, chat: &Chat, head: Head) {
-        match memberships::created(&self.store, chat.clone()).await {
-            Ok(events) => self.publish(&events, head),
-            Err(error) => self.leave_to_a_sweep(&[], &error),
-        }
+    /// Tells everybody in a new chat that they have it. `chat` has its unread counts. Returns at once.
+    pub(crate) fn tell_created(&self, chat: Chat, head: Head) {
+        let teller = self.clone();
+        tokio::spawn(async move {
+            match memberships::created(&teller.store, chat).await {
+                Ok(events) => teller.publish(&events, head),
+                // Its trace stays: a sweep tells it.
+                Err(error) => tracing::warn!(%error, "whom a new chat concerns could not be read"),
+            }
+        });
     }
 
     fn publish(&self, events: &[RoomEvent], head: Head) {
@@ -56,15 +77,15 @@ impl Teller {
         self.publisher.publish_all(events, move || store.told_soon(head));
     }
 
-    /// It is committed, and its trace stays: a sweep tells the whole.
-    fn leave_to_a_sweep(&self, events: &[RoomEvent], error: &StoreError) {
-        tracing::warn!(%error, "whom a change concerns could not be read");
-        self.publisher.publish_all(events, || {});
-    }
-
-    /// Tells a change that may have been told before: whoever has heard it drops its version.
-    pub(crate) fn tell_again(&self, change: &Change) {
-        self.publisher.publish(&change.event(self.store.epoch()));
+    /// Tells a message that may have been told before: whoever has heard it drops its version. One that was changed
+    /// since is not for everybody who was in the chat when it was sent: rooms that miss it ask for what is theirs.
+    pub(crate) fn tell_again(&self, message: &Message) {
+        let epoch = self.store.epoch();
+        if message.changed_version.is_some() {
+            self.publisher.announce(message.chat_id, message.version, epoch);
+        } else {
+            self.publisher.publish(&Change::sent(message.clone()).event(epoch));
+        }
     }
 
     /// Tells that somebody has read; in a big chat only the reader and the authors.
@@ -94,6 +115,7 @@ impl Teller {
             version: None,
             epoch: self.store.epoch(),
             affected,
+            membership_versions: Vec::new(),
             event: event::encode(event::server::MESSAGES_READ, &payload).into(),
         });
     }

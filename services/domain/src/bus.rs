@@ -8,6 +8,7 @@
 //! bytes 20–27  version, 0 for an event that is not durable
 //! bytes 28–35  epoch
 //! bytes 36–37  number of affected users, each: 2 bytes length, then the id
+//! …            for events of users' connections, of each affected user: 8 bytes membership version
 //! …            (what later formats add)
 //! then         the event, `["name",{…}]`
 //! ```
@@ -96,6 +97,9 @@ pub struct RoomEvent {
     pub epoch: Epoch,
     /// The users whom it adds, removes or otherwise concerns.
     pub affected: Vec<UserId>,
+    /// For [`Kind::ChatCreated`] and [`Kind::ChatRemoved`], of each affected user: how often the set of the user's chats had
+    /// changed with this. What was told already shows by it, and what was not told before. Empty for all others.
+    pub membership_versions: Vec<u64>,
     /// The finished event, `["name",{…}]`.
     pub event: Bytes,
 }
@@ -127,11 +131,15 @@ impl RoomEvent {
         let mut named = 0u16;
         for user in &self.affected {
             let id = user.as_str().as_bytes();
-            let fits = u16::try_from(header.len() + 2 + id.len()).is_ok();
+            let more = 2 + id.len() + 8 * (usize::from(named) + 1);
+            let fits = u16::try_from(header.len() + more).is_ok();
             let (true, Ok(length)) = (fits, u16::try_from(id.len())) else { break };
             header.extend_from_slice(&length.to_be_bytes());
             header.extend_from_slice(id);
             named += 1;
+        }
+        for version in self.membership_versions.iter().take(usize::from(named)) {
+            header.extend_from_slice(&version.to_be_bytes());
         }
         let length = u16::try_from(header.len()).unwrap_or(u16::MAX);
         header[2..4].copy_from_slice(&length.to_be_bytes());
@@ -155,11 +163,24 @@ impl RoomEvent {
         let epoch = Epoch(u64::from_be_bytes(header.array()?));
         let named = header.u16()?;
         let affected = (0..named).map(|_| header.user()).collect::<Result<_, _>>()?;
+        let of_users = matches!(kind, Kind::ChatCreated | Kind::ChatRemoved);
+        let counted = if of_users { named } else { 0 };
+        let membership_versions = (0..counted)
+            .map(|_| header.array().map(u64::from_be_bytes))
+            .collect::<Result<_, _>>()?;
         if length < header.at || bytes.len() < length {
             return Err(Unreadable::Truncated);
         }
         let version = (version != Version::default()).then_some(version);
-        Ok(Self { kind, chat_id, version, epoch, affected, event: bytes.slice(length..) })
+        Ok(Self {
+            kind,
+            chat_id,
+            version,
+            epoch,
+            affected,
+            membership_versions,
+            event: bytes.slice(length..),
+        })
     }
 }
 
@@ -203,6 +224,7 @@ mod tests {
             version: Some(Version(42)),
             epoch: Epoch(9),
             affected,
+            membership_versions: Vec::new(),
             event: Bytes::from_static(br#"["new-message",{}]"#),
         }
     }
@@ -210,7 +232,13 @@ mod tests {
     #[test]
     fn reads_what_it_writes() {
         let users = vec![UserId::parse("alice").unwrap(), UserId::parse("用户").unwrap()];
-        for written in [event(users), event(vec![]), RoomEvent { version: None, ..event(vec![]) }] {
+        let of_users = RoomEvent {
+            kind: Kind::ChatCreated,
+            membership_versions: vec![3, u64::MAX],
+            ..event(users.clone())
+        };
+        let plain = RoomEvent { version: None, ..event(vec![]) };
+        for written in [event(users), event(vec![]), plain, of_users] {
             assert_eq!(RoomEvent::decode(&written.encode()), Ok(written));
         }
     }

@@ -81,6 +81,7 @@ impl Change {
             version: Some(self.version),
             epoch,
             affected: self.affected(),
+            membership_versions: Vec::new(),
             event: Bytes::from(self.payload(epoch)),
         }
     }

@@ -31,8 +31,39 @@ enum Hearing {
         /// Whether there was something.
         missed: bool,
     },
-    /// Everything. The membership version that it has heard of, as far as known.
-    Everything(Option<u64>),
+    /// Everything.
+    Everything(Heard),
+}
+
+/// Which changes of the set of the user's chats a connection knows of, by their membership versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    /// All up to here happened before it came, or were told; `None` while nobody has said where that is.
+    known: Option<u64>,
+    /// The last one that it was told. What happened shortly before it came may still be on its way, and is told as well.
+    told: u64,
+}
+
+/// What becomes of an event for a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    /// It was told before: by its pod, and then by one that thought that nobody had.
+    Dropped,
+    /// One before it was not heard.
+    Missed,
+}
+
+impl Heard {
+    fn hear(&mut self, version: u64) -> Fate {
+        if version <= self.told {
+            return Fate::Dropped;
+        }
+        self.told = version;
+        let next = self.known.is_none_or(|known| version <= known + 1);
+        self.known = self.known.max(Some(version));
+        if next { Fate::Passed } else { Fate::Missed }
+    }
 }
 
 /// One connection in the list; it leaves it with this value.
@@ -61,10 +92,11 @@ impl Bearers {
         let mut held = self.0.lock();
         if event.kind == Kind::SupportOpened {
             let pool = held.values_mut().flatten().filter(|held| held.role.is_in_support_pool());
-            pool.for_each(|held| held.hear(&frame, 0));
+            pool.for_each(|held| held.hear(&frame, None));
         } else {
-            for user in &event.affected {
-                held.get_mut(user).into_iter().flatten().for_each(|held| held.hear(&frame, 1));
+            for (user, version) in event.affected.iter().zip(&event.membership_versions) {
+                let connections = held.get_mut(user).into_iter().flatten();
+                connections.for_each(|held| held.hear(&frame, Some(*version)));
             }
         }
     }
@@ -80,7 +112,7 @@ impl Bearers {
         let mut hearings = held.get(user).into_iter().flatten().map(|held| held.hearing);
         hearings.all(|hearing| match hearing {
             Hearing::Nothing { .. } => true,
-            Hearing::Everything(known) => known == Some(membership_version),
+            Hearing::Everything(heard) => heard.known >= Some(membership_version),
         })
     }
 
@@ -88,10 +120,10 @@ impl Bearers {
     pub(crate) fn catch_up(&self, user: &UserId, membership_version: u64) {
         let mut held = self.0.lock();
         for held in held.get_mut(user).into_iter().flatten() {
-            if let Hearing::Everything(known) = &mut held.hearing
-                && *known != Some(membership_version)
+            if let Hearing::Everything(heard) = &mut held.hearing
+                && heard.known < Some(membership_version)
             {
-                *known = Some(membership_version);
+                *heard = Heard { known: Some(membership_version), told: membership_version };
                 held.reload();
             }
         }
@@ -118,13 +150,16 @@ impl Bearers {
 
 impl Held {
     /// One that is closed comes back, and reads which chats it has.
-    fn hear(&mut self, frame: &Frame, changes: u64) {
-        match &mut self.hearing {
-            Hearing::Nothing { missed } => *missed = true,
-            Hearing::Everything(known) => {
-                *known = known.map(|known| known + changes);
-                let _ = self.socket.send(frame);
-            }
+    fn hear(&mut self, frame: &Frame, version: Option<u64>) {
+        let fate = match (&mut self.hearing, version) {
+            (Hearing::Nothing { missed }, _) => return *missed = true,
+            (Hearing::Everything(_), None) => Fate::Passed,
+            (Hearing::Everything(heard), Some(version)) => heard.hear(version),
+        };
+        match fate {
+            Fate::Passed => drop(self.socket.send(frame)),
+            Fate::Dropped => {}
+            Fate::Missed => self.reload(),
         }
     }
 
@@ -141,8 +176,8 @@ impl Place {
         let mut held = self.bearers.0.lock();
         let sockets = held.get_mut(&self.user).into_iter().flatten();
         for held in sockets.filter(|held| held.socket.key() == self.key) {
-            let before =
-                std::mem::replace(&mut held.hearing, Hearing::Everything(membership_version));
+            let heard = Heard { known: membership_version, told: 0 };
+            let before = std::mem::replace(&mut held.hearing, Hearing::Everything(heard));
             if before == (Hearing::Nothing { missed: true }) {
                 held.reload();
             }
@@ -159,5 +194,25 @@ impl Drop for Place {
                 held.remove(&self.user);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_and_one_that_was_not_heard_shows() {
+        let mut heard = Heard { known: Some(4), told: 0 };
+        assert_eq!(heard.hear(4), Fate::Passed, "on its way while the connection came");
+        assert_eq!(heard.hear(4), Fate::Dropped, "told again");
+        assert_eq!(heard.hear(5), Fate::Passed);
+        assert_eq!(heard.hear(7), Fate::Missed);
+        assert_eq!(heard.hear(6), Fate::Dropped, "the reload has brought it");
+        assert_eq!(heard.hear(8), Fate::Passed);
+        assert_eq!(heard, Heard { known: Some(8), told: 8 });
+        let mut unknown = Heard { known: None, told: 0 };
+        assert_eq!(unknown.hear(3), Fate::Passed);
+        assert_eq!(unknown.hear(5), Fate::Missed);
     }
 }

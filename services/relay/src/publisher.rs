@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::ids::ChatId;
+use parley_domain::version::{Epoch, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
 
@@ -93,6 +95,11 @@ impl Publisher {
         for event in events {
             self.enqueue(event, Some(receipt.clone()));
         }
+    }
+
+    /// Says that a chat is so far, without saying how: whoever is not asks for it.
+    pub fn announce(&self, chat: ChatId, version: Version, epoch: Epoch) {
+        self.heads.note(chat, version, epoch, Instant::now());
     }
 
     fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {

@@ -151,6 +151,36 @@ impl Store {
         Ok(shown)
     }
 
+    /// A chat as somebody sees it whose membership was last changed at this version, to be in or to be out; with how often
+    /// the set of their chats has changed. `None` when it was changed again since: that change is told by itself.
+    pub async fn chat_as_changed(
+        &self,
+        chat: ChatId,
+        user: &UserId,
+        changed: Version,
+        is_in: bool,
+    ) -> Result<Option<(Chat, u64)>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let membership_version = sqlx::query_scalar!(
+            r#"
+            select u.membership_version
+            from participants p
+            join users u on u.id = p.user_id
+            where p.chat_id = $1 and p.user_id = $2 and p.changed_version = $3 and (p.left_at is null) = $4
+            "#,
+            chat.uuid(),
+            user.as_str(),
+            signed(changed.0),
+            is_in,
+        )
+        .fetch_optional(&mut *snapshot)
+        .await?;
+        let Some(membership_version) = membership_version else { return Ok(None) };
+        let shown = show_one(&mut snapshot, chat, user).await?;
+        snapshot.commit().await?;
+        Ok(shown.map(|shown| (shown, unsigned(membership_version))))
+    }
+
     /// A page of the user's chats, the one with the newest message first.
     pub async fn chats(
         &self,

@@ -66,7 +66,7 @@ async fn made(state: &State, new: &NewChat) -> Result<Success<ChatAnswer>, ApiEr
         CreateChat::Created(created) => {
             let chat = shown(state, created.id, &new.creator).await?;
             if let Some(head) = created.head {
-                state.teller.tell_created(&chat, head).await;
+                state.teller.tell_created(chat.clone(), head);
             }
             Ok(Success::made(created.new, ChatAnswer { chat }))
         }

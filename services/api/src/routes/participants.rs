@@ -2,10 +2,11 @@
 
 use axum::extract::State as Extract;
 use parley_domain::chat::{Chat, Participant};
-use parley_domain::ids::UserId;
+use parley_domain::ids::{ChatId, UserId};
 use parley_domain::page::{Page, Pagination};
+use parley_domain::token;
 use parley_domain::user::Role;
-use parley_store::{AddParticipant, ChangeAs, RemoveParticipant};
+use parley_store::{AddParticipant, ChangeAs, RemoveParticipant, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::chats::{ChatAnswer, shown};
@@ -13,6 +14,7 @@ use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Caller, ChatPath, Json, ParticipantPath, Query, Reader};
+use crate::sends::in_a_task;
 
 const DEFAULT_LIMIT: u32 = 50;
 
@@ -60,13 +62,8 @@ pub(crate) async fn add(
     Json(body): Json<AddRequest>,
 ) -> Result<Success<AddAnswer>, ApiError> {
     let user = UserId::parse(&body.user_id)?;
-    let (authority, settings) = (authority(caller.role), &state.participants);
-    let outcome = state.store.add_participant(chat, &user, &caller.id, authority, settings);
-    let (new, participant) = match outcome.await? {
-        AddParticipant::Added(participant, committed) => {
-            state.teller.tell_membership(&committed).await;
-            (true, *participant)
-        }
+    let (new, participant) = match committed_add(&state, chat, &user, &caller).await? {
+        AddParticipant::Added(participant, _) => (true, *participant),
         AddParticipant::AlreadyIn(participant) => (false, *participant),
         AddParticipant::ChatNotFound => return Err(ApiError::ChatNotFound),
         AddParticipant::NotGroup => return Err(ApiError::NotGroup),
@@ -85,18 +82,52 @@ pub(crate) async fn remove(
     Caller(caller): Caller,
     ParticipantPath { chat, user }: ParticipantPath,
 ) -> Result<Success<ChatAnswer>, ApiError> {
-    let authority = authority(caller.role);
-    match state.store.remove_participant(chat, &user, &caller.id, authority).await? {
-        RemoveParticipant::Removed(chat, committed) => {
-            state.teller.tell_membership(&committed).await;
-            Ok(Success::ok(ChatAnswer { chat: *chat }))
-        }
+    match committed_removal(&state, chat, &user, &caller).await? {
+        RemoveParticipant::Removed(chat, _) => Ok(Success::ok(ChatAnswer { chat: *chat })),
         RemoveParticipant::ChatNotFound => Err(ApiError::ChatNotFound),
         RemoveParticipant::NotGroup => Err(ApiError::NotGroup),
         RemoveParticipant::NotParticipant => Err(ApiError::NotParticipant),
         RemoveParticipant::NotAllowed => Err(ApiError::Forbidden),
         RemoveParticipant::NotThere => Err(unknown(&user)),
     }
+}
+
+/// In a task: a client that goes away must not keep the room from hearing what is committed.
+async fn committed_add(
+    state: &State,
+    chat: ChatId,
+    user: &UserId,
+    by: &token::Caller,
+) -> Result<AddParticipant, StoreError> {
+    let (state, user, by) = (state.clone(), user.clone(), by.clone());
+    in_a_task(async move {
+        let (authority, settings) = (authority(by.role), &state.participants);
+        let outcome = state.store.add_participant(chat, &user, &by.id, authority, settings).await?;
+        if let AddParticipant::Added(_, committed) = &outcome {
+            state.teller.tell_membership(committed);
+        }
+        Ok(outcome)
+    })
+    .await
+}
+
+/// In a task, for the same reason.
+async fn committed_removal(
+    state: &State,
+    chat: ChatId,
+    user: &UserId,
+    by: &token::Caller,
+) -> Result<RemoveParticipant, StoreError> {
+    let (state, user, by) = (state.clone(), user.clone(), by.clone());
+    in_a_task(async move {
+        let authority = authority(by.role);
+        let outcome = state.store.remove_participant(chat, &user, &by.id, authority).await?;
+        if let RemoveParticipant::Removed(_, committed) = &outcome {
+            state.teller.tell_membership(committed);
+        }
+        Ok(outcome)
+    })
+    .await
 }
 
 const fn authority(role: Role) -> ChangeAs {

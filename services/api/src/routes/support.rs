@@ -40,7 +40,7 @@ pub(crate) async fn open(
     let opened = state.store.open_support_chat(&caller.id, subject, DOUBLE_CLICK).await?;
     if let Some(head) = opened.head {
         let chat = shown(&state, opened.id, &caller.id).await?;
-        state.teller.tell_created(&chat, head).await;
+        state.teller.tell_created(chat, head);
     }
     let usage = match content {
         None => None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::chat::{ChatType, NewChat};
 use parley_domain::ids::{ChatId, UserId};
-use parley_store::{CreateChat, UnknownUsers};
+use parley_store::{ChangeAs, ComesBack, CreateChat, ParticipantSettings, UnknownUsers};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -37,6 +37,7 @@ impl Ear {
             version: None,
             epoch: parley_domain::version::Epoch(0),
             affected: Vec::new(),
+            membership_versions: Vec::new(),
             event: "[]".into(),
         };
         assert!(bus.connected(Duration::from_secs(10)).await);
@@ -55,6 +56,12 @@ impl Ear {
                 return event;
             }
         }
+    }
+
+    /// The next event of a chat for these users: of each, how often the set of their chats had changed.
+    async fn versions(&mut self, chat: &str) -> Vec<u64> {
+        let of = self.of(ChatId::parse(chat).unwrap());
+        timeout(Duration::from_secs(20), of).await.expect("nothing was told").membership_versions
     }
 
     /// The next event of a chat: its kind, its name, its payload, and whom it is for.
@@ -125,12 +132,41 @@ async fn i6_who_is_added_is_told_and_who_is_removed_is_told_nothing_that_was_sai
     assert_eq!((&shown["_id"], &shown["title"]), (&json!(chat), &json!("T")));
     assert_eq!((&shown["lastMessage"], &shown["participants"]), (&Value::Null, &json!([])));
 
-    // The last creator leaves: only who left is told, and not the heir, who has the chat already.
+    // The last creator leaves. The heir has the chat already, and drops what is told once more.
     alice.delete(&format!("{path}/{}", alice.id)).await.data();
     let (kind, _, _, users) = ear.next(chat).await;
     assert_eq!((kind, users), (Kind::ChatRemoved, vec![alice.id.clone()]));
+    let (kind, _, _, users) = ear.next(chat).await;
+    assert_eq!((kind, users), (Kind::ChatCreated, vec![bob.id.clone()]));
     bob.delete(&format!("{path}/{}", bob.id)).await.data();
     assert_eq!(ear.next(chat).await.3, [bob.id.as_str()]);
+}
+
+#[tokio::test]
+async fn i6_a_membership_that_has_changed_again_is_told_by_its_last_change_only() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (world.user().await, world.user().await, world.user().await);
+    let mut ear = Ear::open().await;
+    let group = json!({ "type": "group", "participantIds": [bob.id] });
+    let chat = alice.post("/api/chat", group).await.data()["chat"]["_id"].clone();
+    let chat = chat.as_str().unwrap();
+    assert_eq!(ear.versions(chat).await, [1, 1]);
+    // As two pods that commit and die: what they have not told is told of the end alone.
+    let store = world.store().await;
+    let user = |id: &str| UserId::parse(id).unwrap();
+    let (id, creator, carol) = (ChatId::parse(chat).unwrap(), user(&alice.id), user(&carol.id));
+    let settings = ParticipantSettings {
+        group_participants: 10,
+        unknown_users: UnknownUsers::Refuse,
+        unarchive: ComesBack::Never,
+    };
+    let as_creator = ChangeAs::Participant;
+    store.add_participant(id, &carol, &creator, as_creator, &settings).await.unwrap();
+    store.remove_participant(id, &carol, &creator, as_creator).await.unwrap();
+    let (kind, _, _, users) = ear.next(chat).await;
+    assert_eq!((kind, users), (Kind::ChatRemoved, vec![carol.to_string()]));
+    alice.post(&format!("/api/chat/{chat}/participants"), json!({ "userId": carol })).await.data();
+    assert_eq!(ear.versions(chat).await, [3]);
 }
 
 #[tokio::test]

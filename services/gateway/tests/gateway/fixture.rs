@@ -334,9 +334,12 @@ impl Chats {
     }
 
     /// The set of a user's chats is another one, committed and not yet announced.
-    pub(crate) fn has_other_chats(&self, user: &str) {
+    pub(crate) fn has_other_chats(&self, user: &str) -> u64 {
         let user = UserId::parse(user).unwrap();
-        *self.0.memberships.lock().unwrap().entry(user).or_default() += 1;
+        let mut memberships = self.0.memberships.lock().unwrap();
+        let version = memberships.entry(user).or_default();
+        *version += 1;
+        *version
     }
 
     fn memberships(&self, user: &UserId) -> u64 {
@@ -501,6 +504,7 @@ pub(crate) fn event(chat_id: ChatId, version: u64, padding: usize) -> RoomEvent 
         version: Some(Version(version)),
         epoch: EPOCH,
         affected: Vec::new(),
+        membership_versions: Vec::new(),
         event: Bytes::from(parley_domain::event::encode("new-message", &payload)),
     }
 }

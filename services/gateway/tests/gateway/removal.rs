@@ -24,6 +24,7 @@ fn removal(chat: ChatId, version: u64, user: &str) -> RoomEvent {
     RoomEvent {
         kind: Kind::ParticipantRemoved,
         affected: vec![UserId::parse(user).unwrap()],
+        membership_versions: Vec::new(),
         event: parley_domain::event::encode("participant-removed", &payload).into(),
         ..event(chat, version, 0)
     }

@@ -73,6 +73,7 @@ pub(crate) fn event(chat_id: ChatId, version: u64) -> RoomEvent {
         version: Some(Version(version)),
         epoch: Epoch(1),
         affected: Vec::new(),
+        membership_versions: Vec::new(),
         event: Bytes::from(format!(r#"["new-message",{{"version":{version}}}]"#)),
     }
 }
