@@ -19,6 +19,7 @@ mod extract;
 mod limits;
 mod metrics;
 mod observe;
+mod openapi;
 mod revocations;
 mod router;
 mod routes;
@@ -33,4 +34,5 @@ mod watch;
 
 pub use app::App;
 pub use cors::Origin;
+pub use router::document;
 pub use settings::{Command, Settings};

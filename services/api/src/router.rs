@@ -6,22 +6,51 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::timeout::TimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::State;
 use crate::cors;
 use crate::error::ApiError;
 use crate::observe::observe;
+use crate::openapi;
 use crate::routes::{changes, chats, messages, participants, read_state, support, users};
 use crate::settings::HttpSettings;
 use crate::shedding::{Room, shed};
 
 /// Answers from this size on are compressed for clients that want it: lists and histories, and no answer to a send.
 const COMPRESSED: u64 = 2 * 1024;
+
+/// The operations; methods and paths stand beside their handlers.
+#[expect(deprecated, reason = "whoever still uses one is still served")]
+fn operations() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(openapi::outline())
+        .routes(routes!(users::put_many))
+        .routes(routes!(users::put, users::get, users::delete))
+        .routes(routes!(users::revoke))
+        .routes(routes!(chats::list, chats::create))
+        .routes(routes!(chats::purchase_request))
+        .routes(routes!(support::open))
+        .routes(routes!(chats::stats))
+        .routes(routes!(chats::info))
+        .routes(routes!(chats::archive, chats::archive_by_put))
+        .routes(routes!(changes::list))
+        .routes(routes!(participants::list, participants::add))
+        .routes(routes!(participants::remove))
+        .routes(routes!(messages::list, messages::send))
+        .routes(routes!(read_state::read))
+        .routes(routes!(read_state::unread))
+        .routes(routes!(messages::edit, messages::delete))
+}
+
+/// The `OpenAPI` document of the REST interface, as JSON.
+pub fn document() -> String {
+    openapi::complete(&operations().into_openapi())
+}
 
 /// The REST interface.
 pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
@@ -32,23 +61,9 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         ApiError::Internal.into_response()
     };
     let room = Room::new(settings.max_requests, state.metrics.shed.clone());
-    let router = Router::new()
-        .route("/api/users", post(users::put_many))
-        .route("/api/users/{id}", put(users::put).get(users::get).delete(users::delete))
-        .route("/api/users/{id}/revoke", post(users::revoke))
-        .route("/api/chat", get(chats::list).post(chats::create))
-        .route("/api/chat/purchase-request", post(chats::purchase_request))
-        .route("/api/chat/support", post(support::open))
-        .route("/api/chat/stats", get(chats::stats))
-        .route("/api/chat/{id}/info", get(chats::info))
-        .route("/api/chat/{id}/archive", patch(chats::archive).put(chats::archive))
-        .route("/api/chat/{id}/changes", get(changes::list))
-        .route("/api/chat/{id}/participants", get(participants::list).post(participants::add))
-        .route("/api/chat/{id}/participants/{user_id}", delete(participants::remove))
-        .route("/api/chat/{id}/messages", get(messages::list).post(messages::send))
-        .route("/api/chat/{id}/messages/read", patch(read_state::read))
-        .route("/api/chat/{id}/messages/unread", patch(read_state::unread))
-        .route("/api/chat/{id}/messages/{message_id}", put(messages::edit).delete(messages::delete))
+    let (router, described) = operations().split_for_parts();
+    let router = router
+        .merge(openapi::routes(openapi::complete(&described)))
         .fallback(async || ApiError::NotFound)
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -22,6 +22,7 @@ pub const MAX_TITLE: usize = 200;
 /// What kind of conversation a chat is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ChatType {
     /// Two people, for good.
     #[default]
@@ -56,6 +57,7 @@ impl ChatType {
 /// What a participant is in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ParticipantRole {
     /// Made the chat, or inherited it.
     Creator,
@@ -241,6 +243,7 @@ fn purchase_key(request: &PurchaseRequestId, buyer: &UserId, seller: &UserId) ->
 /// A participant as clients see it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Participant {
     /// The user's id, as the source backend's populated participants have it.
     #[serde(rename = "_id")]
@@ -266,6 +269,7 @@ pub struct Participant {
 /// A chat as one participant sees it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Chat {
     /// The chat.
     #[serde(rename = "_id")]
@@ -278,6 +282,7 @@ pub struct Chat {
     /// What a support chat is about.
     pub subject: Option<String>,
     /// The host's own data.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub metadata: Option<Box<RawValue>>,
     /// The host's purchase request that the chat belongs to.
     pub purchase_request_id: Option<String>,
@@ -288,6 +293,7 @@ pub struct Chat {
     /// Who created it.
     pub created_by: UserId,
     /// At most 100 of them, the viewer always among them.
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub participants: Vec<Participant>,
     /// All of them.
     pub participant_count: u64,

@@ -52,6 +52,7 @@ impl Content {
 /// Who speaks: a person, or the host application (`system`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MessageType {
     /// Written by a person.
     #[default]
@@ -112,6 +113,7 @@ impl NewMessage {
 
 /// The sender as shown beside a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Sender {
     /// The user.
     #[serde(rename = "_id")]
@@ -125,6 +127,7 @@ pub struct Sender {
 /// A file of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attachment {
     /// The file.
     #[serde(rename = "_id")]
@@ -142,6 +145,7 @@ pub struct Attachment {
 /// A message as clients see it, over REST and in events alike.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Message {
     /// The message.
     #[serde(rename = "_id")]
@@ -162,10 +166,12 @@ pub struct Message {
     #[serde(rename = "type")]
     pub message_type: MessageType,
     /// The text; empty once deleted.
+    #[cfg_attr(feature = "openapi", schema(example = "Hello"))]
     pub content: String,
     /// The message it answers.
     pub reply_to_message_id: Option<MessageId>,
     /// The host's own data, byte for byte as the database keeps it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub metadata: Option<Box<RawValue>>,
     /// Its files.
     pub attachments: Vec<Attachment>,

@@ -14,6 +14,7 @@ use parley_runtime::lifecycle::Lifecycle;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::contract;
 use crate::wire::Wire;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough.";
@@ -98,10 +99,17 @@ impl World {
     }
 
     pub(crate) async fn raw(&self, request: Request<Full<Bytes>>) -> Answer {
+        let asked = (request.method().clone(), request.uri().clone());
         let response = self.client.request(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: parts.status, headers: parts.headers, text }
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        let (method, uri) = asked;
+        if uri.port_u16() == Some(self.app.address.port()) {
+            contract::check(&method, uri.path(), &answer);
+        }
+        answer
     }
 
     /// A good answer whose body need not be text.
