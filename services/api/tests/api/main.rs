@@ -3,6 +3,7 @@
 
 mod actor;
 mod authentication;
+mod authorisation;
 mod catch_up;
 mod changes;
 mod chats;
