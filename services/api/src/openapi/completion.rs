@@ -197,6 +197,7 @@ fn complete_operation(operation: &mut Value, all_refusals: &mut Map<String, Valu
         forbid_null(&mut body["schema"]);
     }
 
+    title(operation);
     let own = operation.as_object_mut().and_then(|it| it.remove(REFUSALS)).unwrap_or_default();
     let own = own.as_array().cloned().unwrap_or_default();
     let mut words: BTreeSet<&str> = own.iter().filter_map(Value::as_str).collect();
@@ -222,6 +223,24 @@ fn complete_operation(operation: &mut Value, all_refusals: &mut Map<String, Valu
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(request_id),
         None => operation["parameters"] = json!([request_id]),
+    }
+}
+
+/// A handler's comment opens with its method and path, which here stand beside it. Its first sentence is the summary.
+fn title(operation: &mut Value) {
+    let Some(text) = operation["summary"].as_str() else { return };
+    let text = text.replace('\n', " ");
+    let said =
+        text.strip_prefix('`').and_then(|it| it.split_once('`')).map_or(text.as_str(), |it| it.1);
+    let said = said.trim_start_matches([':', ',', ' ']);
+    let (first, rest) = said.split_once(". ").unwrap_or((said, ""));
+    let mut letters = first.trim_end_matches('.').chars();
+    let summary: String =
+        letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let rest = rest.to_owned();
+    operation["summary"] = json!(summary);
+    if !rest.is_empty() {
+        operation["description"] = json!(rest);
     }
 }
 

@@ -13,7 +13,8 @@ use crate::app::State;
 const DOCUMENT: &str = "/api/openapi.json";
 const PAGE: &str = "/api/docs";
 
-/// The page's own files, its calls to the pod, and nothing else from anywhere.
+/// The page's own files, its calls to the pod, and nothing else from anywhere. Swagger UI makes styles as it
+/// goes; scripts are its files only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";

@@ -75,7 +75,7 @@ pub(crate) struct ListAnswer {
     pagination: Pagination,
 }
 
-/// `POST /api/chat`: 201 with a new chat, or 200 with the direct chat that these two people have.
+/// `POST /api/chat`: makes a chat: 201 with a new one, or 200 with the direct chat that these two people have.
 #[utoipa::path(
     post,
     path = "/api/chat",
@@ -83,7 +83,12 @@ pub(crate) struct ListAnswer {
     tag = "chats",
     request_body(content = CreateRequest, examples(
         ("direct" = (value = json!({ "participantIds": ["bob"] }))),
-        ("group" = (value = json!({ "participantIds": ["bob", "carol"], "type": "group", "title": "Friday", "metadata": { "project": 7 } }))),
+        ("group" = (value = json!({
+            "participantIds": ["bob", "carol"],
+            "type": "group",
+            "title": "Friday",
+            "metadata": { "project": 7 }
+        }))),
     )),
     responses(
         (status = 201, description = "A new chat", body = Success<ChatAnswer>),
@@ -253,7 +258,7 @@ pub(crate) async fn archive(
     Ok(Success::ok(ArchiveAnswer { archived, chat }))
 }
 
-/// `PUT /api/chat/:id/archive`: the same. The source front end sends `PUT` where its document says `PATCH`.
+/// `PUT /api/chat/:id/archive`: the same as `PATCH`. The source front end sends `PUT` where its document says `PATCH`.
 #[deprecated = "for the source front end"]
 #[utoipa::path(
     put,

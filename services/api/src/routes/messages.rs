@@ -92,22 +92,33 @@ pub(crate) struct ListAnswer {
     version: Version,
 }
 
-/// `POST /api/chat/:id/messages`: 201 once the message is committed; 200 for a replay.
+/// `POST /api/chat/:id/messages`: sends a message: 201 once the message is committed; 200 for a replay.
 #[utoipa::path(
     post,
     path = "/api/chat/{id}/messages",
     operation_id = "sendMessage",
     tag = "messages",
-    params(("id" = ChatId, Path, description = "The chat"), ("Idempotency-Key" = Option<ClientMessageId>, Header, description = "The same as `clientMessageId`")),
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("Idempotency-Key" = Option<ClientMessageId>, Header, description = "The same as `clientMessageId`"),
+    ),
     request_body(content = SendRequest, examples(
         ("text" = (value = json!({ "content": "Hello" }))),
-        ("answer" = (value = json!({ "content": "Yes", "replyToMessageId": "0192f0a4-7c3b-7d2e-8a1b-0123456789ab", "metadata": { "mood": "good" }, "clientMessageId": "8f1c-1" }))),
+        ("answer" = (value = json!({
+            "content": "Yes",
+            "replyToMessageId": "0192f0a4-7c3b-7d2e-8a1b-0123456789ab",
+            "metadata": { "mood": "good" },
+            "clientMessageId": "8f1c-1"
+        }))),
     )),
     responses(
         (status = 201, description = "The message is committed", body = Success<MessageAnswer>),
         (status = 200, description = "It was sent before: the message as it is now", body = Success<MessageAnswer>),
     ),
-    extensions(("x-refusals" = json!(["forbidden", "not_participant", "chat_not_found", "message_not_found", "idempotency_conflict", "rate_limited", "too_many_attempts"]))),
+    extensions(("x-refusals" = json!([
+        "forbidden", "not_participant", "chat_not_found", "message_not_found",
+        "idempotency_conflict", "rate_limited", "too_many_attempts",
+    ]))),
 )]
 pub(crate) async fn send(
     Extract(state): Extract<State>,
@@ -211,12 +222,18 @@ pub(crate) struct EditRequest {
     path = "/api/chat/{id}/messages/{messageId}",
     operation_id = "editMessage",
     tag = "messages",
-    params(("id" = ChatId, Path, description = "The chat"), ("messageId" = MessageId, Path, description = "The message")),
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("messageId" = MessageId, Path, description = "The message"),
+    ),
     request_body(content = EditRequest, example = json!({ "content": "Hello!" })),
     responses(
         (status = 200, description = "The message as it is now", body = Success<MessageAnswer>),
     ),
-    extensions(("x-refusals" = json!(["message_deleted", "edit_window_over", "not_participant", "not_author", "chat_not_found", "message_not_found"]))),
+    extensions(("x-refusals" = json!([
+        "message_deleted", "edit_window_over", "not_participant", "not_author", "chat_not_found",
+        "message_not_found",
+    ]))),
 )]
 pub(crate) async fn edit(
     Extract(state): Extract<State>,
@@ -247,11 +264,16 @@ pub(crate) async fn edit(
     path = "/api/chat/{id}/messages/{messageId}",
     operation_id = "deleteMessage",
     tag = "messages",
-    params(("id" = ChatId, Path, description = "The chat"), ("messageId" = MessageId, Path, description = "The message")),
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("messageId" = MessageId, Path, description = "The message"),
+    ),
     responses(
         (status = 200, description = "What is left of the message", body = Success<MessageAnswer>),
     ),
-    extensions(("x-refusals" = json!(["not_participant", "not_author", "chat_not_found", "message_not_found"]))),
+    extensions(("x-refusals" = json!([
+        "not_participant", "not_author", "chat_not_found", "message_not_found",
+    ]))),
 )]
 pub(crate) async fn delete(
     Extract(state): Extract<State>,

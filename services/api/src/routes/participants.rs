@@ -73,7 +73,7 @@ pub(crate) struct AddAnswer {
     participant: Participant,
 }
 
-/// `POST /api/chat/:id/participants`: 201 with a new participant, 200 with one who is in already.
+/// `POST /api/chat/:id/participants`: adds somebody: 201 with a new participant, 200 with one who is in already.
 #[utoipa::path(
     post,
     path = "/api/chat/{id}/participants",
@@ -85,7 +85,10 @@ pub(crate) struct AddAnswer {
         (status = 201, description = "A new participant", body = Success<AddAnswer>),
         (status = 200, description = "One who is in already", body = Success<AddAnswer>),
     ),
-    extensions(("x-refusals" = json!(["not_group", "group_full", "forbidden", "not_participant", "chat_not_found", "participant_not_found"]))),
+    extensions(("x-refusals" = json!([
+        "not_group", "group_full", "forbidden", "not_participant", "chat_not_found",
+        "participant_not_found",
+    ]))),
 )]
 pub(crate) async fn add(
     Extract(state): Extract<State>,
@@ -119,11 +122,16 @@ pub(crate) async fn add(
     path = "/api/chat/{id}/participants/{userId}",
     operation_id = "removeParticipant",
     tag = "participants",
-    params(("id" = ChatId, Path, description = "The chat"), ("userId" = UserId, Path, description = "The participant", example = "bob")),
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("userId" = UserId, Path, description = "The participant", example = "bob"),
+    ),
     responses(
         (status = 200, description = "The chat as it is now; for one who leaves, as of that moment", body = Success<ChatAnswer>),
     ),
-    extensions(("x-refusals" = json!(["not_group", "forbidden", "not_participant", "chat_not_found", "participant_not_found"]))),
+    extensions(("x-refusals" = json!([
+        "not_group", "forbidden", "not_participant", "chat_not_found", "participant_not_found",
+    ]))),
 )]
 pub(crate) async fn remove(
     Extract(state): Extract<State>,

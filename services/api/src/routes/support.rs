@@ -35,7 +35,7 @@ pub(crate) struct SupportRequest {
     initial_message: Option<String>,
 }
 
-/// `POST /api/chat/support`: 201 with a new chat, or 200 with the one of the click before. The initial message is sent as
+/// `POST /api/chat/support`: asks for help: 201 with a new chat, or 200 with the one of the click before. The initial message is sent as
 /// any other; when it is refused, the chat is there without it.
 #[utoipa::path(
     post,
@@ -47,7 +47,9 @@ pub(crate) struct SupportRequest {
         (status = 201, description = "A new chat", body = Success<ChatAnswer>),
         (status = 200, description = "The chat of the click before", body = Success<ChatAnswer>),
     ),
-    extensions(("x-refusals" = json!(["idempotency_conflict", "rate_limited", "too_many_attempts"]))),
+    extensions(("x-refusals" = json!([
+        "idempotency_conflict", "rate_limited", "too_many_attempts",
+    ]))),
 )]
 pub(crate) async fn open(
     Extract(state): Extract<State>,

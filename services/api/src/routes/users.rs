@@ -147,7 +147,7 @@ pub(crate) async fn put(
     answer(&state, &profile.id).await
 }
 
-/// `POST /api/users`, for the host application: the same for up to 1,000 different users at once, all or none.
+/// `POST /api/users`, for the host application: makes or renames up to 1,000 different users at once, all or none.
 #[utoipa::path(
     post,
     path = "/api/users",
@@ -216,7 +216,7 @@ pub(crate) async fn revoke(
     Ok(Success::ok(RevocationAnswer { user_id, tokens_valid_after: valid_after.into() }))
 }
 
-/// `GET /api/users/:id`: oneself; anyone for the host application and for admins. Who else could ask would be able to
+/// `GET /api/users/:id`: shows a user: oneself; anyone for the host application and for admins. Who else could ask would be able to
 /// read the host's directory, id by id.
 #[utoipa::path(
     get,

@@ -140,8 +140,8 @@ async fn i6_every_operation_answers_everybody_as_the_table_says() {
     let cells = asked
         .iter()
         .map(|(kind, row, who, wanted)| cell(world, host, (*kind, row, who, wanted.as_str())));
-    let wrong: Vec<_> =
-        stream::iter(cells).buffer_unordered(AT_ONCE).filter_map(async |it| it).collect().await;
+    let wrong: Vec<_> = stream::iter(cells).buffer_unordered(AT_ONCE).collect().await;
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     let table = rows(GROUP);
     let bad = table.iter().map(|row| bad_tokens(world, host, row));
     let with_bad_tokens: Vec<_> = stream::iter(bad).buffer_unordered(AT_ONCE).collect().await;
