@@ -90,6 +90,11 @@ impl ParticipantRole {
 
 /// A group's title: 1–200 characters, no control characters, not only white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "Friday")
+)]
 pub struct Title(Box<str>);
 
 impl Title {
@@ -110,8 +115,13 @@ impl Title {
     }
 }
 
-/// What a support chat is about; the rules of a [`Title`].
+/// What a support chat is about: 1–200 characters, as a title.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "A refund")
+)]
 pub struct Subject(Title);
 
 impl Subject {

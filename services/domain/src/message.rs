@@ -22,6 +22,11 @@ pub const MAX_NAMED_MESSAGES: usize = 1_000;
 
 /// The text of a message: 1–5,000 Unicode scalar values, not only white space, no NUL; stored as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 5000, pattern = r"^[^\u0000]*[^\u0000\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000]*$", example = "Hello")
+)]
 pub struct Content(Box<str>);
 
 impl Content {

@@ -28,8 +28,8 @@ pub(crate) struct CreateRequest {
     #[serde(rename = "type")]
     #[schema(value_type = Option<CreatedType>)]
     chat_type: Option<String>,
-    /// Kept for groups only; no control characters, not only white space.
-    #[schema(min_length = 1, max_length = 200)]
+    /// Kept for groups only.
+    #[schema(value_type = Option<Title>)]
     title: Option<String>,
     /// The host's own data: at most 16 KiB and 16 levels, without NUL.
     #[schema(value_type = Option<Object>)]

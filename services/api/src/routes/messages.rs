@@ -14,7 +14,9 @@ use parley_domain::version::{Seq, Version};
 use parley_store::{Cursor, DeleteAs, DeleteMessage, EditMessage, MessageQuery, Order};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{AnyOf, ObjectBuilder, Type};
+use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::app::State;
 use crate::envelope::Success;
@@ -30,8 +32,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[serde(rename_all = "camelCase")]
 #[schema(as = SendMessage)]
 pub(crate) struct SendRequest {
-    /// Unicode scalar values, stored as sent; not only white space, and no NUL.
-    #[schema(value_type = String, required, min_length = 1, max_length = 5000)]
+    #[schema(value_type = Content, required)]
     content: Option<String>,
     /// `text` by default; `system` for admins and the host application.
     #[serde(rename = "type")]
@@ -64,14 +65,37 @@ pub(crate) struct ListQuery {
     #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<String>,
     /// A time (ISO 8601), a message id or a seq, which is itself left out.
+    #[param(schema_with = time_or_message)]
     before: Option<String>,
     /// The same, for what came later; with both, the page is taken from between them.
+    #[param(schema_with = time_or_message)]
     after: Option<String>,
     /// A message id or a seq in the middle of the page; without `before`, `after` and further pages.
+    #[param(schema_with = id_or_seq)]
     around: Option<String>,
     /// `desc`, newest first, by default.
     #[param(value_type = Option<OrderWord>, inline)]
     order: Option<String>,
+}
+
+fn time_or_message() -> Schema {
+    let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    let time = ObjectBuilder::new().schema_type(Type::String).format(Some(time));
+    any_of(
+        vec![time.into(), MessageId::schema(), Seq::schema()],
+        "A time (ISO 8601), a message id or a seq, which is itself left out; with both, the page is taken from between them.",
+    )
+}
+
+fn id_or_seq() -> Schema {
+    any_of(
+        vec![MessageId::schema(), Seq::schema()],
+        "A message id or a seq in the middle of the page; without `before`, `after` and further pages.",
+    )
+}
+
+fn any_of(items: Vec<RefOr<Schema>>, description: &str) -> Schema {
+    Schema::AnyOf(AnyOf { items, description: Some(description.to_owned()), ..AnyOf::default() })
 }
 
 /// Which end of a page comes first.
@@ -211,8 +235,7 @@ pub(crate) async fn list(
 #[derive(Deserialize, ToSchema)]
 #[schema(as = EditMessage)]
 pub(crate) struct EditRequest {
-    /// Unicode scalar values; not only white space, and no NUL.
-    #[schema(value_type = String, required, min_length = 1, max_length = 5000)]
+    #[schema(value_type = Content, required)]
     content: Option<String>,
 }
 

@@ -27,11 +27,10 @@ const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 #[serde(rename_all = "camelCase", default)]
 #[schema(as = OpenSupportChat)]
 pub(crate) struct SupportRequest {
-    /// No control characters, not only white space.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(value_type = Option<Subject>)]
     subject: Option<String>,
     /// Sent, and charged, as any other message.
-    #[schema(min_length = 1, max_length = 5000)]
+    #[schema(value_type = Option<Content>)]
     initial_message: Option<String>,
 }
 

@@ -19,11 +19,11 @@ use crate::extract::{Caller, Json, UserEnder, UserManager, UserPath};
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct PutUser {
-    /// No control characters, not only white space; left out, it stays as it is.
-    #[schema(min_length = 1, max_length = 200)]
+    /// Left out, it stays as it is.
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
-    /// An http(s) URL or a path of the host's own site; left out, it stays as it is.
-    #[schema(max_length = 2048, pattern = r"^(https?:/)?/[^\s\u0000-\u001f\u007f-\u009f]*$")]
+    /// Left out, it stays as it is; at most 2,048 bytes.
+    #[schema(value_type = Option<Avatar>)]
     avatar: Option<String>,
 }
 

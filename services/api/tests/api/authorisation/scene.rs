@@ -1,4 +1,4 @@
-//! A chat, and people who stand to it in every possible way; fresh for each question.
+//! A chat, and people who stand to it in every possible way; fresh for each question that changes something.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
