@@ -3,10 +3,12 @@
 use std::any::Any;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
+use prometheus::IntCounter;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::timeout::TimeoutLayer;
@@ -52,14 +54,19 @@ pub fn document() -> String {
     openapi::complete(&operations().into_openapi())
 }
 
-/// The REST interface.
-pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
-    let panics = state.metrics.panics.clone();
-    let on_panic = move |_: Box<dyn Any + Send + 'static>| -> Response {
-        // The panic hook has printed where; what it said may hold a user's words.
+/// Answers for a handler that panicked, and counts it. The panic hook has printed where; what it said may hold a user's
+/// words.
+fn catching(
+    panics: IntCounter,
+) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body> + Send + Sync + 'static> {
+    CatchPanicLayer::custom(move |_: Box<dyn Any + Send + 'static>| -> Response {
         panics.inc();
         ApiError::Internal.into_response()
-    };
+    })
+}
+
+/// The REST interface.
+pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     let room = Room::new(settings.max_requests, state.metrics.shed.clone());
     let (router, described) = operations().split_for_parts();
     let router = router
@@ -69,7 +76,7 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
             StatusCode::SERVICE_UNAVAILABLE,
             settings.request_deadline(),
         ))
-        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(catching(state.metrics.panics.clone()))
         .layer(middleware::from_fn_with_state(room, shed))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED)));
@@ -79,4 +86,26 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         None => router,
     };
     router.with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_counted_and_tells_nothing() {
+        let panics = IntCounter::new("panics", "Panics.").unwrap();
+        let broken = get(async || -> () { panic!("a user's words") });
+        let router = Router::new().route("/", broken).layer(catching(panics.clone()));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.extensions().get::<ApiError>(), Some(&ApiError::Internal));
+        assert_eq!((answer.status(), panics.get()), (StatusCode::INTERNAL_SERVER_ERROR, 1));
+        let body = axum::body::to_bytes(answer.into_body(), 1024).await.unwrap();
+        assert!(body.is_empty(), "the envelope is written where the request's id is known");
+    }
 }
