@@ -53,6 +53,10 @@ impl World {
         if !arguments.contains(&"--pod") {
             all.extend(["--pod", "api-test"]);
         }
+        // An unoptimised build takes its time to prove to Postgres who it is, above all beside other tests.
+        if !arguments.contains(&"--database-wait-ms") {
+            all.extend(["--database-wait-ms", "6000"]);
+        }
         all.extend([
             "--database-url",
             &url,
