@@ -1,27 +1,62 @@
-//! The program behind `cargo parley bench`.
+//! The program behind `cargo parley bench`, `cargo parley chaos` and `cargo parley check`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use parley_loadtest::scenarios::send;
+use parley_loadtest::scenarios::delivery::{
+    api_death, full_speed, gateway_death, jitter, nats_outage, planted,
+};
+use parley_loadtest::scenarios::{lists, send};
+use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
 
 #[derive(Parser)]
-#[command(name = "cargo parley bench", bin_name = "cargo parley bench", about, version)]
-struct Bench {
+#[command(name = "cargo parley", bin_name = "cargo parley", about, version)]
+struct Program {
     #[command(subcommand)]
-    scenario: Scenario,
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure, or show one thing that goes wrong, on a cluster of its own
+    Bench {
+        #[command(subcommand)]
+        scenario: Scenario,
+    },
+    /// Clients that come back and resume, on a cluster of which one part after the other breaks
+    Chaos(chaos::Arguments),
+    /// Judge a recorded history again
+    Check {
+        /// A history.jsonl
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
 enum Scenario {
     /// Sends through REST into many chats and into one, beside pgbench
     Send(send::Arguments),
+    /// Pages of a very long history and of very many chats, as the database sees them
+    Lists(lists::Arguments),
+    /// Connections that are cut every 15 s, and clients that come back with their position
+    Jitter(jitter::Arguments),
+    /// SIGKILL of one of two gateways, again and again
+    GatewayDeath(gateway_death::Arguments),
+    /// SIGKILL of an api pod between its commits and the bus
+    ApiDeath(api_death::Arguments),
+    /// NATS is away for 10 s, and hangs for 10 s
+    NatsOutage(nats_outage::Arguments),
+    /// Sends as fast as they go, over two api pods: no catch-up by reordering
+    FullSpeed(full_speed::Arguments),
+    /// Faults that are planted in a gateway: the checker finds each
+    Planted(planted::Arguments),
 }
 
 fn main() -> ExitCode {
-    match bench(&Bench::parse().scenario) {
+    match run(&Program::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -31,12 +66,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(scenario: &Scenario) -> Result<bool> {
+fn run(command: &Command) -> Result<bool> {
     // What we write must be readable to the user that Postgres runs as; secrets are 0600 anyway.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let interrupt = Interrupt::on_signals()?;
     let home = Home::from_env()?;
+    match command {
+        Command::Bench { scenario } => bench(scenario, &home, &interrupt),
+        Command::Chaos(arguments) => chaos::run(&home, arguments, &interrupt),
+        Command::Check { file } => check(file),
+    }
+}
+
+fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool> {
     match scenario {
-        Scenario::Send(arguments) => send::run(&home, arguments, &interrupt),
+        Scenario::Send(arguments) => send::run(home, arguments, interrupt),
+        Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
+        Scenario::Jitter(arguments) => jitter::run(home, arguments, interrupt),
+        Scenario::GatewayDeath(arguments) => gateway_death::run(home, arguments, interrupt),
+        Scenario::ApiDeath(arguments) => api_death::run(home, arguments, interrupt),
+        Scenario::NatsOutage(arguments) => nats_outage::run(home, arguments, interrupt),
+        Scenario::FullSpeed(arguments) => full_speed::run(home, arguments, interrupt),
+        Scenario::Planted(arguments) => planted::run(home, arguments, interrupt),
     }
 }

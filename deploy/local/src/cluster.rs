@@ -15,15 +15,16 @@ use crate::pods::{self, Plan, Settings};
 use crate::ports::Ports;
 pub use crate::postgres::Durability;
 use crate::postgres::Postgres;
-use crate::process::{Keeper, Kind, Process};
+use crate::process::{Keeper, Kind, Process, files};
 use crate::redis::Redis;
 use crate::rest::Client;
 use crate::say;
 use crate::secrets::Secrets;
 use crate::services;
 use crate::state::{Address, Description, Jwt, Named, Run};
+use crate::storage::Storage;
 use crate::token::Token;
-use crate::tools::{self, Programs};
+use crate::tools::{self, Group, Programs, venv_program};
 
 /// Which ports a cluster takes.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,8 @@ pub struct Options {
     pub durability: Durability,
     /// Settings for every pod, by their full names.
     pub settings: Vec<(String, String)>,
+    /// A folder with other services than those that are built, or that `PARLEY_BIN_DIR` names.
+    pub binaries: Option<PathBuf>,
     /// Takes the components on PATH.
     pub system: bool,
     /// With the demo page and its data.
@@ -65,6 +68,7 @@ impl Options {
             ephemeral: true,
             durability: Durability::Forgetful,
             settings: Vec::new(),
+            binaries: None,
             system: false,
             demo: false,
         }
@@ -174,9 +178,17 @@ impl Cluster {
         write_json(&keeper.home().cluster_file(), &self.description)
     }
 
-    /// Asks a process to stop, as an orchestrator does.
+    /// Gives a process another setting, from its next start on. Only who has started the cluster can do it.
+    pub fn set(&mut self, name: &str, setting: &str, value: &str) -> Result<()> {
+        let keeper = self.keeper.as_mut().context("somebody else has started this cluster")?;
+        keeper.set(name, setting, value)
+    }
+
+    /// Asks a process to stop, as an orchestrator does: with SIGTERM, Postgres with SIGINT, which does not wait for its
+    /// clients.
     pub fn terminate(&self, name: &str) -> Result<()> {
-        self.process(name)?.signal(Signal::TERM)
+        let process = self.process(name)?;
+        process.signal(process.polite())
     }
 
     pub(crate) fn seeded(&self) -> Option<&Seeded> {
@@ -288,7 +300,10 @@ impl<'a> Starting<'a> {
     fn prepare(home: &Home, options: &'a Options, interrupt: &Interrupt) -> Result<Self> {
         let layout = Layout::choose(home, options)?;
         let programs = tools::programs(home, options.system, interrupt)?;
-        let binaries = services::binaries(interrupt)?;
+        let binaries = match &options.binaries {
+            Some(folder) => services::given(folder)?,
+            None => services::binaries(interrupt)?,
+        };
         let mut secrets = Secrets::of(home)?;
         if let Some((_, secret)) =
             options.settings.iter().rfind(|(name, _)| name == "PARLEY_JWT_SECRET")
@@ -305,6 +320,8 @@ impl<'a> Starting<'a> {
                 nats_url: layout.nats.url(),
                 redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
+                link_secret: secrets.link.clone(),
+                files: files(home, options.ephemeral),
                 workers: pods::workers(options.api + options.gateways),
                 extra: options.settings.clone(),
             },
@@ -440,7 +457,7 @@ pub(crate) struct Bare {
     pub(crate) psql: PathBuf,
     pub(crate) nats_server: PathBuf,
     pub(crate) redis_server: PathBuf,
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 impl Bare {
@@ -469,7 +486,18 @@ impl Bare {
             psql: programs.postgres.join("psql"),
             nats_server: programs.nats.clone(),
             redis_server: programs.redis.clone(),
-            _keeper: keeper,
+            keeper,
         })
+    }
+
+    /// A store of files beside them, and where it is.
+    pub(crate) fn start_storage(&mut self, home: &Home, interrupt: &Interrupt) -> Result<String> {
+        tools::install(home, Group::Run, interrupt)?;
+        tools::install(home, Group::Test, interrupt)?;
+        let storage =
+            Storage { port: Ports::of(home)?.free("storage")?, secret_key: Secrets::of(home)?.jwt };
+        storage.start(&venv_program(home, "rclone"), &mut self.keeper)?;
+        storage.wait(&mut self.keeper)?;
+        Ok(storage.url())
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo parley`: the whole cluster on one machine.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -45,6 +46,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Break one part after the other under load and judge what clients heard: `cargo parley chaos --help`
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Its switches
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Judge a history that `chaos` or `bench` has recorded
+    Check {
+        /// A history.jsonl
+        file: PathBuf,
+    },
     /// Write services/store/.sqlx anew, what the queries' checks need without a database
     Sqlx {
         /// Only compare
@@ -78,7 +91,11 @@ fn launch(command: Command) -> Result<bool> {
         Command::Token(arguments) => commands::token(&home, arguments),
         Command::Migrate => commands::migrate(&home, &interrupt),
         Command::Test(arguments) => commands::test::test(&home, &arguments, &interrupt),
-        Command::Bench { arguments } => commands::bench(&home, &arguments, &interrupt),
+        Command::Bench { arguments } => commands::bench(&home, "bench", &arguments, &interrupt),
+        Command::Chaos { arguments } => commands::bench(&home, "chaos", &arguments, &interrupt),
+        Command::Check { file } => {
+            commands::bench(&home, "check", &[file.into_os_string()], &interrupt)
+        }
         Command::Sqlx { check } => commands::sqlx(&home, check, &interrupt),
     }
 }

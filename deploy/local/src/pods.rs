@@ -1,6 +1,6 @@
 //! Parley's own processes: their settings, their check, their start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
     pub(crate) jwt_secret: String,
+    pub(crate) link_secret: String,
+    /// Where the bytes of files are kept.
+    pub(crate) files: PathBuf,
     /// Threads of each pod.
     pub(crate) workers: usize,
     /// From `--set`; they win over the launcher's own.
@@ -82,6 +85,8 @@ impl Plan {
         if self.kind == Kind::Api {
             command.env("PARLEY_DATABASE_URL", &settings.database_url);
             command.env("PARLEY_REDIS_URL", &settings.redis_url);
+            command.env("PARLEY_FILES_FOLDER", &settings.files);
+            command.env("PARLEY_LINK_SECRET", &settings.link_secret);
         }
         command.envs(settings.extra.iter().map(|(name, value)| (name, value)));
         command

@@ -28,6 +28,8 @@ pub enum Kind {
     Nats,
     /// The Redis server.
     Redis,
+    /// The store of files, for tests.
+    Storage,
     /// An api pod.
     Api,
     /// A gateway pod.
@@ -71,7 +73,7 @@ impl Process {
     }
 
     /// The signal that ends it soon and cleanly.
-    fn polite(&self) -> Signal {
+    pub(crate) fn polite(&self) -> Signal {
         match self.kind {
             // Postgres' fast shutdown: SIGTERM would wait for every client to leave.
             Kind::Postgres => Signal::INT,
@@ -134,6 +136,11 @@ fn stop_in_order(processes: &[Process]) {
     }
 }
 
+/// Where the files of messages are kept.
+pub(crate) fn files(home: &Home, ephemeral: bool) -> PathBuf {
+    home.file(if ephemeral { "ephemeral-files" } else { "files" })
+}
+
 /// Stops everything that the notes of this folder name. Says whether there was anything.
 pub(crate) fn stop_noted(home: &Home) -> Result<bool> {
     let Some(mut run) = Run::of(home)? else { return Ok(false) };
@@ -143,6 +150,7 @@ pub(crate) fn stop_noted(home: &Home) -> Result<bool> {
     stop_in_order(&run.processes);
     if let Some(folder) = &run.ephemeral {
         remove_folder(folder)?;
+        remove_folder(&files(home, true))?;
     }
     Run::forget(home);
     Ok(lived)
@@ -246,6 +254,16 @@ impl Keeper {
         let process = process.clone();
         self.run.save(&self.home)?;
         Ok(process)
+    }
+
+    /// Changes the environment that a process is started with the next time.
+    pub(crate) fn set(&mut self, name: &str, variable: &str, value: &str) -> Result<()> {
+        let mut all = self.run.processes.iter().zip(&mut self.commands);
+        let (_, command) = all
+            .find(|(process, _)| process.name == name)
+            .with_context(|| format!("there is no {name}"))?;
+        command.env(variable, value);
+        Ok(())
     }
 
     /// Waits until the probe succeeds; fails when the process ends, time is up, or on Ctrl-C.

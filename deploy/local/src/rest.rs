@@ -93,6 +93,11 @@ pub(crate) fn is_ok(url: &str) -> bool {
     agent(2).get(url).call().is_ok_and(|answer| answer.status() == 200)
 }
 
+/// Whether anything at all is answered.
+pub(crate) fn answers(url: &str) -> bool {
+    agent(2).get(url).call().is_ok()
+}
+
 fn agent(seconds: u64) -> Agent {
     // No proxy of the environment: everything is on this machine.
     let config = Agent::config_builder()

@@ -9,6 +9,9 @@ use crate::home::{Home, make_folder, read_json, write_json};
 pub(crate) struct Secrets {
     pub(crate) jwt: String,
     pub(crate) postgres: String,
+    /// Signs links to files; folders of an earlier release have none.
+    #[serde(default = "random_hex")]
+    pub(crate) link: String,
 }
 
 impl Secrets {
@@ -19,7 +22,7 @@ impl Secrets {
             return Ok(kept);
         }
         make_folder(home.root())?;
-        let fresh = Self { jwt: random_hex(), postgres: random_hex() };
+        let fresh = Self { jwt: random_hex(), postgres: random_hex(), link: random_hex() };
         write_json(&file, &fresh)?;
         Ok(fresh)
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::home::workspace;
+use crate::home::{make_folder, workspace};
 use crate::interrupt::Interrupt;
 use crate::pods;
 use crate::process::{capture, on_path, run};
@@ -19,10 +19,11 @@ pub(crate) fn binaries(interrupt: &Interrupt) -> Result<PathBuf> {
     }
 }
 
-fn given(folder: &Path) -> Result<PathBuf> {
+/// A folder with ready-made services.
+pub(crate) fn given(folder: &Path) -> Result<PathBuf> {
     for name in ["parley-api", "parley-gateway"] {
         if !folder.join(name).is_file() {
-            bail!("PARLEY_BIN_DIR is {}, which has no {name}", folder.display());
+            bail!("there is no {name} in {}", folder.display());
         }
     }
     Ok(folder.to_owned())
@@ -48,6 +49,23 @@ pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
         bail!("the services do not build: see cargo's words above");
     }
     Ok(folder)
+}
+
+/// The folder with the real `parley-api` and, under the name `parley-gateway`, the one that breaks deliveries so that the
+/// history checker has something to find.
+pub fn build_planted(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
+    const PLANTED: &str = "parley-gateway-planted";
+    let api = binaries(interrupt)?.join("parley-api");
+    let mut build = cargo();
+    build.args(["build", "--release", "-p", "parley-gateway", "--bin", PLANTED]);
+    build.args(["--features", "planted-faults"]);
+    if !run(build.current_dir(workspace()), interrupt)?.success() {
+        bail!("{PLANTED} does not build: see cargo's words above");
+    }
+    make_folder(folder)?;
+    std::fs::copy(api, folder.join("parley-api"))?;
+    std::fs::copy(release_folder()?.join(PLANTED), folder.join("parley-gateway"))?;
+    Ok(folder.to_owned())
 }
 
 /// Builds the load generator in release; returns its program.

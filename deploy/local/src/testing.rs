@@ -44,6 +44,40 @@ pub fn redis_url() -> String {
     wanted("PARLEY_TEST_REDIS_URL")
 }
 
+/// A bucket of an S3-compatible store for tests (`PARLEY_TEST_S3_URL`).
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// Where the store is.
+    pub endpoint: String,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub access_key: String,
+    /// The proof of that.
+    pub secret_key: String,
+}
+
+/// The bucket for tests, from `http://key:secret@host:port/bucket`.
+///
+/// # Panics
+/// When nobody has told it.
+#[expect(clippy::panic, reason = "a test without its components must fail, never skip")]
+pub fn bucket() -> Bucket {
+    let url = wanted("PARLEY_TEST_S3_URL");
+    let read = || {
+        let (credentials, place) = url.strip_prefix("http://")?.split_once('@')?;
+        let (access_key, secret_key) = credentials.split_once(':')?;
+        let (host, name) = place.split_once('/')?;
+        Some(Bucket {
+            endpoint: format!("http://{host}"),
+            name: name.to_owned(),
+            access_key: access_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+        })
+    };
+    read().unwrap_or_else(|| panic!("PARLEY_TEST_S3_URL is no http://key:secret@host:port/bucket"))
+}
+
 #[expect(clippy::panic, reason = "a test without its components must fail, never skip")]
 fn wanted(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo parley test`"))

@@ -1,3 +1,5 @@
 //! What can be measured, one file (and a folder for its parts) per scenario.
 
+pub mod delivery;
+pub mod lists;
 pub mod send;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_domain::time::{Clock, SystemClock};
+use parley_files::Storage;
 use parley_relay::{Bus, LimitSettings, Limiter};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
@@ -12,11 +13,13 @@ use parley_store::{Appender, ParticipantSettings, Store};
 
 use crate::callers::Callers;
 use crate::directory::Directory;
+use crate::loose::Remover;
 use crate::metrics::Metrics;
 use crate::serve::serve;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
 use crate::tokens::Tokens;
+use crate::uploads::Files;
 use crate::{Settings, answers, revocations, router, watch};
 
 /// How long a start waits for the bus.
@@ -39,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) limits: LimitSettings,
     pub(crate) participants: ParticipantSettings,
     pub(crate) teller: Teller,
+    pub(crate) files: Files,
 }
 
 impl std::ops::Deref for State {
@@ -73,6 +77,7 @@ impl App {
         if !bus.connected(BUS_PATIENCE).await {
             tracing::warn!("NATS does not answer; starting without it");
         }
+        let announcing = bus.announce_heads();
         let (peers, counting_peers) = bus.peers(&process.pod);
         let limiter =
             Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
@@ -86,6 +91,9 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tokens = Tokens::new(settings.tokens()?, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
+        let metrics = Metrics::register(&registry)?;
+        let storage = Storage::open(&settings.storage)?;
+        let files = Files::open(storage, settings.files, metrics.clone())?;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
@@ -97,13 +105,14 @@ impl App {
                 settings.http.token_cache,
             ),
             clock,
-            metrics: Metrics::register(&registry)?,
+            metrics,
             max_body: usize::try_from(settings.http.max_body_bytes)?,
             appender,
             limiter,
             limits: settings.limits,
             participants: settings.participants,
             teller,
+            files,
         }));
 
         let stop = lifecycle.stop();
@@ -114,9 +123,22 @@ impl App {
         );
         let sweep = Sweep { store: store.clone(), publisher, swept: state.metrics.swept.clone() };
         lifecycle.spawn("sweep", sweep.run(stop.clone()));
+        let remover = Remover {
+            store: store.clone(),
+            storage: state.files.storage.clone(),
+            bell: state.files.bell.clone(),
+            removed: state.metrics.objects_removed.clone(),
+            failed: state.metrics.objects_left.clone(),
+        };
+        lifecycle.spawn("remover", remover.run(stop.clone()));
         let peers_stop = stop.clone();
         lifecycle.spawn("peers", async move {
             counting_peers.run(peers_stop.cancelled()).await?;
+            Ok(())
+        });
+        let heads_stop = stop.clone();
+        lifecycle.spawn("heads", async move {
+            announcing.run(heads_stop.cancelled()).await;
             Ok(())
         });
         lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));

@@ -96,10 +96,20 @@ impl Callers {
         token: &str,
         now: DateTime<Utc>,
     ) -> Result<Caller, ApiError> {
-        let forgotten = match self.recall(token, now).map_err(ApiError::Unauthorized)? {
-            Ok(caller) => return Ok(caller),
-            Err(forgotten) => forgotten,
-        };
+        match self.recall(token, now).map_err(ApiError::Unauthorized)? {
+            Ok(caller) => Ok(caller),
+            // In a box: a future is as large as its largest branch, and this one is rare.
+            Err(forgotten) => Box::pin(self.meet(token, now, forgotten)).await,
+        }
+    }
+
+    /// The bearer of a token that is not remembered.
+    async fn meet(
+        &self,
+        token: &str,
+        now: DateTime<Utc>,
+        forgotten: u64,
+    ) -> Result<Caller, ApiError> {
         let caller = self.tokens.verify(token, now).await.map_err(ApiError::Unauthorized)?;
         let valid_after = self.store.tokens_valid_after(&caller.id).await?;
         if is_revoked(caller.issued_at, valid_after) {

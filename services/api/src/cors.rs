@@ -61,10 +61,21 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
             header::CONTENT_TYPE,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("x-request-id"),
+            header::RANGE,
+            header::IF_RANGE,
         ])
         .expose_headers(
-            ["x-request-id", "ratelimit", "ratelimit-policy", "retry-after"]
-                .map(HeaderName::from_static),
+            [
+                "x-request-id",
+                "ratelimit",
+                "ratelimit-policy",
+                "retry-after",
+                "content-disposition",
+                "content-range",
+                "accept-ranges",
+                "etag",
+            ]
+            .map(HeaderName::from_static),
         )
         .max_age(REMEMBERED);
     Some(layer)

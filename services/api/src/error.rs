@@ -31,6 +31,8 @@ macro_rules! codes {
 codes! {
     INVALID_REQUEST = BAD_REQUEST, "invalid_request";
     INVALID_JSON = BAD_REQUEST, "invalid_json";
+    INVALID_FORM = BAD_REQUEST, "invalid_form";
+    UPLOAD_INCOMPLETE = BAD_REQUEST, "upload_incomplete";
     INVALID_ID = BAD_REQUEST, "invalid_id";
     NOT_GROUP = BAD_REQUEST, "not_group";
     GROUP_FULL = BAD_REQUEST, "group_full";
@@ -38,15 +40,19 @@ codes! {
     EDIT_WINDOW_OVER = BAD_REQUEST, "edit_window_over";
     FORBIDDEN = FORBIDDEN, "forbidden";
     NOT_PARTICIPANT = FORBIDDEN, "not_participant";
+    LINK_INVALID = FORBIDDEN, "link_invalid";
     NOT_AUTHOR = FORBIDDEN, "not_author";
     CHAT_NOT_FOUND = NOT_FOUND, "chat_not_found";
     MESSAGE_NOT_FOUND = NOT_FOUND, "message_not_found";
+    ATTACHMENT_NOT_FOUND = NOT_FOUND, "attachment_not_found";
     USER_NOT_FOUND = NOT_FOUND, "user_not_found";
     PARTICIPANT_NOT_FOUND = NOT_FOUND, "participant_not_found";
     NOT_FOUND = NOT_FOUND, "not_found";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed";
     PAYLOAD_TOO_LARGE = PAYLOAD_TOO_LARGE, "payload_too_large";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
+    FILE_TYPE_NOT_ALLOWED = UNSUPPORTED_MEDIA_TYPE, "file_type_not_allowed";
+    RANGE_NOT_SATISFIABLE = RANGE_NOT_SATISFIABLE, "range_not_satisfiable";
     IDEMPOTENCY_CONFLICT = UNPROCESSABLE_ENTITY, "idempotency_conflict";
     RATE_LIMITED = TOO_MANY_REQUESTS, "rate_limited";
     TOO_MANY_ATTEMPTS = TOO_MANY_REQUESTS, "too_many_attempts";
@@ -114,6 +120,30 @@ pub(crate) enum ApiError {
     /// The body is not JSON by its own account.
     #[error("The body must be application/json.")]
     UnsupportedMediaType,
+    /// The body is no form by its own account.
+    #[error("The body must be multipart/form-data.")]
+    NotForm,
+    /// The body is a form by its own account only.
+    #[error("The form cannot be read.")]
+    InvalidForm,
+    /// The form did not come to its end in time, or at all.
+    #[error("The upload did not come to its end.")]
+    UploadIncomplete,
+    /// The file is, by its content, of a type that is not wanted.
+    #[error("Files of this type are not allowed.")]
+    FileTypeNotAllowed,
+    /// There is no such file in this chat, or not any more.
+    #[error("There is no such file in this chat.")]
+    AttachmentNotFound,
+    /// The file does not reach as far as was asked.
+    #[error("The file has no such range.")]
+    RangeNotSatisfiable {
+        /// The file's bytes.
+        size: u64,
+    },
+    /// The link was not made here, or counts no more.
+    #[error("The link does not count, or not any more.")]
+    LinkInvalid,
     /// The client message id was used for another request.
     #[error("This clientMessageId was used for another message.")]
     IdempotencyConflict,
@@ -159,7 +189,13 @@ impl ApiError {
             Self::NotFound => NOT_FOUND,
             Self::MethodNotAllowed => METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::NotForm => UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidForm => INVALID_FORM,
+            Self::UploadIncomplete => UPLOAD_INCOMPLETE,
+            Self::FileTypeNotAllowed => FILE_TYPE_NOT_ALLOWED,
+            Self::AttachmentNotFound => ATTACHMENT_NOT_FOUND,
+            Self::RangeNotSatisfiable { .. } => RANGE_NOT_SATISFIABLE,
+            Self::LinkInvalid => LINK_INVALID,
             Self::IdempotencyConflict => IDEMPOTENCY_CONFLICT,
             Self::NotAuthor => NOT_AUTHOR,
             Self::MessageDeleted => MESSAGE_DELETED,
@@ -206,6 +242,11 @@ impl ApiError {
         match self {
             Self::Unavailable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
             Self::RateLimited(limited) | Self::TooManyAttempts(limited) => limited.write(headers),
+            Self::RangeNotSatisfiable { size } => {
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
+                    headers.insert(header::CONTENT_RANGE, value);
+                }
+            }
             Self::Unauthorized(_) => {
                 drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }

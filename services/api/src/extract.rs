@@ -6,13 +6,17 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
+use chrono::DateTime;
 use futures_util::StreamExt;
 use parley_domain::chat::ChatType;
-use parley_domain::ids::{ChatId, MessageId, UserId};
+use parley_domain::ids::{AttachmentId, ChatId, MessageId, UserId};
+use parley_domain::link::Link;
 use parley_domain::token::{self, TokenError};
 use parley_domain::user::Role;
-use parley_store::Access;
+use parley_store::{Access, StoredFile};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::agents;
 use crate::app::State;
@@ -161,14 +165,124 @@ impl FromRequestParts<State> for Reader {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let Caller(caller) = Caller::from_request_parts(parts, state).await?;
         let ChatPath(chat) = ChatPath::from_request_parts(parts, state).await?;
-        match state.store.access(chat, &caller.id).await? {
-            Access::NoChat => Err(ApiError::ChatNotFound),
-            Access::Outsider(chat_type) if !reads(caller.role, chat_type) => {
-                Err(ApiError::NotParticipant)
-            }
-            Access::Outsider(_) | Access::Participant(_) => Ok(Self { caller, chat }),
-        }
+        require_reader(state, chat, &caller.id, caller.role).await?;
+        Ok(Self { caller, chat })
     }
+}
+
+async fn require_reader(
+    state: &State,
+    chat: ChatId,
+    user: &UserId,
+    role: Role,
+) -> Result<(), ApiError> {
+    match state.store.access(chat, user).await? {
+        Access::NoChat => Err(ApiError::ChatNotFound),
+        Access::Outsider(chat_type) if !reads(role, chat_type) => Err(ApiError::NotParticipant),
+        Access::Outsider(_) | Access::Participant(_) => Ok(()),
+    }
+}
+
+/// A file of a message in the chat of the path, for a reader of it.
+pub(crate) struct ReadableFile {
+    pub(crate) caller: token::Caller,
+    pub(crate) chat: ChatId,
+    pub(crate) file: StoredFile,
+}
+
+impl FromRequestParts<State> for ReadableFile {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        let (chat, attachment) = attachment_path(parts, state).await?;
+        let file = readable(state, chat, attachment, &caller.id, caller.role).await?;
+        Ok(Self { caller, chat, file })
+    }
+}
+
+/// The same, also for whoever a link was made for that still counts, as long as they are a reader. A link gives the file
+/// and nothing else: no other link above all.
+pub(crate) struct DownloadableFile(pub(crate) StoredFile);
+
+impl FromRequestParts<State> for DownloadableFile {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let link = parts.uri.query().is_some_and(|query| query.contains("signature="));
+        if !link || parts.headers.contains_key(header::AUTHORIZATION) {
+            return Ok(Self(ReadableFile::from_request_parts(parts, state).await?.file));
+        }
+        let (chat, attachment) = attachment_path(parts, state).await?;
+        let Query(link) = Query::<LinkQuery>::from_request_parts(parts, state).await?;
+        let (user, role) = linked(state, chat, attachment, link).await?;
+        readable(state, chat, attachment, &user, role).await.map(Self)
+    }
+}
+
+async fn attachment_path(
+    parts: &mut Parts,
+    state: &State,
+) -> Result<(ChatId, AttachmentId), ApiError> {
+    let Path((chat, attachment)) =
+        Path::<(String, String)>::from_request_parts(parts, state).await?;
+    let chat = ChatId::parse(&chat).map_err(ApiError::InvalidId)?;
+    let attachment = AttachmentId::parse(&attachment).map_err(ApiError::InvalidId)?;
+    Ok((chat, attachment))
+}
+
+async fn readable(
+    state: &State,
+    chat: ChatId,
+    attachment: AttachmentId,
+    user: &UserId,
+    role: Role,
+) -> Result<StoredFile, ApiError> {
+    require_reader(state, chat, user, role).await?;
+    state.store.file(chat, attachment).await?.ok_or(ApiError::AttachmentNotFound)
+}
+
+/// The query of a link.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LinkQuery {
+    /// Of a link, with all the others: whom it was made for.
+    #[param(value_type = UserId, required = false)]
+    user: String,
+    /// As what.
+    #[param(required = false)]
+    role: String,
+    /// When, in seconds of the Unix epoch.
+    #[param(required = false)]
+    issued: i64,
+    /// The second from which on it counts no more.
+    #[param(required = false)]
+    expires: i64,
+    /// The proof that it was made here.
+    #[param(required = false)]
+    signature: String,
+}
+
+/// Whom a link was made for, if it counts. A revocation of their tokens ends their links too.
+async fn linked(
+    state: &State,
+    chat: ChatId,
+    attachment: AttachmentId,
+    query: LinkQuery,
+) -> Result<(UserId, Role), ApiError> {
+    let key = state.files.link_key.as_ref().ok_or(ApiError::LinkInvalid)?;
+    let LinkQuery { user, role, issued, expires, signature } = query;
+    let user = UserId::parse(&user).map_err(|_| ApiError::LinkInvalid)?;
+    let role = Role::from_claim(Some(&role));
+    let link = Link { chat, attachment, user, role, issued, expires };
+    if !key.accepts(&link, &signature, state.clock.now()) {
+        return Err(ApiError::LinkInvalid);
+    }
+    let issued = DateTime::from_timestamp(issued, 0);
+    if state.callers.ask_revoked(&link.user, issued).await? {
+        return Err(ApiError::LinkInvalid);
+    }
+    Ok((link.user, role))
 }
 
 /// Whether a role reads chats of this type without being in them.

@@ -20,6 +20,14 @@ pub(crate) struct Metrics {
     pub(crate) messages: IntCounter,
     /// Changes that a sweep found untold, and told.
     pub(crate) swept: IntCounter,
+    /// Uploads under way.
+    pub(crate) uploads: IntGauge,
+    /// Uploads for which there was no place.
+    pub(crate) uploads_refused: IntCounter,
+    /// Objects that this pod has removed from storage.
+    pub(crate) objects_removed: IntCounter,
+    /// Objects that it could not remove for now.
+    pub(crate) objects_left: IntCounter,
     postgres_up: IntGauge,
     postgres_connections: IntGauge,
     postgres_idle: IntGauge,
@@ -62,6 +70,19 @@ impl Metrics {
                 "parley_swept_changes_total",
                 "Changes that nobody had told for two seconds, and that this pod told.",
             )?,
+            uploads: IntGauge::new("parley_uploads", "Uploads under way.")?,
+            uploads_refused: IntCounter::new(
+                "parley_uploads_refused_total",
+                "Uploads that were refused because too many were under way.",
+            )?,
+            objects_removed: IntCounter::new(
+                "parley_objects_removed_total",
+                "Objects that this pod has removed from the storage of files.",
+            )?,
+            objects_left: IntCounter::new(
+                "parley_objects_left_total",
+                "Tries to remove an object from the storage of files that failed.",
+            )?,
             postgres_up: IntGauge::new("parley_postgres_up", "1 while Postgres answers this pod.")?,
             postgres_connections: IntGauge::new(
                 "parley_postgres_connections",
@@ -79,6 +100,10 @@ impl Metrics {
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
+        registry.register(Box::new(metrics.uploads.clone()))?;
+        registry.register(Box::new(metrics.uploads_refused.clone()))?;
+        registry.register(Box::new(metrics.objects_removed.clone()))?;
+        registry.register(Box::new(metrics.objects_left.clone()))?;
         registry.register(Box::new(metrics.postgres_up.clone()))?;
         registry.register(Box::new(metrics.postgres_connections.clone()))?;
         registry.register(Box::new(metrics.postgres_idle.clone()))?;

@@ -1,16 +1,19 @@
 //! Every route and every layer, on one page.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
-use axum::middleware;
+use axum::extract::{Request, State as Extract};
+use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use prometheus::IntCounter;
+use tokio::time::timeout;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_http::timeout::TimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,18 +21,21 @@ use utoipa_axum::routes;
 use crate::app::State;
 use crate::cors;
 use crate::error::ApiError;
+use crate::form::is_form;
 use crate::observe::observe;
 use crate::openapi;
-use crate::routes::{changes, chats, messages, participants, read_state, support, users};
+use crate::routes::{
+    attachments, changes, chats, messages, participants, read_state, support, users,
+};
 use crate::settings::HttpSettings;
 use crate::shedding::{Room, shed};
 
 /// Answers from this size on are compressed for clients that want it: lists and histories, and no answer to a send.
 const COMPRESSED: u64 = 2 * 1024;
 
-/// The operations; methods and paths stand beside their handlers.
+/// The operations that have the one deadline; methods and paths stand beside their handlers.
 #[expect(deprecated, reason = "whoever still uses one is still served")]
-fn operations() -> OpenApiRouter<State> {
+fn timed() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::outline())
         .routes(routes!(users::put_many))
         .routes(routes!(users::put, users::get, users::delete))
@@ -43,15 +49,22 @@ fn operations() -> OpenApiRouter<State> {
         .routes(routes!(changes::list))
         .routes(routes!(participants::list, participants::add))
         .routes(routes!(participants::remove))
-        .routes(routes!(messages::list, messages::send))
+        .routes(routes!(messages::list))
         .routes(routes!(read_state::read))
         .routes(routes!(read_state::unread))
         .routes(routes!(messages::edit, messages::delete))
+        .routes(routes!(attachments::download, attachments::head))
+        .routes(routes!(attachments::link))
+}
+
+/// The operations that may bring a file.
+fn sends() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(messages::send)).routes(routes!(attachments::send))
 }
 
 /// The `OpenAPI` document of the REST interface, as JSON.
 pub fn document() -> String {
-    openapi::complete(&operations().into_openapi())
+    openapi::complete(&timed().merge(sends()).into_openapi())
 }
 
 /// Answers for a handler that panicked, and counts it. The panic hook has printed where; what it said may hold a user's
@@ -68,24 +81,45 @@ fn catching(
 /// The REST interface.
 pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     let room = Room::new(settings.max_requests, state.metrics.shed.clone());
-    let (router, described) = operations().split_for_parts();
+    let deadline = TimeoutLayer::with_status_code(
+        StatusCode::SERVICE_UNAVAILABLE,
+        settings.request_deadline(),
+    );
+    // Files take longer than a request may; they have deadlines of their own.
+    let unless_form = middleware::from_fn_with_state(settings.request_deadline(), unless_form);
+    let (router, described) =
+        timed().layer(deadline).merge(sends().layer(unless_form)).split_for_parts();
     let router = router
         .merge(openapi::routes(openapi::complete(&described)))
         .fallback(async || ApiError::NotFound)
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            settings.request_deadline(),
-        ))
         .layer(catching(state.metrics.panics.clone()))
         .layer(middleware::from_fn_with_state(room, shed))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED)));
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED).and(no_file)));
     // Outermost: a browser has to be allowed to read refusals too.
     let router = match cors::layer(&settings.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router.with_state(state)
+}
+
+/// The deadline of every other request, for what is no form.
+async fn unless_form(
+    Extract(deadline): Extract<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if is_form(request.headers()) {
+        return next.run(request).await;
+    }
+    let answer = timeout(deadline, next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::Unavailable.into_response())
+}
+
+/// A file goes out as it is: most are compressed already, and ranges count its own bytes.
+fn no_file(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    !headers.contains_key(header::CONTENT_DISPOSITION)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use parley_domain::change::Change;
+use parley_domain::ids::{ChatId, ClientMessageId};
 use parley_domain::message::NewMessage;
 use parley_domain::token;
 use parley_domain::user::Role;
@@ -12,6 +13,7 @@ use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
 use crate::limits::Limited;
+use crate::uploads;
 
 /// By how much the clocks of the database, Redis and this pod may differ.
 const CLOCKS: TimeDelta = TimeDelta::seconds(5);
@@ -33,7 +35,15 @@ pub(crate) async fn send(
     if !role.is_in_support_pool() {
         return charge_and_commit(state, role, new).await;
     }
-    let (chat, again) = (new.chat_id, new.clone());
+    Box::pin(send_as_agent(state, caller, new)).await
+}
+
+async fn send_as_agent(
+    state: &State,
+    caller: &token::Caller,
+    new: NewMessage,
+) -> Result<Sent, ApiError> {
+    let (role, chat, again) = (caller.role, new.chat_id, new.clone());
     match charge_and_commit(state, role, new).await {
         Err(ApiError::NotParticipant) => {
             let who = (&caller.id, role);
@@ -50,10 +60,107 @@ pub(crate) async fn send(
 /// must not leave a charge behind that nobody settles.
 async fn charge_and_commit(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
     let state = state.clone();
-    match tokio::spawn(async move { charged(&state, role, new).await }).await {
+    in_a_task(async move { charged(&state, role, new).await }).await
+}
+
+/// Lets something come to its end whether or not a client waits for it.
+pub(crate) async fn in_a_task<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(work).await {
         Ok(outcome) => outcome,
         // A bug, to be caught and counted where all panics are.
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+/// A place for a message that is still arriving.
+pub(crate) enum Admission {
+    /// The sender has no limit.
+    Free,
+    /// The message is charged for, unless nothing comes of it.
+    Charged(Charged),
+    /// The sender is at the limit, and may only say again what it has said under a client message id.
+    Repetition(Limited),
+}
+
+/// Charges for a message before it has arrived, and so before it is known whether it repeats another one.
+pub(crate) async fn admit(
+    state: &State,
+    caller: &token::Caller,
+    chat: ChatId,
+    client_id: Option<&ClientMessageId>,
+) -> Result<Admission, ApiError> {
+    let Some(policy) = state.limits.of(caller.role) else { return Ok(Admission::Free) };
+    match state.limiter.charge(&caller.id, policy, Member::unique()).await {
+        Charge::Allowed(charged) => Ok(Admission::Charged(charged)),
+        Charge::Limited(refused) if refused.why == Limit::Attempts => {
+            Err(ApiError::TooManyAttempts(Limited(refused)))
+        }
+        Charge::Limited(refused) => match client_id {
+            Some(id) if state.store.has_tried(chat, &caller.id, id).await? => {
+                Ok(Admission::Repetition(Limited(refused)))
+            }
+            _ => Err(ApiError::RateLimited(Limited(refused))),
+        },
+    }
+}
+
+impl Admission {
+    /// Nothing came of it.
+    pub(crate) async fn withdraw(self, state: &State) {
+        if let Self::Charged(charged) = self {
+            state.limiter.give_back(charged).await;
+        }
+    }
+}
+
+/// Commits a message that has arrived, with its file. An object that no message has taken is released.
+pub(crate) async fn send_admitted(
+    state: &State,
+    admission: Admission,
+    new: NewMessage,
+    object: &str,
+) -> Result<Sent, ApiError> {
+    let (usage, outcome) = match admission {
+        Admission::Repetition(limited) => {
+            let Some(outcome) = state.store.earlier_try(&new).await? else {
+                uploads::release(state, object).await;
+                return Err(ApiError::RateLimited(limited));
+            };
+            (Some(limited.0.usage), Ok(outcome))
+        }
+        Admission::Free => (None, state.appender.append(new).await),
+        Admission::Charged(charged) => {
+            let usage = charged.usage;
+            let outcome = state.appender.append(new).await;
+            settle_own(state, charged, &outcome).await;
+            (Some(usage), outcome)
+        }
+    };
+    if !may_be_taken(&outcome) {
+        uploads::release(state, object).await;
+    }
+    sent(state, outcome?, usage)
+}
+
+/// Whether a send has come to a new message, or may yet.
+fn may_be_taken(outcome: &Result<AppendMessage, StoreError>) -> bool {
+    match outcome {
+        Ok(AppendMessage::Appended(appended)) => !appended.replay,
+        Ok(_) | Err(StoreError::NotBegun(_)) => false,
+        Err(_) => true,
+    }
+}
+
+/// Settles a charge on which no other try can count.
+async fn settle_own(state: &State, charged: Charged, outcome: &Result<AppendMessage, StoreError>) {
+    match outcome {
+        Ok(AppendMessage::Appended(appended)) if !appended.replay => {
+            state.limiter.keep(&charged).await;
+        }
+        Ok(_) | Err(StoreError::NotBegun(_)) => state.limiter.give_back(charged).await,
+        Err(_) => {}
     }
 }
 
@@ -75,8 +182,9 @@ async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, Api
             if refused.why == Limit::Attempts {
                 return Err(ApiError::TooManyAttempts(limited));
             }
-            // A repetition is free, however old: only the database remembers it.
-            match state.store.earlier_try(&new).await? {
+            // A repetition is free, however old: only the database remembers it. In a box, as whatever is rare on the
+            // way of a send: a future is as large as its largest branch, and every send is moved about.
+            match Box::pin(state.store.earlier_try(&new)).await? {
                 Some(outcome) => sent(state, outcome, Some(refused.usage)),
                 None => Err(ApiError::RateLimited(limited)),
             }

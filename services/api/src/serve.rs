@@ -12,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +50,7 @@ pub(crate) async fn serve(
                     place,
                     router: router.clone(),
                     builder: builder.clone(),
+                    write_patience: settings.write_patience(),
                     stop: stop.clone(),
                     metrics: metrics.clone(),
                 };
@@ -81,19 +83,24 @@ struct Connection {
     place: OwnedSemaphorePermit,
     router: Router,
     builder: http1::Builder,
+    write_patience: Duration,
     stop: CancellationToken,
     metrics: Metrics,
 }
 
 impl Connection {
     async fn serve(self) {
-        let Self { stream, place: _place, router, builder, stop, metrics } = self;
+        let Self { stream, place: _place, router, builder, write_patience, stop, metrics } = self;
         let _counted = metrics.connected();
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let service = TowerToHyperService::new(router);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // Whoever does not read its answer must not hold a part of it for ever.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(write_patience));
+        let stream = TokioIo::new(Box::pin(stream));
+        let mut connection = pin!(builder.serve_connection(stream, service));
         let served = tokio::select! {
             served = connection.as_mut() => served,
             () = stop.cancelled() => {

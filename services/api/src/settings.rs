@@ -5,13 +5,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use parley_domain::file::TypePattern;
+use parley_domain::link::{LinkKey, MIN_LINK_SECRET};
 use parley_domain::token::{TokenSettings, TokenSettingsError, Verifier};
+use parley_files::StorageSettings;
 use parley_relay::{LimitSettings, NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 use parley_store::{AppenderSettings, DatabaseSettings, ParticipantSettings};
+use secrecy::SecretString;
 
 use crate::cors::Origin;
+
+/// Seconds that the end of an upload and the send of its message take at most, with a margin.
+const AFTER_UPLOAD: u64 = 300;
 
 /// Parley's api pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
@@ -35,6 +42,12 @@ pub struct Settings {
     /// Participants.
     #[command(flatten)]
     pub participants: ParticipantSettings,
+    /// Files of messages.
+    #[command(flatten)]
+    pub files: FileSettings,
+    /// Where their bytes are kept.
+    #[command(flatten)]
+    pub storage: StorageSettings,
     /// NATS; not needed to migrate.
     #[command(flatten)]
     pub nats: Option<NatsSettings>,
@@ -84,6 +97,10 @@ pub struct HttpSettings {
     #[arg(long, env = "PARLEY_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub idle_seconds: u64,
 
+    /// Seconds in which a client has to take some of an answer that waits for it
+    #[arg(long, env = "PARLEY_WRITE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub write_seconds: u64,
+
     /// Origins whose pages may call, `https://app.example` or `*`, separated by commas; none by default
     #[arg(long, env = "PARLEY_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGINS")]
     pub cors_origins: Vec<Origin>,
@@ -102,8 +119,81 @@ impl HttpSettings {
         Duration::from_millis(self.request_ms)
     }
 
+    pub(crate) const fn write_patience(&self) -> Duration {
+        Duration::from_secs(self.write_seconds)
+    }
+
     pub(crate) const fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
+    }
+}
+
+/// Files of messages.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Files")]
+pub struct FileSettings {
+    /// Most bytes of a file
+    #[arg(long, env = "PARLEY_MAX_FILE_BYTES", default_value_t = 25 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1..=5 * 1024 * 1024 * 1024), value_name = "BYTES")]
+    pub max_file_bytes: u64,
+
+    /// Types that may be uploaded, by their content: `image/png`, or `image/*`, which never stands for what a browser runs
+    #[arg(
+        long,
+        env = "PARLEY_FILE_TYPES",
+        value_delimiter = ',',
+        default_value = "image/*,video/*,audio/*,text/plain,application/pdf,application/zip,application/gzip,application/rtf,application/msword,application/vnd.*",
+        value_name = "TYPES"
+    )]
+    pub file_types: Vec<TypePattern>,
+
+    /// Seconds without a byte after which an upload is cut off
+    #[arg(long, env = "PARLEY_UPLOAD_IDLE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "SECONDS")]
+    pub upload_idle_seconds: u64,
+
+    /// Seconds after which an upload is cut off, however it goes on
+    #[arg(long, env = "PARLEY_UPLOAD_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "SECONDS")]
+    pub upload_seconds: u64,
+
+    /// Uploads under way at a time; more are refused with 503
+    #[arg(long, env = "PARLEY_MAX_UPLOADS", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "NUMBER")]
+    pub max_uploads: u32,
+
+    /// The same for one user
+    #[arg(long, env = "PARLEY_MAX_UPLOADS_PER_USER", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "NUMBER")]
+    pub max_uploads_per_user: u32,
+
+    /// What links to files are signed with, at least 32 bytes, the same for all api pods; without it there are no links
+    #[arg(long, env = "PARLEY_LINK_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub link_secret: Option<SecretString>,
+
+    /// Seconds for which a link to a file counts
+    #[arg(long, env = "PARLEY_LINK_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400), value_name = "SECONDS")]
+    pub link_seconds: u32,
+}
+
+impl FileSettings {
+    pub(crate) const fn upload_idle(&self) -> Duration {
+        Duration::from_secs(self.upload_idle_seconds)
+    }
+
+    pub(crate) const fn upload_deadline(&self) -> Duration {
+        Duration::from_secs(self.upload_seconds)
+    }
+
+    /// How long an object may belong to nothing: longer than its upload and its send can take.
+    pub(crate) const fn lease(&self) -> Duration {
+        Duration::from_secs(self.upload_seconds + AFTER_UPLOAD)
+    }
+
+    pub(crate) const fn link_lifetime(&self) -> Duration {
+        Duration::from_secs(self.link_seconds as u64)
+    }
+
+    pub(crate) fn link_key(&self) -> anyhow::Result<Option<LinkKey>> {
+        let Some(secret) = &self.link_secret else { return Ok(None) };
+        let key = LinkKey::new(secret);
+        key.map(Some)
+            .with_context(|| format!("PARLEY_LINK_SECRET is shorter than {MIN_LINK_SECRET} bytes"))
     }
 }
 
@@ -121,6 +211,8 @@ impl process::Settings for Settings {
         self.redis()?.check()?;
         self.limits.check()?;
         self.appender.check(&self.database)?;
+        self.storage.check()?;
+        self.files.link_key()?;
         Verifier::new(self.tokens()?)?;
         Ok(())
     }

@@ -16,6 +16,8 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::memberships;
+
 /// How often a pod looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// What is younger is most likely being told right now.
@@ -65,7 +67,19 @@ impl Sweep {
                     }
                 }
             }
-            let whole = |it: &&UntoldHead| it.chats.iter().all(|(chat, _)| !failed.contains(chat));
+            for chat in untold.iter().flat_map(|untold| untold.made.iter().copied()) {
+                match memberships::found(&self.store, chat).await {
+                    Ok(events) if self.publish(&events).await => {}
+                    Ok(_) => return Ok(()),
+                    Err(error) => {
+                        tracing::warn!(chat.id = %chat, %error, "a new chat could not be told");
+                        failed.insert(chat);
+                    }
+                }
+            }
+            let whole = |it: &&UntoldHead| {
+                it.chats.iter().map(|(chat, _)| chat).chain(&it.made).all(|it| !failed.contains(it))
+            };
             let heads: Vec<Head> = untold.iter().filter(whole).map(|it| it.head).collect();
             self.store.told(&heads).await?;
             if untold.len() < AT_ONCE as usize || heads.is_empty() {
@@ -79,20 +93,23 @@ impl Sweep {
         let mut since = since;
         loop {
             let position = Position { since, epoch: None };
-            let (changes, up_to, version, epoch) = match self.store.catch_up(chat, position).await?
-            {
-                Some(CatchUp::Changes { changes, up_to, version, epoch }) => {
-                    (changes, up_to, version, epoch)
-                }
-                // Too much for anybody to hear one by one: the last change makes every room notice the gap.
-                Some(CatchUp::Resync { version, .. }) if version.0 > since.0 => {
-                    since = Version(version.0 - 1);
-                    continue;
-                }
-                Some(CatchUp::Resync { version, .. }) => return Ok(Some(version)),
-                None => return Ok(Some(since)),
-            };
-            let events: Vec<RoomEvent> = changes.iter().map(|change| change.event(epoch)).collect();
+            let (changes, up_to, version, epoch, hidden) =
+                match self.store.catch_up(chat, position).await? {
+                    Some(CatchUp::Changes { changes, up_to, version, epoch, hidden }) => {
+                        (changes, up_to, version, epoch, hidden)
+                    }
+                    // Too much for anybody to hear one by one: the last change makes every room notice the gap.
+                    Some(CatchUp::Resync { version, .. }) if version.0 > since.0 => {
+                        since = Version(version.0 - 1);
+                        continue;
+                    }
+                    Some(CatchUp::Resync { version, .. }) => return Ok(Some(version)),
+                    None => return Ok(Some(since)),
+                };
+            // What is not for everybody is left to the rooms: what it shows follows, and they ask for what is missing before.
+            let told = changes.iter().filter(|change| !hidden.contains_key(&change.version));
+            let mut events: Vec<RoomEvent> = told.map(|change| change.event(epoch)).collect();
+            events.extend(memberships::of_changes(&self.store, &changes).await?);
             if !self.publish(&events).await {
                 return Ok(None);
             }

@@ -180,6 +180,10 @@ pub struct MissedEvent {
     /// Whom it concerns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub affected: Vec<UserId>,
+    /// Who was removed after this version and before a change that the event shows already: it is not for them. Only a
+    /// room's catch-up says so; a joiner is a participant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden_from: Vec<UserId>,
     /// The finished event, `["name",{…}]`.
     pub event: String,
 }

@@ -1,4 +1,4 @@
-//! A room event on the bus: a small binary header, then the finished event.
+//! An event on the bus, of a room or for people's connections: a small binary header, then the finished event.
 //!
 //! ```text
 //! byte 0       format, 1
@@ -39,6 +39,12 @@ pub enum Kind {
     ParticipantRemoved,
     /// Somebody has read. With affected users, only they are told.
     MessagesRead,
+    /// For the affected users' connections, in the room or not: they have this chat from here on.
+    ChatCreated,
+    /// For the affected users' connections: they have it no more.
+    ChatRemoved,
+    /// For the connections of the support pool: somebody has opened this chat.
+    SupportOpened,
     /// Of a newer writer: passed on, nothing else.
     Unknown(u8),
 }
@@ -53,6 +59,9 @@ impl Kind {
             Self::ParticipantsAdded => 4,
             Self::ParticipantRemoved => 5,
             Self::MessagesRead => 6,
+            Self::ChatCreated => 7,
+            Self::ChatRemoved => 8,
+            Self::SupportOpened => 9,
             Self::Unknown(code) => code,
         }
     }
@@ -66,6 +75,9 @@ impl Kind {
             4 => Self::ParticipantsAdded,
             5 => Self::ParticipantRemoved,
             6 => Self::MessagesRead,
+            7 => Self::ChatCreated,
+            8 => Self::ChatRemoved,
+            9 => Self::SupportOpened,
             other => Self::Unknown(other),
         }
     }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::chat::Participant;
+use crate::chat::{Chat, Participant};
 use crate::ids::{ChatId, MessageId, UserId};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -33,6 +33,10 @@ pub mod server {
     pub const PARTICIPANT_REMOVED: &str = "participant-removed";
     /// Somebody has read.
     pub const MESSAGES_READ: &str = "messages-read";
+    /// To a user's connections: there is a chat that they have not had.
+    pub const CHAT_CREATED: &str = "chat-created";
+    /// To a user's connections: a chat is not theirs any more.
+    pub const CHAT_REMOVED: &str = "chat-removed";
     /// Something may have been missed: reload this chat by REST.
     pub const RESYNC: &str = "resync";
     /// A request without an ack callback was refused.
@@ -123,6 +127,20 @@ pub struct ParticipantRemoved<'a> {
     pub removed_by: Option<&'a UserId>,
 }
 
+/// `chat-created` and `chat-removed`; they take no version of their own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatShown<'a> {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Where it stood: the position to join from.
+    pub version: Version,
+    /// The history that the version belongs to.
+    pub epoch: Epoch,
+    /// As the user sees it; of a chat that is not theirs any more, nothing that was said in it.
+    pub chat: &'a Chat,
+}
+
 /// `messages-read`; takes no version.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,10 +161,10 @@ pub struct MessagesRead<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResyncReason {
-    /// A version did not arrive.
+    /// So much did not arrive that it is not told one by one.
     Gap,
-    /// The bus was away; what was said meanwhile was not heard.
-    BusInterrupted,
+    /// The database was put back, or is another one.
+    History,
 }
 
 impl ResyncReason {
@@ -154,7 +172,7 @@ impl ResyncReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gap => "gap",
-            Self::BusInterrupted => "bus_interrupted",
+            Self::History => "history",
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::Invalid;
+use crate::file::{FileName, FileType};
 use crate::ids::{AttachmentId, ChatId, ClientMessageId, MessageId, UserId};
 use crate::metadata::Metadata;
 use crate::time::Timestamp;
@@ -20,7 +21,7 @@ pub const EDIT_WINDOW: Duration = Duration::from_mins(15);
 /// Most messages that one request names.
 pub const MAX_NAMED_MESSAGES: usize = 1_000;
 
-/// The text of a message: 1–5,000 Unicode scalar values, not only white space, no NUL; stored as sent.
+/// The text of a message: 1–5,000 Unicode scalar values, not only white space (but beside a file), no NUL; stored as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "openapi",
@@ -35,6 +36,11 @@ impl Content {
         if text.trim().is_empty() {
             return Err(Invalid::new("content", "must not be empty"));
         }
+        Self::parse_caption(text)
+    }
+
+    /// Accepts text beside a file, which may say nothing.
+    pub fn parse_caption(text: &str) -> Result<Self, Invalid> {
         if text.contains('\0') {
             return Err(Invalid::new("content", "must not contain NUL"));
         }
@@ -104,6 +110,25 @@ pub struct NewMessage {
     pub metadata: Option<Metadata>,
     /// Makes a repeated send the same send.
     pub client_message_id: Option<ClientMessageId>,
+    /// Its file, which lies in storage already. In a box: few messages have one, and every message is moved about.
+    pub file: Option<Box<NewFile>>,
+}
+
+/// A file that is about to become part of a message.
+#[derive(Debug, Clone)]
+pub struct NewFile {
+    /// Under which id participants will find it.
+    pub id: AttachmentId,
+    /// Its name as uploaded.
+    pub name: FileName,
+    /// Its type, found from its content.
+    pub file_type: FileType,
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of its content.
+    pub digest: [u8; 32],
+    /// Where the bytes lie.
+    pub storage_key: String,
 }
 
 impl NewMessage {
@@ -112,7 +137,15 @@ impl NewMessage {
         let reply_to = self.reply_to.map(|id| id.to_string());
         let request = (self.message_type.as_str(), self.content.as_str(), reply_to, &self.metadata);
         // A tuple of text and JSON always serializes; its fields stand in a fixed order.
-        Sha256::digest(serde_json::to_vec(&request).unwrap_or_default()).into()
+        let mut hash = Sha256::new_with_prefix(serde_json::to_vec(&request).unwrap_or_default());
+        if let Some(file) = &self.file {
+            // A name holds no NUL, and the digest has one length.
+            hash.update([0]);
+            hash.update(file.name.as_str());
+            hash.update([0]);
+            hash.update(file.digest);
+        }
+        hash.finalize().into()
     }
 }
 
@@ -145,6 +178,20 @@ pub struct Attachment {
     pub mime_type: String,
     /// Its size in bytes.
     pub size: u64,
+}
+
+impl Attachment {
+    /// A file of a message of `chat`.
+    pub fn new(
+        chat: ChatId,
+        id: AttachmentId,
+        filename: String,
+        mime_type: String,
+        size: u64,
+    ) -> Self {
+        let url = format!("/api/chat/{chat}/attachments/{id}");
+        Self { id, url, filename, mime_type, size }
+    }
 }
 
 /// A message as clients see it, over REST and in events alike.

@@ -31,6 +31,16 @@ impl Role {
         }
     }
 
+    /// The word in a claim.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Support => "support",
+            Self::Admin => "admin",
+            Self::Service => "service",
+        }
+    }
+
     /// May read every chat over REST without being in it.
     pub const fn reads_every_chat(self) -> bool {
         matches!(self, Self::Admin | Self::Service)

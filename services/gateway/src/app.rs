@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, metrics};
+use crate::{Settings, heads, metrics};
 
 /// A running gateway pod.
 pub struct App {
@@ -36,6 +36,8 @@ pub struct App {
 impl App {
     /// Connects, listens and serves as tasks of `lifecycle`. Port 0 takes a free one.
     pub async fn start(settings: Settings, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        #[cfg(feature = "planted-faults")]
+        crate::planted::plant(&settings.planted);
         let process = &settings.process;
         let registry =
             telemetry::registry("parley-gateway", env!("CARGO_PKG_VERSION"), &process.pod)?;
@@ -49,12 +51,13 @@ impl App {
         let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
         let bearers = Bearers::default();
+        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone());
         let chat = Chat {
             tokens,
             clock,
             bus: bus.clone(),
             bearers: bearers.clone(),
-            rooms: Rooms::new(bus.clone(), metrics.clone(), process.pod.clone()),
+            rooms: rooms.clone(),
             metrics,
         };
         let server = Server::new(config(&settings.sockets), chat);
@@ -63,10 +66,16 @@ impl App {
         let stop = lifecycle.stop();
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
+        lifecycle.spawn("heads", heads::run(rooms, stop.clone()));
         let stopped = stop.clone();
+        let users = (bus.clone(), bearers.clone(), stop.clone());
         lifecycle.spawn("revocations", async move {
             let hear = |revocation: Revocation| bearers.revoke(&revocation);
             Ok(bus.hear_revocations(hear, stopped.cancelled()).await?)
+        });
+        lifecycle.spawn("users", async move {
+            let (bus, bearers, stop) = users;
+            Ok(bus.hear_users(|event| bearers.tell(&event), stop.cancelled()).await?)
         });
         let readiness = lifecycle.readiness().clone();
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));

@@ -12,27 +12,22 @@ use tokio::time::{Instant, sleep};
 /// How long a join stays pending before its connection is closed, so that the client comes back by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause after an ask in vain.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 /// How long something is worth asking: a while, and for as long as whoever wants to know is there.
 pub(crate) struct Patience {
     until: Instant,
-    asker: Option<Socket>,
+    asker: Socket,
 }
 
 impl Patience {
     /// Of a connection.
     pub(crate) fn of(asker: &Socket) -> Self {
-        Self { until: Instant::now() + PATIENCE, asker: Some(asker.clone()) }
-    }
-
-    /// Of a room.
-    pub(crate) fn of_room() -> Self {
-        Self { until: Instant::now() + PATIENCE, asker: None }
+        Self { until: Instant::now() + PATIENCE, asker: asker.clone() }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.until || self.asker.as_ref().is_some_and(Socket::is_closed)
+        Instant::now() >= self.until || self.asker.is_closed()
     }
 }
 
@@ -59,20 +54,6 @@ pub(crate) async fn ask_join(bus: &Bus, ask: &JoinAsk, patience: &Patience) -> A
             return Asked::Unavailable;
         }
     }
-}
-
-/// Asks where a chat stands after an interruption. The subscription has to be whole again before the head is read;
-/// what comes meanwhile waits in it.
-pub(crate) async fn ask_head(bus: Bus, ask: JoinAsk) -> Asked {
-    let patience = Patience::of_room();
-    while let Err(error) = bus.barrier().await {
-        tracing::debug!(chat.id = %ask.chat_id, %error, "a barrier in vain");
-        sleep(PAUSE).await;
-        if patience.is_over() {
-            return Asked::Unavailable;
-        }
-    }
-    ask_join(&bus, &ask, &patience).await
 }
 
 /// Whether a token is revoked; `None` if nobody can say at the moment.

@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use crate::asks::{self, Patience};
 use crate::bearers::{Bearers, Place};
+use crate::joins::JoinOutcome;
 use crate::metrics::Metrics;
 use crate::protocol::{self, parse_join, parse_leave};
-use crate::rooms::{JoinOutcome, Rooms};
+use crate::rooms::Rooms;
 use crate::tokens::Tokens;
 
 /// What the Socket.IO server runs.
@@ -41,7 +42,7 @@ pub(crate) struct Session {
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
     /// connection enters no room, and hears nothing.
     unasked: Option<RevokedAsk>,
-    _place: Place,
+    place: Place,
 }
 
 impl Application for Chat {
@@ -89,7 +90,10 @@ impl Chat {
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
         let unasked = match asks::ask_revoked(&self.bus, &ask).await {
             Some(true) => return Err(TokenError::Revoked),
-            Some(false) => None,
+            Some(false) => {
+                place.counts();
+                None
+            }
             None => Some(ask),
         };
         Ok(Session {
@@ -98,7 +102,7 @@ impl Chat {
             socket,
             rooms: HashSet::new(),
             unasked,
-            _place: place,
+            place,
         })
     }
 
@@ -126,7 +130,10 @@ impl Chat {
         if let Some(ask) = &session.unasked {
             let patience = Patience::of(&session.socket);
             match asks::ask_revoked_patiently(&self.bus, ask, &patience).await {
-                Some(false) => session.unasked = None,
+                Some(false) => {
+                    session.place.counts();
+                    session.unasked = None;
+                }
                 // Closed, it comes back, and is told why it may not.
                 Some(true) => {
                     self.metrics.join(TokenError::Revoked.code());

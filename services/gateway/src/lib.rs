@@ -11,7 +11,11 @@ mod app;
 mod asks;
 mod bearers;
 mod connection;
+mod heads;
+mod joins;
 mod metrics;
+mod passing;
+mod planted;
 mod protocol;
 mod room;
 mod rooms;
@@ -19,4 +23,6 @@ mod settings;
 mod tokens;
 
 pub use app::App;
+#[cfg(feature = "planted-faults")]
+pub use planted::{Fault, PlantedSettings};
 pub use settings::Settings;

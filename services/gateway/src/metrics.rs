@@ -8,6 +8,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::heads::Doubt;
+use crate::room::{Cause, Lost};
+
 /// Handles of this crate's metrics; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -15,11 +18,19 @@ pub(crate) struct Metrics {
     pub(crate) rooms: IntGauge,
     /// Events handed to connections.
     pub(crate) delivered: IntCounter,
+    /// Events told to connections on their way into a room.
+    pub(crate) replayed: IntCounter,
     /// Connections that left a room because their user was removed.
     pub(crate) evicted: IntCounter,
+    /// Events that a room could not hold while it caught up.
+    pub(crate) overflowed: IntCounter,
     connects: IntCounterVec,
     joins: IntCounterVec,
     resyncs: IntCounterVec,
+    lost: IntCounterVec,
+    catch_ups: IntCounterVec,
+    asks: IntCounterVec,
+    comparisons: IntCounterVec,
 }
 
 impl Metrics {
@@ -32,9 +43,17 @@ impl Metrics {
                 "parley_gateway_delivered_total",
                 "Events handed to connections, one for each event and connection.",
             )?,
+            replayed: IntCounter::new(
+                "parley_gateway_replayed_total",
+                "Missed events told to connections on their way into a room.",
+            )?,
             evicted: IntCounter::new(
                 "parley_gateway_evicted_total",
                 "Connections that left a room because their user was removed from the chat.",
+            )?,
+            overflowed: IntCounter::new(
+                "parley_gateway_overflowed_total",
+                "Events that a room could not hold while it caught up. Durable ones came with a page of that, receipts did not.",
             )?,
             connects: vec("parley_gateway_connects_total", "CONNECTs, by outcome.", "outcome")?,
             joins: vec(
@@ -44,13 +63,43 @@ impl Metrics {
             )?,
             resyncs: vec(
                 "parley_gateway_resyncs_total",
-                "Rooms told to reload, by reason.",
+                "Connections on their way into a room that were told to reload after their ack, by reason.",
                 "reason",
+            )?,
+            lost: vec(
+                "parley_gateway_lost_total",
+                "Rooms whose connections were closed because they cannot be told what they missed, by reason.",
+                "reason",
+            )?,
+            catch_ups: vec(
+                "parley_gateway_catch_ups_total",
+                "Times that a room had to ask for what it did not hear, by cause; 0 while nothing is lost.",
+                "cause",
+            )?,
+            comparisons: vec(
+                "parley_gateway_comparisons_total",
+                "Times that all rooms were compared with their chats, by reason.",
+                "reason",
+            )?,
+            asks: vec(
+                "parley_gateway_asks_total",
+                "Asks that cost an api pod a look into its database, by kind.",
+                "kind",
             )?,
         };
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.delivered.clone()))?;
+        registry.register(Box::new(metrics.replayed.clone()))?;
         registry.register(Box::new(metrics.evicted.clone()))?;
+        registry.register(Box::new(metrics.overflowed.clone()))?;
+        registry.register(Box::new(metrics.lost.clone()))?;
+        registry.register(Box::new(metrics.comparisons.clone()))?;
+        // Nothing lost is told as 0, and not by silence.
+        for cause in Cause::ALL {
+            metrics.catch_ups.with_label_values(&[cause.as_str()]);
+        }
+        registry.register(Box::new(metrics.catch_ups.clone()))?;
+        registry.register(Box::new(metrics.asks.clone()))?;
         registry.register(Box::new(metrics.connects.clone()))?;
         registry.register(Box::new(metrics.joins.clone()))?;
         registry.register(Box::new(metrics.resyncs.clone()))?;
@@ -68,6 +117,50 @@ impl Metrics {
     pub(crate) fn resync(&self, reason: ResyncReason) {
         self.resyncs.with_label_values(&[reason.as_str()]).inc();
     }
+
+    pub(crate) fn catch_up(&self, cause: Cause) {
+        self.catch_ups.with_label_values(&[cause.as_str()]).inc();
+    }
+
+    pub(crate) fn lost(&self, why: Lost) {
+        let reason = match why {
+            Lost::TooFar => "too_far",
+            Lost::History => "history",
+            Lost::Fell => "fell",
+            Lost::Gone => "gone",
+        };
+        self.lost.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn compared(&self, why: Doubt) {
+        let reason = match why {
+            Doubt::Interruption => "interruption",
+            Doubt::Skipped => "skipped",
+            Doubt::Silence => "silence",
+            Doubt::LostTrack => "lost_track",
+        };
+        self.comparisons.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn asked(&self, what: Asking) {
+        let kind = match what {
+            Asking::Join => "join",
+            Asking::CatchUp => "catch_up",
+            Asking::Heads => "heads",
+        };
+        self.asks.with_label_values(&[kind]).inc();
+    }
+}
+
+/// What is asked of api pods.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asking {
+    /// To enter a room, or for a page of what was missed there.
+    Join,
+    /// What a room missed.
+    CatchUp,
+    /// Where rooms stand.
+    Heads,
 }
 
 /// Adds what the Socket.IO server counts, read when it is asked for.
@@ -163,5 +256,19 @@ impl<A: Application> Collector for Sockets<A> {
     fn collect(&self) -> Vec<MetricFamily> {
         self.read();
         self.families().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_has_lost_nothing_says_so() {
+        let registry = Registry::new();
+        let _metrics = Metrics::register(&registry).unwrap();
+        let families = registry.gather();
+        let catch_ups = families.iter().find(|it| it.name() == "parley_gateway_catch_ups_total");
+        assert_eq!(catch_ups.unwrap().get_metric().len(), Cause::ALL.len());
     }
 }

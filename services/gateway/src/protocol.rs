@@ -1,6 +1,6 @@
 //! What clients send, parsed; and what they are answered.
 
-use parley_domain::ask::JoinSnapshot;
+use parley_domain::ask::{JoinSnapshot, Missed};
 use parley_domain::event::Refusal;
 use parley_domain::ids::ChatId;
 use parley_domain::version::{Epoch, Version};
@@ -18,10 +18,16 @@ pub(crate) struct Join {
 }
 
 impl Join {
-    /// Whether a client that says where it was has to reload, given that the chat stands at `snapshot`.
-    pub(crate) fn needs_resync(&self, snapshot: &JoinSnapshot) -> bool {
-        self.since.is_some_and(|since| since != snapshot.version)
-            || self.epoch.is_some_and(|epoch| epoch != snapshot.epoch)
+    /// Whether a client that names its history names another one than the chat's.
+    pub(crate) fn is_of_another(&self, snapshot: &JoinSnapshot) -> bool {
+        self.epoch.is_some_and(|epoch| epoch != snapshot.epoch)
+    }
+
+    /// Whether a member that has heard everything up to `heard` says that it was elsewhere. It is told nothing twice, so
+    /// it has to reload.
+    pub(crate) fn is_before(&self, heard: Version, snapshot: &JoinSnapshot) -> bool {
+        let led_nowhere = matches!(snapshot.missed, Some(Missed::Resync { .. }));
+        led_nowhere || self.is_of_another(snapshot) || self.since.is_some_and(|since| since < heard)
     }
 }
 
@@ -80,13 +86,13 @@ struct JoinAck<'a> {
 }
 
 /// The arguments of a join's ack.
-pub(crate) fn join_ack(join: &Join, snapshot: &JoinSnapshot, pod: &str) -> Vec<u8> {
+pub(crate) fn join_ack(join: &Join, snapshot: &JoinSnapshot, resync: bool, pod: &str) -> Vec<u8> {
     arguments(&JoinAck {
         success: true,
         chat_id: join.chat,
         version: snapshot.version,
         epoch: snapshot.epoch,
-        resync: join.needs_resync(snapshot),
+        resync,
         read_pointers: &snapshot.read_pointers,
         typing: [],
         pod,
@@ -168,23 +174,27 @@ mod tests {
     }
 
     #[test]
-    fn only_a_client_that_is_where_the_chat_is_goes_on_without_a_reload() {
-        let snapshot = JoinSnapshot {
+    fn a_member_that_was_elsewhere_reloads() {
+        let snapshot = |missed| JoinSnapshot {
             version: Version(7),
             epoch: Epoch(1),
             read_pointers: BTreeMap::new(),
-            missed: None,
+            missed,
         };
         let join = |since: Option<u64>, epoch: Option<u64>| Join {
             chat: ChatId::parse(ID).unwrap(),
             since: since.map(Version),
             epoch: epoch.map(Epoch),
         };
-        assert!(!join(None, None).needs_resync(&snapshot));
-        assert!(!join(Some(7), None).needs_resync(&snapshot));
-        assert!(!join(Some(7), Some(1)).needs_resync(&snapshot));
-        for behind in [join(Some(6), None), join(Some(8), None), join(Some(7), Some(2))] {
-            assert!(behind.needs_resync(&snapshot));
+        let is_before = |since, epoch| join(since, epoch).is_before(Version(6), &snapshot(None));
+        // The seventh is on its way to every member.
+        for (since, epoch) in [(None, None), (Some(6), None), (Some(7), None), (Some(6), Some(1))] {
+            assert!(!is_before(since, epoch), "{since:?} {epoch:?}");
         }
+        for (since, epoch) in [(Some(5), None), (Some(6), Some(2)), (None, Some(2))] {
+            assert!(is_before(since, epoch), "{since:?} {epoch:?}");
+        }
+        let nowhere = Missed::Resync { version: Version(7), epoch: Epoch(1) };
+        assert!(join(Some(8), None).is_before(Version(6), &snapshot(Some(nowhere))));
     }
 }

@@ -1,28 +1,26 @@
 //! The rooms of this pod: one task and one subscription each, from the first local connection to a second after the
-//! last.
+//! last. What is decided is decided in [`crate::room`]; here bytes are moved.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parley_domain::ask::{JoinAsk, JoinSnapshot};
-use parley_domain::bus::{Kind, RoomEvent};
-use parley_domain::event::Resync;
+use parley_domain::ask::{CatchUpAsk, JoinSnapshot};
+use parley_domain::bus::RoomEvent;
 use parley_domain::ids::{ChatId, UserId};
-use parley_domain::user::Role;
-use parley_domain::version::Version;
 use parley_relay::{Bus, BusState, RoomSubscription};
-use parley_socketio::{Ack, Frame, Socket};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use parley_socketio::{Ack, CloseReason, Frame, Socket};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::asks::{self, Asked, Patience};
-use crate::metrics::Metrics;
+use crate::metrics::{Asking, Metrics};
+use crate::passing;
+use crate::planted;
 use crate::protocol::{self, Join};
-use crate::room::{Heard, Joined, Room};
+use crate::room::{Answer, CatchUp, Entered, Event, Heard, Room, Standing};
 
 /// Joins and leaves that may wait for one room; more wait in their connections, each in its own.
 const COMMANDS: usize = 256;
@@ -30,6 +28,10 @@ const COMMANDS: usize = 256;
 const LINGER: Duration = Duration::from_secs(1);
 /// Sockets served before other tasks get a turn.
 const FAN_OUT_TURN: usize = 256;
+/// Rooms of this pod that catch up at a time; more wait for their turn.
+const CATCH_UPS: usize = 64;
+/// How long all pages of a catch-up together wait for members to read the ones before; then nobody waits for the slow.
+const PACE: Duration = Duration::from_millis(500);
 
 /// Every room of this pod.
 #[derive(Clone)]
@@ -39,98 +41,70 @@ struct Shared {
     bus: Bus,
     metrics: Metrics,
     pod: String,
-    open: Mutex<HashMap<ChatId, mpsc::Sender<Command>>>,
+    open: Mutex<HashMap<ChatId, Open>>,
+    catch_ups: Arc<Semaphore>,
 }
 
-enum Command {
-    /// A join begins: keep what passes from now on. Answered once the room is subscribed.
-    Begin { ticket: Weak<()>, ready: oneshot::Sender<Interruptions> },
-    /// The join's snapshot is there.
+/// An open room, as others see it.
+struct Open {
+    commands: mpsc::Sender<Command>,
+    /// The version that it stands at; 0 before the first snapshot.
+    at: Arc<AtomicU64>,
+}
+
+pub(crate) enum Command {
+    /// A join begins: keep what passes from now on. Answered once the room is subscribed: whether the connection is a member
+    /// already.
+    Begin { ticket: Weak<()>, key: u64, ready: oneshot::Sender<bool> },
+    /// A member joins again, and has been looked up. Answered with the ack, if it was not sent because the connection is no
+    /// member any more.
+    Rejoin { rejoiner: Box<Rejoiner>, answered: oneshot::Sender<Result<(), Option<Ack>>> },
+    /// A joiner has caught up.
     End { joiner: Joiner, ended: oneshot::Sender<Ended> },
     /// A connection leaves.
     Leave { key: u64, left: Option<oneshot::Sender<()>> },
+    /// Somebody says where the chat stands; when it was asked, if it was.
+    Head { head: Standing, read_after: Option<Instant> },
 }
 
-/// How often the bus had been interrupted when a join began; a snapshot that an interruption may have overtaken is
-/// worth nothing.
-type Interruptions = u64;
-
-struct Joiner {
-    socket: Socket,
-    user: UserId,
-    join: Join,
-    begun: Interruptions,
-    snapshot: JoinSnapshot,
-    ack: Option<Ack>,
+/// A connection that joins a room in which it was a member a moment ago.
+pub(crate) struct Rejoiner {
+    pub(crate) socket: Socket,
+    pub(crate) join: Join,
+    pub(crate) snapshot: JoinSnapshot,
+    pub(crate) ack: Option<Ack>,
 }
 
-enum Ended {
+/// Somebody who knows everything up to a place.
+pub(crate) struct Joiner {
+    pub(crate) socket: Socket,
+    pub(crate) user: UserId,
+    pub(crate) place: Standing,
+}
+
+pub(crate) enum Ended {
+    /// It is in, or has heard that it is not in the chat any more.
     Member,
-    /// The room passed more than it keeps, or was interrupted; here is the ack for the next try.
-    Again(Option<Ack>),
-}
-
-/// How a join came out.
-pub(crate) enum JoinOutcome {
-    /// The connection is a member and has its ack.
-    Joined,
-    /// It may not; the ack is still to be sent.
-    Refused(parley_domain::ask::JoinRefusal, Option<Ack>),
-    /// Nobody could say for as long as it was worth asking.
-    Unavailable,
+    /// The room does not have everything that came after the joiner's place.
+    Behind,
 }
 
 impl Rooms {
     pub(crate) fn new(bus: Bus, metrics: Metrics, pod: String) -> Self {
-        Self(Arc::new(Shared { bus, metrics, pod, open: Mutex::default() }))
+        let catch_ups = Arc::new(Semaphore::new(CATCH_UPS));
+        Self(Arc::new(Shared { bus, metrics, pod, open: Mutex::default(), catch_ups }))
     }
 
-    /// Makes `socket` a member of the room, sends its ack, and then what passed after its snapshot.
-    pub(crate) async fn join(
-        &self,
-        socket: &Socket,
-        (user, role): (&UserId, Role),
-        join: Join,
-        mut ack: Option<Ack>,
-    ) -> JoinOutcome {
-        let patience = Patience::of(socket);
-        let ask = JoinAsk { chat_id: join.chat, user_id: user.clone(), role, position: None };
-        // Who may not enter must not make this pod subscribe.
-        if !self.is_open(join.chat) {
-            match asks::ask_join(&self.0.bus, &ask, &patience).await {
-                Asked::Joined(_) => {}
-                Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
-                Asked::Unavailable => return JoinOutcome::Unavailable,
-            }
-        }
-        while !patience.is_over() {
-            let room = self.open(join.chat);
-            // While the ticket lives, the room keeps what passes.
-            let ticket = Arc::new(());
-            let (ready, readied) = oneshot::channel();
-            let begin = Command::Begin { ticket: Arc::downgrade(&ticket), ready };
-            if room.send(begin).await.is_err() {
-                continue;
-            }
-            // The room ended just now, or could not subscribe; its task has paused for that.
-            let Ok(begun) = readied.await else { continue };
-            let snapshot = match asks::ask_join(&self.0.bus, &ask, &patience).await {
-                Asked::Joined(snapshot) => snapshot,
-                Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
-                Asked::Unavailable => return JoinOutcome::Unavailable,
-            };
-            let (ended, end) = oneshot::channel();
-            let joiner =
-                Joiner { socket: socket.clone(), user: user.clone(), join, begun, snapshot, ack };
-            // Should the room's task break with the ack in its hands, both of these fail.
-            let _ = room.send(Command::End { joiner, ended }).await;
-            match end.await {
-                Ok(Ended::Member) => return JoinOutcome::Joined,
-                Ok(Ended::Again(unused)) => ack = unused,
-                Err(_) => return JoinOutcome::Unavailable,
-            }
-        }
-        JoinOutcome::Unavailable
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn pod(&self) -> &str {
+        &self.0.pod
     }
 
     /// Ends a membership. When this returns, nothing more of the room reaches the socket.
@@ -146,59 +120,52 @@ impl Rooms {
         self.send(chat, Command::Leave { key: socket.key(), left: None }).await;
     }
 
+    /// Which rooms are open.
+    pub(crate) fn chats(&self) -> Vec<ChatId> {
+        self.0.open.lock().keys().copied().collect()
+    }
+
+    /// Somebody says, unasked, that a chat is at least there. Most often the room has heard as much.
+    pub(crate) async fn announced(&self, chat: ChatId, head: Standing) {
+        let is_behind = |room: &Open| room.at.load(Ordering::Relaxed) < head.version.0;
+        if self.0.open.lock().get(&chat).is_some_and(is_behind) {
+            self.send(chat, Command::Head { head, read_after: None }).await;
+        }
+    }
+
+    /// An api pod was asked where a chat stands.
+    pub(crate) async fn compared(&self, chat: ChatId, head: Standing, asked: Instant) {
+        self.send(chat, Command::Head { head, read_after: Some(asked) }).await;
+    }
+
     async fn send(&self, chat: ChatId, command: Command) -> bool {
-        let room = self.0.open.lock().get(&chat).cloned();
+        let room = self.0.open.lock().get(&chat).map(|open| open.commands.clone());
         match room {
             Some(room) => room.send(command).await.is_ok(),
             None => false,
         }
     }
 
-    fn is_open(&self, chat: ChatId) -> bool {
+    pub(crate) fn is_open(&self, chat: ChatId) -> bool {
         self.0.open.lock().contains_key(&chat)
     }
 
     /// The room's task, started if there is none.
-    fn open(&self, chat: ChatId) -> mpsc::Sender<Command> {
+    pub(crate) fn open(&self, chat: ChatId) -> mpsc::Sender<Command> {
         let mut open = self.0.open.lock();
-        if let Some(room) = open.get(&chat).filter(|room| !room.is_closed()) {
-            return room.clone();
+        if let Some(room) = open.get(&chat).filter(|room| !room.commands.is_closed()) {
+            return room.commands.clone();
         }
         let (sender, commands) = mpsc::channel(COMMANDS);
-        open.insert(chat, sender.clone());
+        let at = Arc::new(AtomicU64::new(0));
+        open.insert(chat, Open { commands: sender.clone(), at: at.clone() });
         self.0.metrics.rooms.inc();
         let rooms = self.clone();
         tokio::spawn(async move {
-            RoomTask::new(rooms.clone(), chat, commands).run().await;
+            RoomTask::new(rooms.clone(), chat, commands, at).run().await;
             rooms.0.metrics.rooms.dec();
         });
         sender
-    }
-}
-
-struct Member {
-    socket: Socket,
-    /// The version of the member's snapshot: what is at or below it is known there.
-    floor: Version,
-    /// Whose head is asked for after an interruption.
-    user: UserId,
-}
-
-/// What passes through a room.
-#[derive(Clone)]
-struct Passing {
-    frame: Frame,
-    /// Who is not in the chat from here on.
-    removed: Arc<[UserId]>,
-}
-
-impl Passing {
-    fn of(event: &RoomEvent) -> Self {
-        let removed = match event.kind {
-            Kind::ParticipantRemoved => event.affected.as_slice().into(),
-            _ => Arc::default(),
-        };
-        Self { frame: Frame::event("/", &event.event), removed }
     }
 }
 
@@ -208,20 +175,27 @@ struct RoomTask {
     chat: ChatId,
     commands: mpsc::Receiver<Command>,
     state: watch::Receiver<BusState>,
-    room: Room<Passing>,
-    members: HashMap<u64, Member>,
+    room: Room<Socket, Frame>,
+    at: Arc<AtomicU64>,
     /// Joins that have begun and not ended; a dead one was given up.
     pending: Vec<Weak<()>>,
     /// When the room ends, unless somebody comes.
     closes_at: Option<Instant>,
-    /// After an interruption: finding out where the chat stands.
-    check: Option<Check>,
+    /// Until when its pages wait for slow members.
+    pace_ends: Instant,
+    /// The catch-up under way; it gives `None` when it was not answered.
+    catching_up: Option<CatchingUp>,
 }
 
-type Check = Pin<Box<dyn Future<Output = Asked> + Send>>;
+type CatchingUp = Pin<Box<dyn Future<Output = Option<Answer<Frame>>> + Send>>;
 
 impl RoomTask {
-    fn new(rooms: Rooms, chat: ChatId, commands: mpsc::Receiver<Command>) -> Self {
+    fn new(
+        rooms: Rooms,
+        chat: ChatId,
+        commands: mpsc::Receiver<Command>,
+        at: Arc<AtomicU64>,
+    ) -> Self {
         let state = rooms.0.bus.state();
         Self {
             rooms,
@@ -229,10 +203,11 @@ impl RoomTask {
             commands,
             state,
             room: Room::new(),
-            members: HashMap::new(),
+            at,
             pending: Vec::new(),
             closes_at: Some(Instant::now() + LINGER),
-            check: None,
+            pace_ends: Instant::now(),
+            catching_up: None,
         }
     }
 
@@ -264,126 +239,154 @@ impl RoomTask {
                     Ok(()) => self.on_bus_change(),
                     Err(_) => return,
                 },
-                asked = checked(&mut self.check) => self.on_checked(asked).await,
-                () = until(self.room.deadline().map(Instant::from_std)) => self.on_hold_over().await,
+                answer = answered(&mut self.catching_up) => self.on_caught_up(answer).await,
+                () = until(self.room.order.deadline().map(Instant::from_std)) => {
+                    self.room.order.on_deadline(now());
+                }
                 () = until(self.closes_at) => if self.may_close() { return },
             }
+            self.go_on();
+        }
+    }
+
+    /// After anything that may have changed where the room stands.
+    fn go_on(&mut self) {
+        let version = self.room.order.at().map_or(0, |at| at.version.0);
+        self.at.store(version, Ordering::Relaxed);
+        if !self.room.order.is_due() {
+            return;
+        }
+        let metrics = &self.rooms.0.metrics;
+        metrics.overflowed.inc_by(self.room.order.take_overflowed());
+        // While the bus is away, nobody can be asked.
+        if self.catching_up.is_none()
+            && self.state.borrow().connected
+            && let Some(catch_up) = self.room.order.ask()
+        {
+            if let Some(cause) = catch_up.cause {
+                metrics.catch_up(cause);
+                self.pace_ends = Instant::now() + PACE;
+            }
+            let members = if catch_up.cause.is_none() { self.room.sockets() } else { Vec::new() };
+            let paced = has_room(members, self.pace_ends);
+            let asking = catch_up_with(self.rooms.clone(), self.chat, catch_up, paced);
+            self.catching_up = Some(Box::pin(asking));
         }
     }
 
     async fn on_event(&mut self, event: RoomEvent) {
-        let passing = Passing::of(&event);
-        if event.kind == Kind::MessagesRead && !event.affected.is_empty() {
-            return self.deliver(None, &passing.frame, Some(&event.affected)).await;
-        }
-        let pending = self.joins_pending();
-        let heard = self.room.on_event(event.version, passing, std::time::Instant::now(), pending);
+        self.expect_joins();
+        let heard = self.room.order.on_event(passing::live(&event), now());
         self.fan_out(heard).await;
     }
 
-    async fn on_hold_over(&mut self) {
-        let pending = self.joins_pending();
-        let heard = self.room.on_deadline(std::time::Instant::now(), pending);
-        self.fan_out(heard).await;
+    async fn on_caught_up(&mut self, answer: Option<Answer<Frame>>) {
+        self.expect_joins();
+        match answer {
+            Some(answer) => {
+                let heard = self.room.order.on_answer(answer, now());
+                self.fan_out(heard).await;
+            }
+            None => self.room.order.on_no_answer(now()),
+        }
     }
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Begin { ticket, ready } => {
+            Command::Begin { ticket, key, ready } => {
+                self.expect_joins();
                 self.pending.push(ticket);
+                self.expect_joins();
                 self.linger();
                 // Whoever does not wait any more has dropped its ticket too.
-                let _ = ready.send(self.state.borrow().interruptions);
+                let _ = ready.send(self.room.heard_by(key).is_some());
+            }
+            Command::Rejoin { rejoiner, answered } => {
+                let _ = answered.send(self.on_rejoiner(*rejoiner));
             }
             Command::End { joiner, ended } => {
-                let outcome = self.on_joined(joiner).await;
+                let outcome = self.on_joiner(joiner).await;
                 let _ = ended.send(outcome);
             }
             Command::Leave { key, left } => {
-                self.members.remove(&key);
+                self.room.leave(key);
                 self.linger();
                 if let Some(left) = left {
                     let _ = left.send(());
                 }
             }
+            Command::Head { head, read_after } => {
+                self.room.order.on_head(head, read_after.map(Instant::into_std), now());
+            }
         }
     }
 
-    async fn on_joined(&mut self, joiner: Joiner) -> Ended {
-        let Joiner { socket, user, join, begun, snapshot, ack } = joiner;
-        if begun != self.state.borrow().interruptions {
-            return Ended::Again(ack);
-        }
-        let (joined, heard) = self.room.on_join(snapshot.version, std::time::Instant::now());
-        // For those who were here before; the joiner gets it by replay.
-        self.fan_out(heard).await;
-        let Joined::At(replay) = joined else { return Ended::Again(ack) };
+    /// A member is told nothing twice, and keeps its place. Its ack must not come after its removal.
+    fn on_rejoiner(&self, rejoiner: Rejoiner) -> Result<(), Option<Ack>> {
+        let Rejoiner { socket, join, snapshot, ack } = rejoiner;
+        let Some(heard) = self.room.heard_by(socket.key()) else { return Err(ack) };
         if let Some(ack) = ack {
-            let arguments = protocol::join_ack(&join, &snapshot, &self.rooms.0.pod);
+            let resync = join.is_before(heard, &snapshot);
+            let arguments = protocol::join_ack(&join, &snapshot, resync, self.rooms.pod());
+            // A socket that is closed needs no answer.
             let _ = socket.ack(ack, &arguments);
         }
-        if let Entry::Vacant(place) = self.members.entry(socket.key()) {
-            let mut is_in = true;
-            for passing in &replay {
-                let _ = socket.send(&passing.frame);
-                if passing.removed.contains(&user) {
-                    // It came while the join was under way.
-                    self.rooms.0.metrics.evicted.inc();
-                    is_in = false;
-                    break;
-                }
-            }
-            if is_in {
-                place.insert(Member { socket: socket.clone(), floor: snapshot.version, user });
-            }
+        Ok(())
+    }
+
+    async fn on_joiner(&mut self, joiner: Joiner) -> Ended {
+        let Joiner { socket, user, place } = joiner;
+        let (entered, heard) = self.room.enter((socket.key(), socket.clone(), user), place, now());
+        // For those who were here before.
+        self.fan_out(heard).await;
+        let (events, is_in) = match entered {
+            Entered::Member(events) => (events, true),
+            Entered::Removed(events) => (events, false),
+            Entered::Behind => return Ended::Behind,
+        };
+        for event in &events {
+            // One that is closed is found out at the next event.
+            let _ = socket.send(&event.frame);
+        }
+        self.rooms.0.metrics.replayed.inc_by(events.len() as u64);
+        if !is_in {
+            self.rooms.0.metrics.evicted.inc();
         }
         self.linger();
         Ended::Member
     }
 
     /// Passes on, and lets go of members whose connection is closed.
-    async fn fan_out(&mut self, heard: Vec<Heard<Passing>>) {
+    async fn fan_out(&mut self, heard: Vec<Heard<Frame>>) {
         for heard in heard {
             match heard {
-                Heard::Event(version, Passing { frame, removed }) => {
-                    self.deliver(version, &frame, None).await;
-                    self.evict(version, &removed);
+                Heard::Event(event) => {
+                    self.deliver(&event).await;
+                    let left = self.room.passed(&event);
+                    self.rooms.0.metrics.evicted.inc_by(left.removed as u64);
+                    for socket in left.closed {
+                        socket.close(CloseReason::GoingAway);
+                    }
                 }
-                Heard::Resync(reason) => {
-                    self.rooms.0.metrics.resync(reason);
-                    let resync = Resync { chat_id: self.chat, reason };
-                    self.deliver(None, &Frame::event("/", &resync.encode()), None).await;
+                Heard::Close(why) => {
+                    tracing::warn!(chat.id = %self.chat, ?why, "a room's connections are closed");
+                    self.rooms.0.metrics.lost(why);
+                    for socket in self.room.clear() {
+                        socket.close(CloseReason::GoingAway);
+                    }
                 }
             }
+            self.linger();
         }
     }
 
-    /// The connections of whoever was removed at this version hear that, and nothing after it. One that joined later was
-    /// let in again.
-    fn evict(&mut self, version: Option<Version>, removed: &[UserId]) {
-        if removed.is_empty() {
-            return;
-        }
-        let before = self.members.len();
-        self.members.retain(|_, member| {
-            let knew = version.is_some_and(|version| version <= member.floor);
-            knew || !removed.contains(&member.user)
-        });
-        self.rooms.0.metrics.evicted.inc_by((before - self.members.len()) as u64);
-        self.linger();
-    }
-
-    /// Gives a frame to every member, or only to some people's connections.
-    async fn deliver(&mut self, version: Option<Version>, frame: &Frame, only: Option<&[UserId]>) {
+    /// Gives an event to whom it is for.
+    async fn deliver(&mut self, event: &Event<Frame>) {
         let mut delivered = 0;
         let mut closed = Vec::new();
-        for (key, member) in &self.members {
-            let known = version.is_some_and(|version| version <= member.floor);
-            if known || only.is_some_and(|users| !users.contains(&member.user)) {
-                continue;
-            }
-            if member.socket.send(frame).is_err() {
-                closed.push(*key);
+        for (key, socket) in self.room.hearers(event) {
+            if planted::send(self.chat, socket, &event.frame).is_err() {
+                closed.push(key);
                 continue;
             }
             delivered += 1;
@@ -393,54 +396,25 @@ impl RoomTask {
         }
         self.rooms.0.metrics.delivered.inc_by(delivered as u64);
         for key in closed {
-            self.members.remove(&key);
+            self.room.leave(key);
         }
-        self.linger();
     }
 
-    /// After an interruption nothing passes until somebody has looked where the chat stands.
+    /// What was asked is not answered any more, and once the bus is back it is asked again.
     fn on_bus_change(&mut self) {
-        self.room.on_interruption();
-        // What was being found out before is worth nothing; while the bus is away, nothing can be.
-        self.check = None;
-        let connected = self.state.borrow_and_update().connected;
-        let somebody = self.members.values().next().map(|member| member.user.clone());
-        let (true, true, Some(user_id)) = (connected, self.room.is_unsure(), somebody) else {
-            return;
-        };
-        let bus = self.rooms.0.bus.clone();
-        // Where the chat stands is what is asked; a member is a participant by now, whatever the role.
-        let ask = JoinAsk { chat_id: self.chat, user_id, role: Role::User, position: None };
-        self.check = Some(Box::pin(asks::ask_head(bus, ask)));
+        self.state.borrow_and_update();
+        self.catching_up = None;
+        self.room.order.on_interruption();
     }
 
-    async fn on_checked(&mut self, asked: Asked) {
-        match asked {
-            Asked::Joined(snapshot) => {
-                let heard = self.room.on_head(snapshot.version, std::time::Instant::now());
-                self.fan_out(heard).await;
-            }
-            // Nobody can say: the members come back by themselves and reload.
-            Asked::Refused(_) | Asked::Unavailable => self.drop_members(),
-        }
-    }
-
-    fn drop_members(&mut self) {
-        tracing::warn!(chat.id = %self.chat, "nobody could say where a room stands; its connections are closed");
-        for (_, member) in self.members.drain() {
-            member.socket.close(parley_socketio::CloseReason::GoingAway);
-        }
-        self.linger();
-    }
-
-    fn joins_pending(&mut self) -> bool {
+    fn expect_joins(&mut self) {
         self.pending.retain(|ticket| ticket.strong_count() > 0);
-        !self.pending.is_empty()
+        self.room.order.expect_joins(!self.pending.is_empty());
     }
 
     /// An empty room ends a while after it became empty; a room with members does not.
     fn linger(&mut self) {
-        if !self.members.is_empty() {
+        if !self.room.is_empty() {
             self.closes_at = None;
         } else if self.closes_at.is_none() {
             self.closes_at = Some(Instant::now() + LINGER);
@@ -449,11 +423,12 @@ impl RoomTask {
 
     /// Whether the room may end now: empty, with nobody on the way in.
     fn may_close(&mut self) -> bool {
-        if self.joins_pending() || !self.commands.is_empty() {
+        self.expect_joins();
+        if !self.pending.is_empty() || !self.commands.is_empty() {
             self.closes_at = Some(Instant::now() + LINGER);
             return false;
         }
-        self.members.is_empty()
+        self.room.is_empty()
     }
 
     /// Takes the room off the list, unless a successor stands there already. Commands that come too late fail, and
@@ -461,17 +436,48 @@ impl RoomTask {
     fn close(&mut self) {
         self.commands.close();
         let mut open = self.rooms.0.open.lock();
-        if open.get(&self.chat).is_some_and(mpsc::Sender::is_closed) {
+        if open.get(&self.chat).is_some_and(|open| open.commands.is_closed()) {
             open.remove(&self.chat);
         }
     }
 }
 
-async fn checked(check: &mut Option<Check>) -> Asked {
-    let Some(running) = check else { return std::future::pending().await };
-    let asked = running.await;
-    *check = None;
-    asked
+/// Waits until these connections have read most of what they were told; but not for long.
+async fn has_room(members: Vec<Socket>, until: Instant) {
+    let all = async {
+        for member in members {
+            member.has_room().await;
+        }
+    };
+    let _ = timeout_at(until, all).await;
+}
+
+/// One ask, when it is the room's turn, and `paced` is over.
+async fn catch_up_with(
+    rooms: Rooms,
+    chat_id: ChatId,
+    catch_up: CatchUp,
+    paced: impl Future<Output = ()>,
+) -> Option<Answer<Frame>> {
+    paced.await;
+    // The semaphore is never closed.
+    let _turn = rooms.0.catch_ups.acquire().await.ok()?;
+    rooms.0.metrics.asked(Asking::CatchUp);
+    let ask = CatchUpAsk { chat_id, position: catch_up.position };
+    match rooms.0.bus.ask(&ask).await {
+        Ok(answer) => passing::caught_up(answer),
+        Err(error) => {
+            tracing::debug!(chat.id = %chat_id, %error, "a catch-up in vain");
+            None
+        }
+    }
+}
+
+async fn answered(running: &mut Option<CatchingUp>) -> Option<Answer<Frame>> {
+    let Some(future) = running else { return std::future::pending().await };
+    let answer = future.await;
+    *running = None;
+    answer
 }
 
 async fn until(moment: Option<Instant>) {
@@ -479,4 +485,8 @@ async fn until(moment: Option<Instant>) {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -24,6 +24,10 @@ pub struct Settings {
     /// Which tokens count.
     #[command(flatten)]
     pub tokens: TokenSettings,
+    /// What to break.
+    #[cfg(feature = "planted-faults")]
+    #[command(flatten)]
+    pub planted: crate::planted::PlantedSettings,
 }
 
 /// The Socket.IO server.

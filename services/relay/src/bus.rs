@@ -12,6 +12,7 @@ use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::heads::Heads;
 use crate::metrics::Metrics;
 use crate::{NatsSettings, RelayError, subject};
 
@@ -29,6 +30,8 @@ const RECONNECT_PAUSE_MS: std::ops::Range<u64> = 50..250;
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) metrics: Metrics,
+    /// Of what this pod publishes.
+    pub(crate) heads: Heads,
     state: watch::Receiver<BusState>,
 }
 
@@ -67,7 +70,7 @@ impl Bus {
             .connect(settings.servers()?)
             .await
             .map_err(RelayError::unavailable)?;
-        Ok(Self { client, metrics, state })
+        Ok(Self { client, metrics, heads: Heads::default(), state })
     }
 
     /// How the connection stands, now and at every change.

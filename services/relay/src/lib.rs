@@ -8,6 +8,7 @@
 mod asks;
 mod bus;
 mod error;
+mod heads;
 mod limits;
 mod metrics;
 mod peers;
@@ -15,10 +16,12 @@ mod publisher;
 mod revocations;
 mod settings;
 mod subject;
+mod users;
 
 pub use asks::{Ask, AskError};
 pub use bus::{Bus, BusState, RoomSubscription};
 pub use error::RelayError;
+pub use heads::{HeadsSubscription, HeadsTask};
 pub use limits::{
     Charge, Charged, Limit, LimitSettings, Limiter, Member, MessageLimits, Policy, Refused, Usage,
 };

@@ -14,6 +14,8 @@ pub(crate) struct Metrics {
     dropped: IntCounterVec,
     /// Events of rooms that arrived.
     pub(crate) received: IntCounter,
+    /// Announcements that said that not all heads were kept.
+    pub(crate) heads_lost: IntCounter,
     /// Events that no reader of this release understands.
     pub(crate) unreadable: IntCounter,
 }
@@ -52,6 +54,10 @@ impl Metrics {
                 "parley_bus_received_total",
                 "Room events that arrived from NATS.",
             )?,
+            heads_lost: IntCounter::new(
+                "parley_bus_heads_lost_total",
+                "Announcements of heads that had to leave some out; gateways then compare all their rooms.",
+            )?,
             unreadable: IntCounter::new(
                 "parley_bus_unreadable_total",
                 "Room events that this release cannot read.",
@@ -62,6 +68,7 @@ impl Metrics {
         registry.register(Box::new(metrics.published.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
         registry.register(Box::new(metrics.received.clone()))?;
+        registry.register(Box::new(metrics.heads_lost.clone()))?;
         registry.register(Box::new(metrics.unreadable.clone()))?;
         Ok(metrics)
     }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parley_domain::bus::RoomEvent;
+use parley_domain::bus::{Kind, RoomEvent};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::bus::Bus;
+use crate::heads::Heads;
 use crate::metrics::{Dropped, Metrics};
 use crate::{BusState, subject};
 
@@ -20,12 +21,16 @@ const QUEUE: usize = 8_192;
 const DEADLINE: Duration = Duration::from_millis(500);
 /// Most events whose arrival is made sure of at once.
 const FLUSH: usize = 512;
+/// How long events are gathered before their arrival is made sure of: it costs a round trip, however many they are. What
+/// waits for it is only the removal of their trace in the database, for which nobody looks before two seconds have passed.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Takes events from request handlers. Clones feed the same queue.
 #[derive(Clone)]
 pub struct Publisher {
     queue: mpsc::Sender<Queued>,
     metrics: Metrics,
+    heads: Heads,
 }
 
 /// The other end of the queue; it has to be run.
@@ -63,7 +68,8 @@ impl Bus {
     /// A publisher and the task that serves it.
     pub fn publisher(&self) -> (Publisher, PublisherTask) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let publisher = Publisher { queue: sender, metrics: self.metrics.clone() };
+        let (metrics, heads) = (self.metrics.clone(), self.heads.clone());
+        let publisher = Publisher { queue: sender, metrics, heads };
         let (bus, state, leaving) = (self.clone(), self.state(), Vec::new());
         (publisher, PublisherTask { queue, bus, state, leaving })
     }
@@ -90,7 +96,16 @@ impl Publisher {
     }
 
     fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {
-        let (subject, event) = (subject::chat(event.chat_id), event.encode());
+        if let Some(version) = event.version {
+            self.heads.note(event.chat_id, version, event.epoch, Instant::now());
+        }
+        let subject = match event.kind {
+            Kind::ChatCreated | Kind::ChatRemoved | Kind::SupportOpened => {
+                subject::USERS_CHATS.to_owned()
+            }
+            _ => subject::chat(event.chat_id),
+        };
+        let event = event.encode();
         if self.queue.try_send(Queued { subject, event, receipt }).is_err() {
             self.metrics.dropped(Dropped::QueueFull);
         }
@@ -103,9 +118,10 @@ impl PublisherTask {
         while let Some(first) = self.queue.recv().await {
             // Before anything is handed over: a break after that may have taken it along.
             let before = self.state.borrow().interruptions;
+            let until = tokio::time::Instant::now() + GATHER;
             self.publish(first).await;
             while self.leaving.len() < FLUSH
-                && let Ok(next) = self.queue.try_recv()
+                && let Ok(Some(next)) = timeout_at(until, self.queue.recv()).await
             {
                 self.publish(next).await;
             }

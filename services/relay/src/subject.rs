@@ -25,6 +25,13 @@ pub(crate) const API_PODS: &str = "api";
 /// Every api pod says here that it lives.
 pub(crate) const PODS_API: &str = "pods.api";
 
+/// Which chats people have from now on, or have no more; every gateway listens, and passes on what concerns its
+/// connections. One subject: gateways hold the connections of everybody's users.
+pub(crate) const USERS_CHATS: &str = "users.chats";
+
+/// Every api pod says here where the chats stand of which it told something.
+pub(crate) const HEADS: &str = "heads";
+
 /// Whose tokens were revoked; every pod listens.
 pub(crate) const USERS_REVOKED: &str = "users.revoked";
 

@@ -102,6 +102,12 @@ impl Socket {
         }
     }
 
+    /// Waits until at most half of what may wait for the client does, or the connection is closed:
+    /// for whoever has much to say, and can say it piece by piece.
+    pub async fn has_room(&self) {
+        self.0.handle.has_room().await;
+    }
+
     /// Queues an event. Arguments that are a JSON array, a tuple for instance, are the event's
     /// arguments; anything else is its only one.
     ///

@@ -32,6 +32,8 @@ pub enum CatchUp {
         version: Version,
         /// The history of the versions.
         epoch: Epoch,
+        /// Of changes that show what came later: who was removed in between, and may not see it.
+        hidden: HashMap<Version, Vec<UserId>>,
     },
     /// The position is too far back, in the future or in another history.
     Resync {
@@ -66,7 +68,10 @@ impl Store {
             last_seq: unsigned(row.last_seq),
             epoch: self.epoch(),
         };
-        let missed = missed(&mut snapshot, chat, &standing, position).await?;
+        let mut missed = missed(&mut snapshot, chat, &standing, position).await?;
+        if let CatchUp::Changes { changes, hidden, .. } = &mut missed {
+            *hidden = hide(&mut snapshot, chat, changes).await?;
+        }
         snapshot.commit().await?;
         Ok(Some(missed))
     }
@@ -91,7 +96,45 @@ pub(crate) async fn missed(
     let full = places.len() >= MAX_PAGE_EVENTS;
     let up_to = places.last().filter(|_| full).map_or(version, |last| last.version);
     let changes = fill(snapshot, chat, places).await?;
-    Ok(CatchUp::Changes { changes, up_to, version, epoch })
+    Ok(CatchUp::Changes { changes, up_to, version, epoch, hidden: HashMap::new() })
+}
+
+/// Messages are shown as they are now. Whoever was removed before a message became that may not see it, although it was
+/// sent before.
+async fn hide(
+    snapshot: &mut PgConnection,
+    chat: ChatId,
+    changes: &[Change],
+) -> Result<HashMap<Version, Vec<UserId>>, StoreError> {
+    let ahead: Vec<(Version, Version)> = changes
+        .iter()
+        .filter_map(|change| Some((change.version, change.message()?.changed_version?)))
+        .filter(|(version, shown)| shown > version)
+        .collect();
+    let first = ahead.iter().map(|(version, _)| *version).min();
+    let last = ahead.iter().map(|(_, shown)| *shown).max();
+    let (Some(first), Some(last)) = (first, last) else { return Ok(HashMap::new()) };
+    let removed = sqlx::query!(
+        r#"
+        select user_id, changed_version
+        from participants
+        where chat_id = $1 and left_at is not null and changed_version > $2 and changed_version < $3
+        "#,
+        chat.uuid(),
+        signed(first.0),
+        signed(last.0),
+    )
+    .fetch_all(snapshot)
+    .await?;
+    let mut hidden: HashMap<Version, Vec<UserId>> = HashMap::new();
+    for row in removed {
+        let user = crate::users::user_id("participants", &row.user_id)?;
+        let removed = Version(unsigned(row.changed_version));
+        for (version, _) in ahead.iter().filter(|(at, shown)| *at < removed && removed < *shown) {
+            hidden.entry(*version).or_default().push(user.clone());
+        }
+    }
+    Ok(hidden)
 }
 
 /// A change, found by its version.
@@ -240,12 +283,13 @@ impl CatchUp {
     pub fn into_missed(self) -> Missed {
         match self {
             Self::Resync { version, epoch } => Missed::Resync { version, epoch },
-            Self::Changes { changes, mut up_to, version, epoch } => {
+            Self::Changes { changes, mut up_to, version, epoch, mut hidden } => {
                 let mut events = Vec::with_capacity(changes.len());
                 let mut bytes = 0;
                 let mut last = None;
                 for change in &changes {
-                    let event = missed_event(change, epoch);
+                    let hidden_from = hidden.remove(&change.version).unwrap_or_default();
+                    let event = missed_event(change, epoch, hidden_from);
                     // As text within the answer, every quotation mark counts twice.
                     bytes += event.event.len() + event.event.matches(['"', '\\']).count();
                     if bytes > MAX_PAGE_BYTES
@@ -263,12 +307,13 @@ impl CatchUp {
     }
 }
 
-fn missed_event(change: &Change, epoch: Epoch) -> MissedEvent {
+fn missed_event(change: &Change, epoch: Epoch, hidden_from: Vec<UserId>) -> MissedEvent {
     let event = change.event(epoch);
     MissedEvent {
         version: change.version,
         kind: event.kind.code(),
         affected: event.affected,
+        hidden_from,
         event: String::from_utf8_lossy(&event.event).into_owned(),
     }
 }

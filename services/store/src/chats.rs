@@ -18,6 +18,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::heads::{self, Head};
 use crate::messages::last_messages;
 use crate::participants::participant_role;
 use crate::users::{introduce, user_id};
@@ -39,6 +40,8 @@ pub struct CreatedChat {
     pub id: ChatId,
     /// Whether this call made it; otherwise it was there.
     pub new: bool,
+    /// Of a new one: the trace that stays until its people are told.
+    pub head: Option<Head>,
 }
 
 /// Which of a user's chats.
@@ -75,9 +78,9 @@ impl Store {
             None => Uuid::now_v7(),
         };
         let mut transaction = self.pool.begin().await?;
-        let new = insert_chat(&mut transaction, id, new).await?;
+        let head = insert_chat(&mut transaction, id, new).await?;
         transaction.commit().await?;
-        Ok(CreateChat::Created(CreatedChat { id: id.into(), new }))
+        Ok(CreateChat::Created(CreatedChat { id: id.into(), new: head.is_some(), head }))
     }
 
     async fn first_unknown(&self, users: &[UserId]) -> Result<Option<UserId>, StoreError> {
@@ -164,7 +167,7 @@ impl Store {
             join chats c on c.id = p.chat_id
             where p.user_id = $1 and p.left_at is null
                 and ($2::text is null or c.type = $2)
-                and ($3::boolean is null or p.archived = $3)
+                and ($3::boolean is null or (p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq) = $3)
             "#,
             user.as_str(),
             chat_type,
@@ -179,7 +182,7 @@ impl Store {
             join chats c on c.id = p.chat_id
             where p.user_id = $1 and p.left_at is null
                 and ($2::text is null or c.type = $2)
-                and ($3::boolean is null or p.archived = $3)
+                and ($3::boolean is null or (p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq) = $3)
             order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
             limit $4 offset $5
             "#,
@@ -197,12 +200,12 @@ impl Store {
     }
 }
 
-/// Writes the chat and its first participants; says whether it was new.
+/// Writes the chat and its first participants, and leaves the trace of it; `None` when it was there.
 async fn insert_chat(
     connection: &mut PgConnection,
     id: Uuid,
     new: &NewChat,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Head>, StoreError> {
     let (chat_type, title, subject, request) = match &new.kind {
         NewChatKind::Direct => (ChatType::Direct, None, None, None),
         NewChatKind::Group { title } => (ChatType::Group, title.as_ref(), None, None),
@@ -236,7 +239,7 @@ async fn insert_chat(
     .await?
     .rows_affected();
     if made == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let others: Vec<String> = new.others.iter().map(ToString::to_string).collect();
     sqlx::query!(
@@ -252,7 +255,26 @@ async fn insert_chat(
     )
     .execute(&mut *connection)
     .await?;
-    Ok(true)
+    has_another_chat(connection, new).await?;
+    Ok(Some(heads::note(connection, id.into(), heads::MADE).await?))
+}
+
+/// The set of everybody's chats is another one now.
+async fn has_another_chat(connection: &mut PgConnection, new: &NewChat) -> Result<(), StoreError> {
+    let people = std::iter::once(&new.creator).chain(&new.others);
+    let people: Vec<String> = people.map(ToString::to_string).collect();
+    // In the order of their ids: two groups of the same people must not wait for each other.
+    sqlx::query!(
+        r#"
+        update users
+        set membership_version = membership_version + 1
+        where id in (select id from users where id = any($1) order by id for no key update)
+        "#,
+        &people,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// A chat that this transaction has locked: nobody else changes it before the transaction ends.
@@ -326,7 +348,7 @@ async fn show(
             , c.purchase_request_id, c.buyer_id, c.seller_id, c.created_by, c.participant_count
             , c.last_seq, c.version, c.created_at
             , greatest(c.updated_at, c.last_message_at) as "updated_at!"
-            , coalesce(p.archived, false) as "archived!"
+            , coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) as "archived!"
             , coalesce(u.unread, 0) as "unread!"
         from unnest($1::uuid[]) with ordinality as wanted (id, place)
         join chats c on c.id = wanted.id

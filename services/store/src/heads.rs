@@ -34,7 +34,12 @@ pub struct UntoldHead {
     pub head: Head,
     /// The chats, each with the version before the first one that was taken.
     pub chats: Vec<(ChatId, Version)>,
+    /// Chats that were made: their people may not know that they have them.
+    pub made: Vec<ChatId>,
 }
+
+/// The version that a chat is made at, which nothing else takes.
+pub(crate) const MADE: Version = Version(0);
 
 /// Most told heads that one statement removes.
 const AT_ONCE: usize = 256;
@@ -95,9 +100,15 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let untold = rows.into_iter().map(|row| {
-            let chats = row.chat_ids.into_iter().zip(row.versions);
-            let before = |(chat, first)| (ChatId::from(chat), Version(unsigned(first - 1)));
-            UntoldHead { head: Head(row.id), chats: chats.map(before).collect() }
+            let mut untold = UntoldHead { head: Head(row.id), chats: Vec::new(), made: Vec::new() };
+            for (chat, first) in row.chat_ids.into_iter().zip(row.versions) {
+                let (chat, first) = (ChatId::from(chat), Version(unsigned(first)));
+                match first {
+                    MADE => untold.made.push(chat),
+                    Version(first) => untold.chats.push((chat, Version(first - 1))),
+                }
+            }
+            untold
         });
         Ok(untold.collect())
     }

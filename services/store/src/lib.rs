@@ -8,11 +8,13 @@
 //! what was committed and does that.
 
 mod appender;
+mod attachments;
 mod changes;
 mod chats;
 mod epoch;
 mod error;
 mod heads;
+mod loose_objects;
 mod messages;
 mod migrations;
 mod participants;
@@ -29,6 +31,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
 pub use appender::{Appender, AppenderSettings, AppenderTask, Expected, TooFewConnections};
+pub use attachments::StoredFile;
 pub use changes::CatchUp;
 pub use chats::{ChatFilter, CreateChat, CreatedChat};
 pub use error::StoreError;
@@ -42,7 +45,7 @@ pub use participants::{
     Access, AddParticipant, ChangeAs, EnterSupport, Membership, RemoveParticipant,
 };
 pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
-pub use settings::{DatabaseSettings, ParticipantSettings, UnknownUsers};
+pub use settings::{ComesBack, DatabaseSettings, ParticipantSettings, UnknownUsers};
 pub use users::UserRecord;
 
 use crate::epoch::CurrentEpoch;

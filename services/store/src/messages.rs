@@ -6,7 +6,7 @@ mod history;
 
 use chrono::{DateTime, Utc};
 use parley_domain::ids::{ChatId, ClientMessageId, UserId};
-use parley_domain::message::{Message, MessageType, Sender};
+use parley_domain::message::{Attachment, Message, MessageType, Sender};
 use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
 use serde_json::value::RawValue;
@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::attachments::AttachmentRow;
 use crate::users::user_id;
 use crate::{StoreError, unsigned};
 
@@ -33,6 +34,15 @@ macro_rules! message_rows {
                 , m.reply_to_id, m.metadata as "metadata: Json<Box<RawValue>>", m.client_message_id
                 , m.created_at, m.edited_at, m.deleted_at, m.deleted_by
                 , u.name as "sender_name?", u.avatar as "sender_avatar?"
+                , case when m.attachment_count > 0 and m.deleted_at is null then (
+                    select jsonb_agg(
+                        jsonb_build_object(
+                            'id', a.id, 'filename', a.filename, 'mimeType', a.mime_type, 'size', a.size
+                        ) order by a.id
+                    )
+                    from attachments a
+                    where a.chat_id = m.chat_id and a.message_id = m.id
+                ) end as "attachments: Json<Vec<AttachmentRow>>"
             from messages m
             left join users u on u.id = m.sender_id
             "#
@@ -105,6 +115,7 @@ struct MessageRow {
     deleted_by: Option<String>,
     sender_name: Option<String>,
     sender_avatar: Option<String>,
+    attachments: Option<Json<Vec<AttachmentRow>>>,
 }
 
 impl MessageRow {
@@ -112,9 +123,14 @@ impl MessageRow {
         let broken =
             |error: parley_domain::Invalid| StoreError::inconsistent("messages", error.to_string());
         let sender_id: UserId = user_id("messages", &self.sender_id)?;
+        let chat = self.chat_id.into();
+        let files = self.attachments.map(|json| json.0).unwrap_or_default();
+        let file = |row: AttachmentRow| {
+            Attachment::new(chat, row.id.into(), row.filename, row.mime_type, row.size)
+        };
         Ok(Message {
             id: self.id.into(),
-            chat_id: self.chat_id.into(),
+            chat_id: chat,
             seq: Seq(unsigned(self.seq)),
             version: Version(unsigned(self.version)),
             changed_version: self.changed_version.map(|version| Version(unsigned(version))),
@@ -128,7 +144,7 @@ impl MessageRow {
             content: self.content,
             reply_to_message_id: self.reply_to_id.map(Into::into),
             metadata: self.metadata.map(|json| json.0),
-            attachments: Vec::new(),
+            attachments: files.into_iter().map(file).collect(),
             client_message_id: self
                 .client_message_id
                 .map(|id| ClientMessageId::parse(&id).map_err(broken))

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use crate::changes::{CatchUp, Standing, missed};
 use crate::chats::chat_type;
 use crate::users::user_id;
-use crate::{Store, StoreError, unsigned};
+use crate::{ComesBack, Store, StoreError, unsigned};
 
 pub(crate) use membership::participants_of;
 pub use membership::{AddParticipant, ChangeAs, EnterSupport, RemoveParticipant};
@@ -65,16 +65,27 @@ impl Store {
         &self,
         chat: ChatId,
         user: &UserId,
+        comes_back: ComesBack,
     ) -> Result<Option<bool>, StoreError> {
         let archived = sqlx::query_scalar!(
             r#"
-            update participants
-            set archived = not archived
-            where chat_id = $1 and user_id = $2 and left_at is null
-            returning archived
+            update participants p
+            set archived = not now.archived
+                , archived_until = case when $3 and not now.archived then now.last_seq end
+            from (
+                select c.last_seq
+                    , p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq as archived
+                from participants p
+                join chats c on c.id = p.chat_id
+                where p.chat_id = $1 and p.user_id = $2
+                for no key update of p
+            ) as now
+            where p.chat_id = $1 and p.user_id = $2 and p.left_at is null
+            returning p.archived
             "#,
             chat.uuid(),
             user.as_str(),
+            comes_back == ComesBack::WithMessage,
         )
         .fetch_optional(&self.pool)
         .await?;

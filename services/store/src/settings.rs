@@ -62,6 +62,20 @@ pub struct ParticipantSettings {
     /// What becomes of a named participant whom the directory does not know
     #[arg(long, env = "PARLEY_UNKNOWN_USERS", value_enum, default_value_t = UnknownUsers::Refuse, value_name = "WHAT")]
     pub unknown_users: UnknownUsers,
+
+    /// What brings back a chat that somebody has put away, besides that person; counts for what is put away from then on
+    #[arg(long, env = "PARLEY_UNARCHIVE", value_enum, default_value_t = ComesBack::Never, value_name = "WHAT")]
+    pub unarchive: ComesBack,
+}
+
+/// What brings back a chat that somebody has put away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ComesBack {
+    /// Nothing but their own wish.
+    Never,
+    /// The next message in it.
+    #[value(name = "message")]
+    WithMessage,
 }
 
 /// What becomes of a named participant whom the directory does not know.

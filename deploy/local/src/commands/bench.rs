@@ -1,4 +1,4 @@
-//! `cargo parley bench`: builds what measures, and hands over.
+//! `cargo parley bench`, `chaos` and `check`: builds what measures, breaks and judges, and hands over.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -12,9 +12,14 @@ use crate::services;
 
 /// Runs the load generator, which builds the services and starts a cluster of its own. Prints
 /// nothing after it: its last line may be for a program.
-pub fn bench(home: &Home, arguments: &[OsString], interrupt: &Interrupt) -> Result<bool> {
-    let mut command = Command::new(services::build_loadtest(interrupt)?);
-    command.args(arguments);
-    command.env("PARLEY_HOME", home.root()).env("PARLEY_TOOLS", home.tools());
-    Ok(run(&mut command, interrupt)?.success())
+pub fn bench(
+    home: &Home,
+    command: &str,
+    arguments: &[OsString],
+    interrupt: &Interrupt,
+) -> Result<bool> {
+    let mut program = Command::new(services::build_loadtest(interrupt)?);
+    program.arg(command).args(arguments);
+    program.env("PARLEY_HOME", home.root()).env("PARLEY_TOOLS", home.tools());
+    Ok(run(&mut program, interrupt)?.success())
 }

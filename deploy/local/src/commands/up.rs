@@ -53,6 +53,7 @@ impl Arguments {
             ephemeral: self.ephemeral,
             durability: Durability::Durable,
             settings: self.settings.clone(),
+            binaries: None,
             system: self.system,
             demo: !self.no_demo,
         }

@@ -205,6 +205,7 @@ fn options(arguments: &Arguments) -> Options {
         ephemeral: true,
         durability: Durability::Durable,
         settings: settings.collect(),
+        binaries: None,
         system: false,
         demo: false,
     }

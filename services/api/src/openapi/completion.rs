@@ -211,7 +211,11 @@ fn complete_operation(operation: &mut Value, all_refusals: &mut Map<String, Valu
 
     let limited = words.contains("rate_limited");
     for (_, answer) in entries(&mut operation["responses"]) {
-        answer["headers"] = answer_headers(limited.then_some(&["RateLimit", "RateLimit-Policy"]));
+        let mut names: Vec<_> = entries(&mut answer["headers"]).map(|(it, _)| it.clone()).collect();
+        if limited {
+            names.extend(["RateLimit", "RateLimit-Policy"].map(str::to_owned));
+        }
+        answer["headers"] = answer_headers(&names);
     }
     for (status, words) in refusals {
         let name = format!("{status}-{}", words.join("."));
@@ -253,13 +257,13 @@ fn implied(operation: &Value) -> Vec<&'static str> {
             words.push("invalid_id");
         }
     }
-    if operation["requestBody"].is_object() {
-        words.extend([
-            "invalid_request",
-            "invalid_json",
-            "payload_too_large",
-            "unsupported_media_type",
-        ]);
+    let Some(content) = operation.pointer("/requestBody/content") else { return words };
+    words.extend(["invalid_request", "payload_too_large", "unsupported_media_type"]);
+    if content["application/json"].is_object() {
+        words.push("invalid_json");
+    }
+    if content["multipart/form-data"].is_object() {
+        words.extend(["invalid_form", "upload_incomplete", "file_type_not_allowed"]);
     }
     words
 }
@@ -277,7 +281,8 @@ fn refusal(status: u16, words: &[&str]) -> Value {
         403 => ("The caller may not do this", &[]),
         404 => ("What is named is not there", &[]),
         413 => ("The body is too large", &[]),
-        415 => ("The body is of a type that is not taken", &[]),
+        415 => ("The body, or the file in it, is of a type that is not taken", &[]),
+        416 => ("The file does not reach as far as was asked", &["Content-Range"]),
         422 => ("The client message id stands for another request", &[]),
         429 => ("A limit is reached", &["RateLimit", "RateLimit-Policy", "Retry-After"]),
         503 => ("A dependency or a queue is at its limit", &["Retry-After"]),
@@ -285,7 +290,7 @@ fn refusal(status: u16, words: &[&str]) -> Value {
     };
     json!({
         "description": description,
-        "headers": answer_headers(Some(own)),
+        "headers": answer_headers(own),
         "content": { "application/json": { "schema": failure(words) } },
     })
 }
@@ -310,12 +315,12 @@ fn failure(words: &[&str]) -> Value {
     })
 }
 
-fn answer_headers(own: Option<&[&str]>) -> Value {
+fn answer_headers(own: &[impl AsRef<str>]) -> Value {
     let common = ["x-request-id", "x-parley-pod", "Cache-Control"];
-    let names = common.iter().chain(own.into_iter().flatten());
-    let header = |name: &&str| {
+    let names = common.into_iter().chain(own.iter().map(AsRef::as_ref));
+    let header = |name: &str| {
         let reference = json!({ "$ref": format!("#/components/headers/{name}") });
-        ((*name).to_owned(), reference)
+        (name.to_owned(), reference)
     };
     names.map(header).collect::<Map<_, _>>().into()
 }
@@ -329,6 +334,17 @@ fn headers() -> Value {
         "WWW-Authenticate": text("`Bearer`", true),
         "RateLimit": text("What is left of the sender's limit and for how many seconds: `\"messages\";r=19;t=60`; for senders that have one", false),
         "RateLimit-Policy": text("The sender's limit: `\"messages\";q=20;w=60`; for senders that have one", false),
+        "Accept-Ranges": text("`bytes`", true),
+        "Content-Disposition": text("`inline` for what a browser shows without running it, else `attachment`; the name twice, as RFC 6266 has it", true),
+        "Content-Length": {
+            "description": "Bytes of the file or of the range",
+            "required": true,
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+        "Content-Range": text("`bytes 0-499/1234`; of a file without such a range `bytes */1234`", true),
+        "Content-Security-Policy": text("`sandbox; default-src 'none'`", true),
+        "ETag": text("A file never changes: the same as long as there is one", true),
+        "X-Content-Type-Options": text("`nosniff`", true),
         "Retry-After": {
             "description": "Seconds after which to try again",
             "required": true,

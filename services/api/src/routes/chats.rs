@@ -113,6 +113,9 @@ async fn made(state: &State, new: &NewChat) -> Result<Success<ChatAnswer>, ApiEr
     match state.store.create_chat(new, state.participants.unknown_users).await? {
         CreateChat::Created(created) => {
             let chat = shown(state, created.id, &new.creator).await?;
+            if let Some(head) = created.head {
+                state.teller.tell_created(&chat, head).await;
+            }
             Ok(Success::made(created.new, ChatAnswer { chat }))
         }
         CreateChat::UnknownParticipant(user) => {
@@ -252,8 +255,8 @@ pub(crate) async fn archive(
     Extract(state): Extract<State>,
     Participant { caller, chat }: Participant,
 ) -> Result<Success<ArchiveAnswer>, ApiError> {
-    let archived = state.store.toggle_archived(chat, &caller.id).await?;
-    let archived = archived.ok_or(ApiError::NotParticipant)?;
+    let archived = state.store.toggle_archived(chat, &caller.id, state.participants.unarchive);
+    let archived = archived.await?.ok_or(ApiError::NotParticipant)?;
     let chat = shown(&state, chat, &caller.id).await?;
     Ok(Success::ok(ArchiveAnswer { archived, chat }))
 }

@@ -1,7 +1,9 @@
 //! `/api/chat/:id/messages`: sending and reading.
 
-use axum::extract::State as Extract;
+use axum::extract::{Request, State as Extract};
+use axum::handler::Handler;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use parley_domain::Invalid;
 use parley_domain::ids::{ChatId, ClientMessageId, MessageId};
@@ -18,10 +20,12 @@ use utoipa::openapi::schema::{AnyOf, ObjectBuilder, Type};
 use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::attachments::{self, FileForm};
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Caller, ChatPath, Json, MessagePath, Query, Reader};
+use crate::form::is_form;
 use crate::limits::LimitHeaders;
 use crate::sends::{self, Sent};
 
@@ -52,7 +56,7 @@ pub(crate) struct SendRequest {
 #[derive(Serialize, ToSchema)]
 #[schema(as = OneMessage)]
 pub(crate) struct MessageAnswer {
-    message: Message,
+    pub(super) message: Message,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -116,7 +120,8 @@ pub(crate) struct ListAnswer {
     version: Version,
 }
 
-/// `POST /api/chat/:id/messages`: sends a message: 201 once the message is committed; 200 for a replay.
+/// `POST /api/chat/:id/messages`: sends a message: 201 once the message is committed; 200 for a replay. A form is a message
+/// with a file: old front ends send it here.
 #[utoipa::path(
     post,
     path = "/api/chat/{id}/messages",
@@ -126,14 +131,17 @@ pub(crate) struct ListAnswer {
         ("id" = ChatId, Path, description = "The chat"),
         ("Idempotency-Key" = Option<ClientMessageId>, Header, description = "The same as `clientMessageId`"),
     ),
-    request_body(content = SendRequest, examples(
-        ("text" = (value = json!({ "content": "Hello" }))),
-        ("answer" = (value = json!({
-            "content": "Yes",
-            "replyToMessageId": "0192f0a4-7c3b-7d2e-8a1b-0123456789ab",
-            "metadata": { "mood": "good" },
-            "clientMessageId": "8f1c-1"
-        }))),
+    request_body(content(
+        (SendRequest = "application/json", examples(
+            ("text" = (value = json!({ "content": "Hello" }))),
+            ("answer" = (value = json!({
+                "content": "Yes",
+                "replyToMessageId": "0192f0a4-7c3b-7d2e-8a1b-0123456789ab",
+                "metadata": { "mood": "good" },
+                "clientMessageId": "8f1c-1"
+            }))),
+        )),
+        (FileForm = "multipart/form-data", example = json!({ "file": "words", "content": "Look" })),
     )),
     responses(
         (status = 201, description = "The message is committed", body = Success<MessageAnswer>),
@@ -144,7 +152,15 @@ pub(crate) struct ListAnswer {
         "idempotency_conflict", "rate_limited", "too_many_attempts",
     ]))),
 )]
-pub(crate) async fn send(
+pub(crate) async fn send(Extract(state): Extract<State>, request: Request) -> Response {
+    if is_form(request.headers()) {
+        Box::pin(attachments::send.call(request, state)).await
+    } else {
+        send_text.call(request, state).await
+    }
+}
+
+async fn send_text(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
     ChatPath(chat): ChatPath,
@@ -183,12 +199,13 @@ impl SendRequest {
                 .transpose()?,
             metadata: self.metadata.map(Metadata::parse).transpose()?,
             client_message_id: client_message_id(self.client_message_id.as_deref(), headers)?,
+            file: None,
         })
     }
 }
 
 /// The sender's own id of the message, from the body or the `Idempotency-Key` header; both have to agree.
-fn client_message_id(
+pub(super) fn client_message_id(
     body: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Option<ClientMessageId>, Invalid> {
@@ -308,6 +325,8 @@ pub(crate) async fn delete(
     match state.store.delete_message(chat, message, &caller.id, authority).await? {
         DeleteMessage::Deleted(message, committed) => {
             state.teller.tell(&committed);
+            // Its file may go.
+            state.files.bell.notify_one();
             Ok(Success::ok(MessageAnswer { message: *message }))
         }
         DeleteMessage::AlreadyDeleted(message) => {

@@ -1,5 +1,6 @@
 //! One file per resource: its requests, its answers, its handlers.
 
+pub(crate) mod attachments;
 pub(crate) mod changes;
 pub(crate) mod chats;
 pub(crate) mod messages;

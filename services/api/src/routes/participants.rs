@@ -101,7 +101,7 @@ pub(crate) async fn add(
     let outcome = state.store.add_participant(chat, &user, &caller.id, authority, settings);
     let (new, participant) = match outcome.await? {
         AddParticipant::Added(participant, committed) => {
-            state.teller.tell(&committed);
+            state.teller.tell_membership(&committed).await;
             (true, *participant)
         }
         AddParticipant::AlreadyIn(participant) => (false, *participant),
@@ -141,7 +141,7 @@ pub(crate) async fn remove(
     let authority = authority(caller.role);
     match state.store.remove_participant(chat, &user, &caller.id, authority).await? {
         RemoveParticipant::Removed(chat, committed) => {
-            state.teller.tell(&committed);
+            state.teller.tell_membership(&committed).await;
             Ok(Success::ok(ChatAnswer { chat: *chat }))
         }
         RemoveParticipant::ChatNotFound => Err(ApiError::ChatNotFound),

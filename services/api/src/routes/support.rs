@@ -57,6 +57,10 @@ pub(crate) async fn open(
 ) -> Result<(LimitHeaders, Success<ChatAnswer>), ApiError> {
     let (subject, content) = body.parse()?;
     let opened = state.store.open_support_chat(&caller.id, subject, DOUBLE_CLICK).await?;
+    if let Some(head) = opened.head {
+        let chat = shown(&state, opened.id, &caller.id).await?;
+        state.teller.tell_created(&chat, head).await;
+    }
     let usage = match content {
         None => None,
         Some(content) => {
@@ -95,5 +99,6 @@ fn first_message(
         reply_to: None,
         metadata: None,
         client_message_id: Some(client_message_id),
+        file: None,
     })
 }

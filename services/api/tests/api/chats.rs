@@ -151,6 +151,37 @@ async fn archiving_is_a_toggle_of_each_participant_under_both_methods() {
 }
 
 #[tokio::test]
+async fn where_messages_bring_chats_back_the_next_one_does() {
+    let world = World::with(&["--unarchive", "message"]).await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    bob.says(&chat, "hi").await;
+    let path = format!("/api/chat/{chat}/archive");
+    let away = async |who: &Actor<'_>| {
+        let listed = async |archived: bool| {
+            let list = who.get(&format!("/api/chat?archived={archived}")).await.data();
+            list["chats"].as_array().unwrap().len()
+        };
+        let info = who.get(&format!("/api/chat/{chat}/info")).await.data()["chat"].clone();
+        let archived = info["archived"].as_bool().unwrap();
+        assert_eq!((listed(archived).await, listed(!archived).await), (1, 0));
+        archived
+    };
+    assert_eq!(alice.patch(&path, json!({})).await.data()["archived"], true);
+    assert!(away(&alice).await);
+    bob.says(&chat, "are you there?").await;
+    assert!(!away(&alice).await, "it is back");
+    // So the next call puts it away again, and one more takes it back.
+    for archived in [true, false, true] {
+        assert_eq!(alice.patch(&path, json!({})).await.data()["archived"], archived);
+        assert_eq!(away(&alice).await, archived);
+    }
+    alice.says(&chat, "here").await;
+    assert!(!away(&alice).await, "one's own message brings it back too");
+    assert!(!away(&bob).await);
+}
+
+#[tokio::test]
 async fn i9_one_call_names_at_most_a_thousand_people() {
     let world = World::with(&["--unknown-users", "create"]).await;
     let alice = world.user().await;

@@ -43,6 +43,21 @@ async fn a_committed_message_is_published_as_clients_will_hear_it() {
     assert_eq!(room.next().await.unwrap(), heard, "a replay is told again, under the same version");
 }
 
+#[tokio::test]
+async fn i4_how_far_a_chat_is_is_announced_after_every_change() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    let mut heads = bus().await.hear_heads().await.unwrap();
+    alice.says(&chat, "one").await;
+    let message = alice.says(&chat, "two").await;
+    alice.delete(&format!("/api/chat/{chat}/messages/{message}")).await.data();
+    let head = (ChatId::parse(&chat).unwrap(), Version(3));
+    // Other tests' pods announce too.
+    let announced = async { while !heads.next().await.unwrap().heads.contains(&head) {} };
+    timeout(Duration::from_secs(10), announced).await.expect("no head was announced");
+}
+
 /// The queue group of asks is shared by every pod on the bus, and the tests' pods have different databases, so this asks
 /// until the pod that knows the chat happens to answer.
 pub(crate) async fn ask(bus: &Bus, ask: &JoinAsk, wanted: impl Fn(&JoinAnswer) -> bool) {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::actor::World;
 use crate::contract::{DOCUMENT, assert_valid, resolved};
+use crate::uploads::{Form, PNG};
 
 /// Set to anything, it rewrites the committed copy.
 const WRITE: &str = "PARLEY_WRITE_OPENAPI";
@@ -112,18 +113,31 @@ async fn document_and_page_are_told_to_everyone_and_need_no_other_host() {
 /// The id that examples name; a run puts a real one in its place.
 const EXAMPLE_ID: &str = "0192f0a4-7c3b-7d2e-8a1b-0123456789ab";
 
-/// Every body that an operation shows; one without any is called without a body.
-fn bodies(operation: &Value) -> Vec<Option<Value>> {
+/// Every body that an operation shows, by its type; one without any is called without a body.
+fn bodies(operation: &Value) -> Vec<Option<(String, Value)>> {
     let Some(body) = operation.get("requestBody") else { return vec![None] };
-    let shown = &body["content"]["application/json"];
-    let several = shown["examples"].as_object().into_iter().flatten();
-    let all: Vec<_> = several
-        .map(|(_, example)| example["value"].clone())
-        .chain(shown.get("example").cloned())
-        .map(Some)
-        .collect();
-    assert!(!all.is_empty(), "{} shows no body", operation["operationId"]);
+    let mut all = Vec::new();
+    for (content_type, shown) in body["content"].as_object().unwrap() {
+        let several = shown["examples"].as_object().into_iter().flatten();
+        let examples = several.map(|(_, example)| &example["value"]).chain(shown.get("example"));
+        let before = all.len();
+        all.extend(examples.map(|example| Some((content_type.clone(), example.clone()))));
+        assert!(all.len() > before, "{} shows no {content_type}", operation["operationId"]);
+    }
     all
+}
+
+/// The form of an example, in which a file is shown as the text in it.
+fn form(example: &Value) -> Form {
+    let fields = example.as_object().unwrap().iter();
+    fields.fold(Form::default(), |form, (name, value)| {
+        let value = value.as_str().unwrap();
+        if name == "file" {
+            form.and_file("words.txt", value.as_bytes())
+        } else {
+            form.and(name, value)
+        }
+    })
 }
 
 /// A query with everything that has to be there, as the document shows it.
@@ -148,7 +162,7 @@ async fn every_example_of_a_request_is_answered_with_success() {
     for (method, path, operation) in operations() {
         for body in bodies(&operation) {
             let (caller, mut path) = (&alice, path.clone() + &required_query(&operation));
-            let mut body = body.map(|body| body.to_string());
+            let mut body = body.map(|(content_type, body)| (content_type, body.to_string()));
             let caller = if operation["tags"] == json!(["users"]) {
                 path = path.replace("{id}", "alice");
                 &host
@@ -158,13 +172,21 @@ async fn every_example_of_a_request_is_answered_with_success() {
                 let chat = group["chat"]["_id"].as_str().unwrap();
                 let message = alice.says(chat, "hi").await;
                 path = path.replace("{id}", chat).replace("{messageId}", &message);
-                path = path.replace("{userId}", "bob");
-                body = body.map(|body| body.replace(EXAMPLE_ID, &message));
+                let sent = alice.sends_file(chat, "a.png", PNG).await;
+                let file = sent["attachments"][0]["_id"].as_str().unwrap();
+                path = path.replace("{userId}", "bob").replace("{attachmentId}", file);
+                body = body.map(|(kind, body)| (kind, body.replace(EXAMPLE_ID, &message)));
                 caller
             };
-            let body = body.map(|body| serde_json::from_str(&body).unwrap());
+            let body =
+                body.map(|(kind, body)| (kind, serde_json::from_str::<Value>(&body).unwrap()));
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            let answer = caller.call(method.clone(), &path, body).await;
+            let answer = match body {
+                Some((kind, body)) if kind == "multipart/form-data" => {
+                    caller.send_form(&path, form(&body)).await
+                }
+                body => caller.call(method.clone(), &path, body.map(|(_, body)| body)).await,
+            };
             assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
         }
     }

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use clap::Parser;
 use parley_domain::ask::{RevokedAnswer, RevokedAsk};
 use parley_domain::ids::UserId;
-use parley_store::{DatabaseSettings, Store};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -54,15 +52,9 @@ async fn a_revoked_token_is_refused_by_every_pod_within_a_second() {
 
 #[tokio::test]
 async fn a_revocation_that_nobody_announced_bites_all_the_same() {
-    #[derive(Parser)]
-    struct Settings {
-        #[command(flatten)]
-        database: DatabaseSettings,
-    }
     let world = World::new().await;
     let alice = world.user().await;
-    let settings = Settings::parse_from(["test", "--database-url", &world.database_url]);
-    let store = Store::connect(&settings.database).await.unwrap();
+    let store = world.store().await;
     store.revoke_tokens(&UserId::parse(&alice.id).unwrap()).await.unwrap();
     is_refused(&alice, Duration::from_secs(15)).await;
 }

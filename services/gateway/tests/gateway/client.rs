@@ -124,9 +124,10 @@ impl Client {
         assert_eq!(heard, ("new-message", &json!(chat), &json!(version)));
     }
 
-    pub(crate) async fn hears_resync(&mut self, chat: ChatId, reason: &str) {
-        let resync = json!({ "chatId": chat, "reason": reason });
-        assert_eq!(self.event().await, ("resync".to_owned(), resync));
+    /// Joins as one who has everything up to `since`; the ack.
+    pub(crate) async fn join_since(&mut self, chat: ChatId, since: u64) -> Value {
+        let argument = json!({ "chatId": chat, "since": since });
+        self.ask("join-chat-room", &argument).await
     }
 
     /// What the server has sent so far is all there is, and is nothing for the application.

@@ -1,6 +1,6 @@
 //! A gateway, and the api pod that it asks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 use clap::Parser;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parley_domain::ask::{
-    JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot, RevokedAnswer, RevokedAsk,
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal,
+    JoinSnapshot, MAX_MISSED, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Missed, MissedEvent, MissedPage,
+    Position, RevokedAnswer, RevokedAsk,
 };
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
@@ -164,24 +166,71 @@ struct Inner {
     chats: Mutex<HashMap<ChatId, Chat>>,
     revoked: Mutex<HashMap<UserId, DateTime<Utc>>>,
     asked: AtomicU64,
-    answered: AtomicU64,
+    /// Catch-ups and comparisons that were asked for.
+    caught_up: AtomicU64,
+    compared: AtomicU64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Chat {
     version: u64,
+    epoch: Epoch,
+    /// What was committed since the chat is there.
+    events: BTreeMap<u64, RoomEvent>,
     refused: HashMap<UserId, JoinRefusal>,
     /// Whom it is kept for.
     only: Option<Role>,
     gate: Option<Arc<Semaphore>>,
+    catch_up_gate: Option<Arc<Semaphore>>,
     away: bool,
+}
+
+impl Chat {
+    fn missed(&self, position: Position) -> Missed {
+        let (version, epoch) = (Version(self.version), self.epoch);
+        let behind = self.version.checked_sub(position.since.0);
+        let other = position.epoch.is_some_and(|other| other != epoch);
+        if other || behind.is_none_or(|behind| behind > MAX_MISSED) {
+            return Missed::Resync { version, epoch };
+        }
+        let mut bytes = 0;
+        let fits = |(_, event): &(&u64, &RoomEvent)| {
+            bytes += event.event.len() + 100;
+            bytes <= MAX_PAGE_BYTES
+        };
+        let later = self.events.range(position.since.0 + 1..).take(MAX_PAGE_EVENTS);
+        let events: Vec<MissedEvent> =
+            later.take_while(fits).map(|(version, event)| told(*version, event)).collect();
+        let up_to = events.last().map_or(version, |last| last.version);
+        Missed::Events(MissedPage { events, up_to, version, epoch })
+    }
+}
+
+fn told(version: u64, event: &RoomEvent) -> MissedEvent {
+    MissedEvent {
+        version: Version(version),
+        kind: event.kind.code(),
+        affected: event.affected.clone(),
+        hidden_from: Vec::new(),
+        event: String::from_utf8(event.event.to_vec()).unwrap(),
+    }
 }
 
 impl Chats {
     /// A chat in which everybody may be.
     pub(crate) fn create(&self, version: u64) -> ChatId {
         let id = ChatId::from(Uuid::new_v4());
-        self.0.chats.lock().unwrap().insert(id, Chat { version, ..Chat::default() });
+        let chat = Chat {
+            version,
+            epoch: EPOCH,
+            events: BTreeMap::new(),
+            refused: HashMap::new(),
+            only: None,
+            gate: None,
+            catch_up_gate: None,
+            away: false,
+        };
+        self.0.chats.lock().unwrap().insert(id, chat);
         id
     }
 
@@ -191,10 +240,29 @@ impl Chats {
 
     /// The next version, committed and not yet published.
     pub(crate) fn commit(&self, chat: ChatId) -> u64 {
+        self.commit_as(chat, |version| event(chat, version, 0))
+    }
+
+    /// The same, as an event of the test's.
+    pub(crate) fn commit_as(&self, chat: ChatId, event: impl FnOnce(u64) -> RoomEvent) -> u64 {
         self.change(chat, |chat| {
             chat.version += 1;
+            chat.events.insert(chat.version, event(chat.version));
             chat.version
         })
+    }
+
+    /// The database is put back: what came after `version` is gone, and what follows is another history.
+    pub(crate) fn put_back(&self, chat: ChatId, version: u64, epoch: Epoch) {
+        self.change(chat, |chat| {
+            chat.version = version;
+            chat.epoch = epoch;
+            chat.events.split_off(&(version + 1));
+        });
+    }
+
+    pub(crate) fn remove(&self, chat: ChatId) {
+        self.0.chats.lock().unwrap().remove(&chat);
     }
 
     pub(crate) fn version(&self, chat: ChatId) -> u64 {
@@ -218,6 +286,30 @@ impl Chats {
         gate
     }
 
+    /// The same for catch-ups.
+    pub(crate) fn gate_catch_ups(&self, chat: ChatId) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        self.change(chat, |chat| chat.catch_up_gate = Some(gate.clone()));
+        gate
+    }
+
+    /// Waits until so many catch-ups were asked for in all.
+    pub(crate) async fn has_caught_up(&self, times: u64) {
+        eventually("catch-ups", async || {
+            (self.0.caught_up.load(Ordering::SeqCst) >= times).then_some(())
+        })
+        .await;
+    }
+
+    /// How often somebody asked where chats stand.
+    pub(crate) fn compared(&self) -> u64 {
+        self.0.compared.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn has_compared(&self, times: u64) {
+        eventually("comparisons", async || (self.compared() >= times).then_some(())).await;
+    }
+
     /// Whether the pod says that it cannot find out.
     pub(crate) fn set_away(&self, chat: ChatId, away: bool) {
         self.change(chat, |chat| chat.away = away);
@@ -230,14 +322,6 @@ impl Chats {
     /// Waits until so many asks have come in all.
     pub(crate) async fn has_been_asked(&self, times: u64) {
         eventually("asks", async || (self.asked() >= times).then_some(())).await;
-    }
-
-    /// Waits until so many answers were given in all.
-    pub(crate) async fn has_answered(&self, times: u64) {
-        eventually("answers", async || {
-            (self.0.answered.load(Ordering::SeqCst) >= times).then_some(())
-        })
-        .await;
     }
 
     /// Committed, and not yet announced.
@@ -263,7 +347,6 @@ impl Chats {
         if let Some(gate) = chat.as_ref().and_then(|chat| chat.gate.as_ref()) {
             gate.acquire().await.unwrap().forget();
         }
-        self.0.answered.fetch_add(1, Ordering::SeqCst);
         match chat {
             None => JoinAnswer::Refused { refusal: JoinRefusal::ChatNotFound },
             Some(chat) if chat.away => JoinAnswer::Unavailable,
@@ -274,12 +357,38 @@ impl Chats {
                 Some(&refusal) => JoinAnswer::Refused { refusal },
                 None => JoinAnswer::Joined(JoinSnapshot {
                     version: Version(chat.version),
-                    epoch: EPOCH,
+                    epoch: chat.epoch,
+                    missed: ask.position.map(|position| chat.missed(position)),
                     read_pointers: [(ask.user_id, Seq(chat.version / 2))].into(),
-                    missed: None,
                 }),
             },
         }
+    }
+
+    async fn answer_catch_up(self, ask: CatchUpAsk) -> CatchUpAnswer {
+        let chat = self.0.chats.lock().unwrap().get(&ask.chat_id).cloned();
+        self.0.caught_up.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = chat.as_ref().and_then(|chat| chat.catch_up_gate.as_ref()) {
+            gate.acquire().await.unwrap().forget();
+        }
+        match chat {
+            None => CatchUpAnswer::ChatNotFound,
+            Some(chat) if chat.away => CatchUpAnswer::Unavailable,
+            Some(chat) => CatchUpAnswer::Missed(chat.missed(ask.position)),
+        }
+    }
+
+    fn answer_heads(&self, ask: &HeadsAsk) -> HeadsAnswer {
+        self.0.compared.fetch_add(1, Ordering::SeqCst);
+        let chats = self.0.chats.lock().unwrap();
+        let asked: Vec<_> =
+            ask.chat_ids.iter().filter_map(|id| Some((*id, chats.get(id)?))).collect();
+        if asked.iter().any(|(_, chat)| chat.away) {
+            return HeadsAnswer::Unavailable;
+        }
+        let epoch = asked.first().map_or(EPOCH, |(_, chat)| chat.epoch);
+        let heads = asked.iter().map(|(id, chat)| (*id, Version(chat.version))).collect();
+        HeadsAnswer::Heads { heads, epoch }
     }
 }
 
@@ -305,10 +414,25 @@ impl ApiPod {
             let answer = move |ask| std::future::ready(chats.answer_revoked(&ask));
             async move { bus.answer(answer, stop.cancelled_owned()).await }
         });
+        tokio::spawn({
+            let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
+            let answer = move |ask| chats.clone().answer_catch_up(ask);
+            async move { bus.answer(answer, stop.cancelled_owned()).await }
+        });
+        tokio::spawn({
+            let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
+            let answer = move |ask| std::future::ready(chats.answer_heads(&ask));
+            async move { bus.answer(answer, stop.cancelled_owned()).await }
+        });
+        tokio::spawn(bus.announce_heads().run(stop.clone().cancelled_owned()));
         eventually("the api pod listens", async || {
-            let join = nats.subscriptions("ask.join").await;
-            let revoked = nats.subscriptions("ask.revoked").await;
-            (!join.is_empty() && !revoked.is_empty()).then_some(())
+            for kind in ["join", "revoked", "catch-up", "heads"] {
+                let subscriptions = nats.subscriptions(&format!("ask.{kind}")).await;
+                if subscriptions.is_empty() {
+                    return None;
+                }
+            }
+            Some(())
         })
         .await;
         let api = Self { bus, publisher, chats, _stop: stop.drop_guard() };

@@ -14,7 +14,10 @@ mod outages;
 mod process;
 mod race;
 mod removal;
+mod repair;
+mod replay;
 mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;
+mod users;

@@ -39,25 +39,29 @@ async fn i3_what_comes_twice_is_heard_once() {
 }
 
 #[tokio::test]
-async fn i4_a_gap_is_told_before_what_follows_it() {
+async fn i4_what_the_bus_has_lost_is_heard_in_its_place() {
     let world = World::start().await;
     let chat = world.api.chats.create(0);
     let mut client = world.gateway.client("alice").await;
     client.join_at(chat, 0).await;
-    for version in [1, 3, 5] {
-        world.api.publish(chat, version);
+    for version in 1..=6 {
+        world.api.chats.commit(chat);
+        if version % 2 == 1 {
+            world.api.publish(chat, version);
+        }
     }
-    client.hears(chat, 1).await;
-    client.hears_resync(chat, "gap").await;
-    client.hears(chat, 3).await;
-    client.hears(chat, 5).await;
+    for version in 1..=6 {
+        client.hears(chat, version).await;
+    }
     for version in [2, 4, 6] {
-        world.api.publish(chat, version); // 2 and 4 are too late
+        world.api.publish(chat, version); // too late
     }
-    client.hears(chat, 6).await;
+    world.api.say(chat);
+    client.hears(chat, 7).await;
     client.hears_nothing().await;
-    let resyncs = "parley_gateway_resyncs_total{reason=\"gap\"}";
-    assert_eq!(world.gateway.metric(resyncs).await, 1);
+    let catch_ups = "parley_gateway_catch_ups_total{cause=\"gap\"}";
+    assert_eq!(world.gateway.metric(catch_ups).await, 1);
+    assert_eq!(world.gateway.metric("parley_gateway_asks_total{kind=\"catch_up\"}").await, 1);
 }
 
 #[tokio::test]
@@ -72,11 +76,12 @@ async fn i4_what_cannot_be_read_is_counted_and_missed() {
     }
     stranger.flush().await.unwrap();
     world.gateway.reaches("parley_bus_unreadable_total", 4).await;
-    world.api.publish(chat, 1);
+    world.api.say(chat);
     client.hears(chat, 1).await;
     // One of them was version 2.
-    world.api.publish(chat, 3);
-    client.hears_resync(chat, "gap").await;
+    world.api.chats.commit(chat);
+    world.api.say(chat);
+    client.hears(chat, 2).await;
     client.hears(chat, 3).await;
 }
 

@@ -187,3 +187,11 @@ fn a_port_that_is_taken_is_one_line_and_status_1() {
         says(&output, 1, &format!("{name}: cannot listen on {address}"));
     }
 }
+
+#[test]
+fn what_ships_cannot_break_deliveries_on_purpose() {
+    let help = command(NOWHERE, &["--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("[env: PARLEY_LISTEN="), "not the settings: {help}");
+    assert!(!help.to_lowercase().contains("planted"), "the feature planted-faults is on: {help}");
+}

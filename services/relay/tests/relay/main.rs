@@ -4,6 +4,7 @@
 
 mod asks;
 mod fixture;
+mod heads;
 mod limits;
 mod outage;
 mod peers;

@@ -212,7 +212,7 @@ impl Link {
                 Poll::Ready(Ok((frames, bytes))) => {
                     self.stalled = None;
                     session.core.stats.written(frames, bytes);
-                    session.lock().outbox.written(frames, bytes);
+                    session.lock().written(frames, bytes);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::io(&error))),
                 Poll::Pending => {

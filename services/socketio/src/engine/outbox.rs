@@ -74,6 +74,11 @@ impl Outbox {
         self.bytes -= bytes;
     }
 
+    /// Whether at most half of what may wait does.
+    pub(crate) fn has_room(&self) -> bool {
+        self.frames <= self.max_frames / 2 && self.bytes <= self.max_bytes / 2
+    }
+
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();
     }

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 /// Packets of one polling payload: the Python client refuses to read more.
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) driver: Option<Waker>,
     pub(crate) poller: Option<Waker>,
     pub(crate) poster: Option<Waker>,
+    /// Who waits for the outbox to have room.
+    roomers: Vec<Waker>,
 }
 
 impl Session {
@@ -73,6 +76,7 @@ impl Session {
             driver: None,
             poller: None,
             poster: None,
+            roomers: Vec::new(),
         };
         let sid = id::session_id(&config.id_prefix);
         Self { key: id::next_key(), sid, handshake, opened: now, core, inner: Mutex::new(inner) }
@@ -149,6 +153,21 @@ impl Inner {
             wake(&mut self.driver);
             wake(&mut self.poller);
             wake(&mut self.poster);
+            self.wake_roomers();
+        }
+    }
+
+    /// These frames of the outbox no longer wait.
+    pub(crate) fn written(&mut self, frames: usize, bytes: usize) {
+        self.outbox.written(frames, bytes);
+        if self.outbox.has_room() {
+            self.wake_roomers();
+        }
+    }
+
+    fn wake_roomers(&mut self) {
+        for roomer in std::mem::take(&mut self.roomers) {
+            roomer.wake();
         }
     }
 
@@ -212,7 +231,7 @@ impl Inner {
         while frames < MAX_PAYLOAD_PACKETS
             && let Some(frame) = self.outbox.pop_if(|frame| packet::append(&mut body, frame, limit))
         {
-            self.outbox.written(1, frame.len());
+            self.written(1, frame.len());
             frames += 1;
         }
         (frames > 0).then(|| (Bytes::from(body), frames))
@@ -268,6 +287,21 @@ impl Handle {
             self.0.close(DisconnectReason::SlowConsumer);
         }
         fits && !self.0.is_closed()
+    }
+
+    /// Waits until at most half of what may wait for the client does, or the session is closed.
+    pub async fn has_room(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.0.lock();
+            if inner.machine.closed().is_some() || inner.outbox.has_room() {
+                return Poll::Ready(());
+            }
+            if !inner.roomers.iter().any(|roomer| roomer.will_wake(cx.waker())) {
+                inner.roomers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     pub(crate) fn opened(&self) -> Instant {

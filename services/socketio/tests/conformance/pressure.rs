@@ -1,7 +1,8 @@
 //! Clients that are slow, stuck or many, and handlers that take their time.
 
 use crate::support::{TestServer, quick, soon};
-use parley_socketio::{Config, DisconnectReason, Frame};
+use futures_util::FutureExt as _;
+use parley_socketio::{CloseReason, Config, DisconnectReason, Frame};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
@@ -100,6 +101,44 @@ async fn what_waits_for_a_client_is_bounded_in_bytes() {
     assert!(sent <= 500_000);
     assert_eq!(server.disconnect().await.1, DisconnectReason::SlowConsumer);
     session.assert_unknown().await;
+}
+
+#[tokio::test]
+async fn whoever_has_much_to_say_waits_for_half_an_outbox() {
+    let server = TestServer::with(Config { outbox_frames: 10, ..Config::default() }).await;
+    let session = server.poll_session("/socket.io/").await;
+    assert_eq!(session.post("40").await.status, 200);
+    let socket = server.socket().await;
+    // The answer to CONNECT, and the event of the application.
+    assert_eq!(session.poll().await.status, 200);
+    let frame = Frame::event("/", br#"["said"]"#);
+    for _ in 0..5 {
+        assert_eq!(socket.has_room().now_or_never(), Some(()));
+        socket.send(&frame).expect("an open connection");
+    }
+    socket.send(&frame).expect("an open connection");
+    assert_eq!(socket.has_room().now_or_never(), None);
+    let waiting = [socket.clone(), socket.clone()].map(|socket| {
+        tokio::spawn(async move {
+            socket.has_room().await;
+        })
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(session.poll().await.status, 200);
+    for waiting in waiting {
+        soon(waiting).await.expect("no panic");
+    }
+    // Whoever waits in vain is told by the end.
+    for _ in 0..6 {
+        socket.send(&frame).expect("an open connection");
+    }
+    let waiting = tokio::spawn({
+        let socket = socket.clone();
+        async move { socket.has_room().await }
+    });
+    tokio::task::yield_now().await;
+    socket.close(CloseReason::GoingAway);
+    soon(waiting).await.expect("no panic");
 }
 
 #[tokio::test]

@@ -41,13 +41,13 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?;
         if let Some(same) = same {
-            return Ok(CreatedChat { id: same.into(), new: false });
+            return Ok(CreatedChat { id: same.into(), new: false, head: None });
         }
         let id = Uuid::now_v7();
         let new = NewChat::of_support(creator.clone(), subject);
-        let new = insert_chat(&mut transaction, id, &new).await?;
+        let head = insert_chat(&mut transaction, id, &new).await?;
         transaction.commit().await?;
-        Ok(CreatedChat { id: id.into(), new })
+        Ok(CreatedChat { id: id.into(), new: head.is_some(), head })
     }
 
     /// A page of all support chats as one of the pool sees them, the one with the newest message first.
@@ -63,7 +63,7 @@ impl Store {
             select count(*) as "total!"
             from chats c
             left join participants p on p.chat_id = c.id and p.user_id = $1 and p.left_at is null
-            where c.type = 'support' and ($2::boolean is null or coalesce(p.archived, false) = $2)
+            where c.type = 'support' and ($2::boolean is null or coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) = $2)
             "#,
             agent.as_str(),
             archived,
@@ -75,7 +75,7 @@ impl Store {
             select c.id
             from chats c
             left join participants p on p.chat_id = c.id and p.user_id = $1 and p.left_at is null
-            where c.type = 'support' and ($2::boolean is null or coalesce(p.archived, false) = $2)
+            where c.type = 'support' and ($2::boolean is null or coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) = $2)
             order by coalesce(c.last_message_at, c.created_at) desc, c.id desc
             limit $3 offset $4
             "#,

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use parley_domain::change::Change;
-use parley_domain::ids::{ClientMessageId, MessageId};
-use parley_domain::message::{Message, NewMessage, Sender};
+use parley_domain::ids::{ChatId, ClientMessageId, MessageId, UserId};
+use parley_domain::message::{Attachment, Message, NewFile, NewMessage, Sender};
 use parley_domain::metadata::Metadata;
 use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
@@ -15,6 +15,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::message_rows;
+use crate::attachments::AttachmentRow;
 use crate::heads::Head;
 use crate::messages::MessageRow;
 use crate::{Store, StoreError, signed, unsigned};
@@ -75,7 +76,31 @@ struct Columns {
     client_ids: Vec<Option<String>>,
     hashes: Vec<Option<Vec<u8>>>,
     id_tails: Vec<String>,
+    files: FileColumns,
 }
+
+/// Columns of files; null for messages without one.
+#[derive(Default)]
+struct FileColumns {
+    any: bool,
+    ids: Vec<Option<Uuid>>,
+    names: Vec<Option<String>>,
+    types: Vec<Option<String>>,
+    sizes: Vec<Option<i64>>,
+    keys: Vec<Option<String>>,
+}
+
+impl FileColumns {
+    fn push(&mut self, file: Option<&NewFile>) {
+        self.any |= file.is_some();
+        self.ids.push(file.map(|file| file.id.uuid()));
+        self.names.push(file.map(|file| file.name.as_str().to_owned()));
+        self.types.push(file.map(|file| file.file_type.as_str().to_owned()));
+        self.sizes.push(file.map(|file| signed(file.size)));
+        self.keys.push(file.map(|file| file.storage_key.clone()));
+    }
+}
+
 impl Columns {
     fn of(batch: &[&NewMessage], hashes: &[Option<Vec<u8>>], wanted: &[usize]) -> Self {
         let mut columns = Self::default();
@@ -91,6 +116,7 @@ impl Columns {
             columns.client_ids.push(client_id.map(str::to_owned));
             columns.hashes.push(hash.clone());
             columns.id_tails.push(id_tail());
+            columns.files.push(new.file.as_deref());
         }
         columns
     }
@@ -125,6 +151,22 @@ pub(crate) async fn append_batch(
     let repeats = Repeats::of(batch);
     let columns = Columns::of(batch, &hashes, &repeats.firsts);
     let told: Vec<i64> = told.iter().map(|head| head.0).collect();
+    let rows = if columns.files.any {
+        call_with_files(connection, &columns, patient, &told).await?
+    } else {
+        call(connection, &columns, patient, &told).await?
+    };
+    let firsts: Vec<_> = repeats.firsts.iter().map(|index| batch[*index]).collect();
+    let outcome = sort_out(&firsts, rows)?;
+    Ok(BatchOutcome { items: repeats.outcomes(outcome.items, &hashes), ..outcome })
+}
+
+async fn call(
+    connection: &mut PgConnection,
+    columns: &Columns,
+    patient: bool,
+    told: &[i64],
+) -> Result<Vec<ItemRow>, StoreError> {
     let rows = sqlx::query_as!(
         ItemRow,
         r#"
@@ -144,13 +186,51 @@ pub(crate) async fn append_batch(
         &columns.hashes as _,
         &columns.id_tails,
         patient,
-        &told,
+        told,
     )
     .fetch_all(connection)
     .await?;
-    let firsts: Vec<_> = repeats.firsts.iter().map(|index| batch[*index]).collect();
-    let outcome = sort_out(&firsts, rows)?;
-    Ok(BatchOutcome { items: repeats.outcomes(outcome.items, &hashes), ..outcome })
+    Ok(rows)
+}
+
+/// The same with files: a batch without any pays nothing for them.
+async fn call_with_files(
+    connection: &mut PgConnection,
+    columns: &Columns,
+    patient: bool,
+    told: &[i64],
+) -> Result<Vec<ItemRow>, StoreError> {
+    let rows = sqlx::query_as!(
+        ItemRow,
+        r#"
+        select
+            item as "item!", outcome as "outcome!", seq, version, id, created_at, metadata, sender_name
+            , sender_avatar, head
+        from append_messages_2(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+        )
+        "#,
+        &columns.chats,
+        &columns.senders,
+        &columns.by_host,
+        &columns.types,
+        &columns.contents,
+        &columns.replies as _,
+        &columns.metadatas as _,
+        &columns.client_ids as _,
+        &columns.hashes as _,
+        &columns.id_tails,
+        patient,
+        told,
+        &columns.files.ids as _,
+        &columns.files.names as _,
+        &columns.files.types as _,
+        &columns.files.sizes as _,
+        &columns.files.keys as _,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
 }
 
 /// Sends of a batch under a client message id that stands in it more than once: the database is asked for the first of
@@ -268,13 +348,18 @@ impl ItemRow {
             content: new.content.as_str().to_owned(),
             reply_to_message_id: new.reply_to,
             metadata: metadata.map_err(|_| broken())?,
-            attachments: Vec::new(),
+            attachments: new.file.iter().map(|file| shown(new.chat_id, file)).collect(),
             client_message_id: new.client_message_id.clone(),
             created_at: Timestamp::new(self.created_at.ok_or_else(broken)?),
             edited_at: None,
             deleted_at: None,
         })
     }
+}
+
+fn shown(chat: ChatId, file: &NewFile) -> Attachment {
+    let (name, mime_type) = (file.name.as_str().to_owned(), file.file_type.as_str().to_owned());
+    Attachment::new(chat, file.id, name, mime_type, file.size)
 }
 
 /// Reads the messages that earlier tries have made, as they are now.
@@ -294,6 +379,28 @@ pub(crate) async fn replays(
 }
 
 impl Store {
+    /// Whether the sender has used this client message id in this chat, whatever for.
+    pub async fn has_tried(
+        &self,
+        chat: ChatId,
+        sender: &UserId,
+        client_id: &ClientMessageId,
+    ) -> Result<bool, StoreError> {
+        let tried = sqlx::query_scalar!(
+            r#"
+            select exists (
+                select from messages where chat_id = $1 and sender_id = $2 and client_message_id = $3
+            ) as "tried!"
+            "#,
+            chat.uuid(),
+            sender.as_str(),
+            client_id.as_str(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(tried)
+    }
+
     /// What an earlier try under the same client message id came to, if there was one. Changes nothing.
     pub async fn earlier_try(&self, new: &NewMessage) -> Result<Option<AppendMessage>, StoreError> {
         let Some(client_id) = &new.client_message_id else { return Ok(None) };

@@ -10,6 +10,7 @@ use parley_domain::version::Version;
 use sqlx::PgConnection;
 
 use super::message_at;
+use crate::attachments::remove_files;
 use crate::chats::lock;
 use crate::heads::{self, Committed};
 use crate::participants::is_participant;
@@ -102,7 +103,7 @@ impl Store {
         Ok(EditMessage::Edited(message, Committed { changes, epoch: self.epoch(), head }))
     }
 
-    /// Deletes a message: it stays in its place without text and metadata.
+    /// Deletes a message: it stays in its place without text, metadata and files.
     pub async fn delete_message(
         &self,
         chat: ChatId,
@@ -130,6 +131,9 @@ impl Store {
         }
         let version = locked.version.next();
         clear(&mut transaction, chat, found.seq, by, version).await?;
+        if found.has_files {
+            remove_files(&mut transaction, chat, message).await?;
+        }
         move_chat(&mut transaction, chat, version, 1).await?;
         let message = Box::new(message_at(&mut transaction, chat, found.seq).await?);
         let head = heads::note(&mut transaction, chat, version).await?;
@@ -144,6 +148,7 @@ struct Found {
     seq: i64,
     sender: String,
     deleted: bool,
+    has_files: bool,
     created_at: DateTime<Utc>,
 }
 
@@ -154,7 +159,9 @@ async fn find(
 ) -> Result<Option<Found>, StoreError> {
     let row = sqlx::query!(
         r#"
-        select seq, sender_id, deleted_at is not null as "deleted!", created_at
+        select
+            seq, sender_id, deleted_at is not null as "deleted!", attachment_count is not null as "has_files!"
+            , created_at
         from messages
         where chat_id = $1 and id = $2
         "#,
@@ -167,6 +174,7 @@ async fn find(
         seq: row.seq,
         sender: row.sender_id,
         deleted: row.deleted,
+        has_files: row.has_files,
         created_at: row.created_at,
     }))
 }
@@ -204,7 +212,7 @@ async fn clear(
     sqlx::query!(
         r#"
         update messages
-        set content = '', metadata = null, deleted_by = $3, changed_version = $4
+        set content = '', metadata = null, attachment_count = null, deleted_by = $3, changed_version = $4
           , deleted_at = date_trunc('milliseconds', clock_timestamp())
         where chat_id = $1 and seq = $2
         "#,

@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{MessageRow, message_rows};
+use crate::attachments::AttachmentRow;
 use crate::{Store, StoreError, signed, unsigned};
 
 /// Which messages of a chat.

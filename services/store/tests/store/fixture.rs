@@ -11,7 +11,7 @@ use parley_domain::message::{Content, Message, MessageType, NewMessage};
 use parley_domain::user::{Name, Profile, Role};
 use parley_local::testing;
 use parley_store::{
-    AppendMessage, Appender, AppenderSettings, Committed, CreateChat, CreatedChat,
+    AppendMessage, Appender, AppenderSettings, ComesBack, Committed, CreateChat, CreatedChat,
     DatabaseSettings, ParticipantSettings, Store, UnknownUsers,
 };
 use prometheus::Registry;
@@ -96,7 +96,11 @@ impl World {
             .await
             .unwrap()
         {
-            CreateChat::Created(created) => created,
+            CreateChat::Created(created) => {
+                // What a test finds untold is its own.
+                self.store.told(created.head.as_slice()).await.unwrap();
+                created
+            }
             other @ CreateChat::UnknownParticipant(_) => panic!("{other:?}"),
         }
     }
@@ -160,7 +164,11 @@ pub(crate) fn user(id: &str) -> UserId {
 
 /// Groups of at most so many, of people whom the directory knows.
 pub(crate) const fn room_for(most: u32) -> ParticipantSettings {
-    ParticipantSettings { group_participants: most, unknown_users: UnknownUsers::Refuse }
+    ParticipantSettings {
+        group_participants: most,
+        unknown_users: UnknownUsers::Refuse,
+        unarchive: ComesBack::Never,
+    }
 }
 
 pub(crate) fn content(text: &str) -> Content {
@@ -191,5 +199,6 @@ pub(crate) fn new_message(
         reply_to: None,
         metadata: None,
         client_message_id: client_id.map(|id| ClientMessageId::parse(id).unwrap()),
+        file: None,
     }
 }

@@ -5,6 +5,7 @@ mod appender;
 mod catch_up;
 mod changes;
 mod chats;
+mod files;
 mod fixture;
 mod membership;
 mod messages;

@@ -9,7 +9,7 @@ use parley_domain::ids::ChatId;
 use parley_domain::page::Page;
 use parley_domain::version::Version;
 use parley_store::{
-    Access, AddParticipant, ChangeAs, CreatedChat, EnterSupport, RemoveParticipant,
+    Access, AddParticipant, ChangeAs, ComesBack, CreatedChat, EnterSupport, RemoveParticipant,
 };
 use uuid::Uuid;
 
@@ -42,7 +42,10 @@ async fn a_double_click_opens_one_support_chat_and_a_later_one_another() {
     for (who, subject) in [("alice", Some("other")), ("alice", None), ("bob", Some("help"))] {
         let other = open(&world, who, subject).await;
         assert!(other.new && other.id != clicks[0].id, "{who} {subject:?}");
-        assert_eq!(open(&world, who, subject).await, CreatedChat { new: false, ..other });
+        assert_eq!(
+            open(&world, who, subject).await,
+            CreatedChat { new: false, head: None, ..other }
+        );
     }
     let aged =
         |seconds: u32| format!("update chats set created_at = now() - interval '{seconds} s'");
@@ -122,7 +125,8 @@ async fn all_support_chats_are_listed_for_an_agent_with_their_own_flags() {
     world.send(first, "alice", "hi").await;
     assert_eq!(listed(&world, "agent", None).await, [first, second], "and the newest message");
     enter(&world, first, "agent").await;
-    assert_eq!(world.store.toggle_archived(first, &user("agent")).await.unwrap(), Some(true));
+    let toggled = world.store.toggle_archived(first, &user("agent"), ComesBack::Never).await;
+    assert_eq!(toggled.unwrap(), Some(true));
     assert_eq!(listed(&world, "agent", Some(true)).await, [first]);
     assert_eq!(listed(&world, "agent", Some(false)).await, [second]);
     assert_eq!(listed(&world, "other", Some(false)).await, [first, second]);

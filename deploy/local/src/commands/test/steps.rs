@@ -21,6 +21,7 @@ pub(super) fn run(bench: &mut Bench<'_>, arguments: &Arguments) {
     system(bench, arguments);
     if arguments.full {
         repetitions(bench);
+        histories(bench);
     }
 }
 
@@ -49,15 +50,18 @@ fn checks(bench: &mut Bench<'_>) {
 /// Every crate by itself, with real components where it wants them.
 fn crates(bench: &mut Bench<'_>) {
     let own = bench.home.beside(bench.folder.join("components"));
-    let bare = bench.obtain("start Postgres, NATS, Redis", |bench| {
-        Ok((Bare::start(&own, bench.interrupt)?, Tally::PASSED))
+    let bare = bench.obtain("start Postgres, NATS, Redis, S3", |bench| {
+        let mut bare = Bare::start(&own, bench.interrupt)?;
+        let storage = bare.start_storage(&own, bench.interrupt)?;
+        Ok(((bare, storage), Tally::PASSED))
     });
-    if let Some(bare) = &bare {
+    if let Some((bare, storage)) = &bare {
         bench.step("tests of the crates", |bench| {
             let mut tests = cargo("test --workspace --exclude parley-local --no-fail-fast");
             tests.env("PARLEY_TEST_DATABASE_URL", &bare.database_url);
             tests.env("PARLEY_TEST_NATS_URL", &bare.nats_url);
             tests.env("PARLEY_TEST_REDIS_URL", &bare.redis_url);
+            tests.env("PARLEY_TEST_S3_URL", storage);
             tests.env("PARLEY_TEST_PSQL", &bare.psql);
             tests.env("PARLEY_TEST_NATS_SERVER", &bare.nats_server);
             tests.env("PARLEY_TEST_REDIS_SERVER", &bare.redis_server);
@@ -150,4 +154,18 @@ fn repetitions(bench: &mut Bench<'_>) {
         }
         Ok(total)
     });
+}
+
+/// Histories of clients, and whether they may be so.
+fn histories(bench: &mut Bench<'_>) {
+    let mut judged = |name: &str, arguments: &str| {
+        bench.step(name, |bench| {
+            let mut program = Command::new(services::build_loadtest(bench.interrupt)?);
+            program.args(arguments.split(' '));
+            program.env("PARLEY_HOME", &bench.folder).env("PARLEY_TOOLS", bench.home.tools());
+            bench.check(&mut program)
+        });
+    };
+    judged("planted faults are found", "bench planted --rounds 1");
+    judged("three minutes of chaos", "chaos --minutes 3");
 }

@@ -1,7 +1,7 @@
 //! Who may do what, written by hand from the contract. A number is a status; the letter beside it says which refusal:
 //! `p` not a participant, `f` forbidden by role, `a` not the author, `g` no group, `n` that participant is not there.
 //!
-//! Each chat was made by *creator*; *participant* wrote the message that is edited, deleted and marked; *removed* and *left*
+//! Each chat was made by *creator*; *participant* wrote the message that is edited, deleted and marked, and sent the file; *removed* and *left*
 //! were in it. *support*, *admin* and *service* are not in it. A word in brackets is another case of the same operation.
 
 /// Of bad tokens, in order: none; a signature that is not the token's; `alg: none`; HS256 with the published RSA key; over; not
@@ -50,6 +50,11 @@ DELETE /api/chat/{id}/participants/{userId} (oneself)       | 401 401 401 401 40
 GET    /api/chat/{id}/messages                              | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
 POST   /api/chat/{id}/messages                              | 401 401 401 401 401 401 401 401 | 403p  403p  403p  201   201   403p  403p  403p
 POST   /api/chat/{id}/messages (system)                     | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  403p  201
+POST   /api/chat/{id}/messages (form)                       | 401 401 401 401 401 401 401 401 | 403p  403p  403p  201   201   403p  403p  403p
+POST   /api/chat/{id}/messages/file                         | 401 401 401 401 401 401 401 401 | 403p  403p  403p  201   201   403p  403p  403p
+GET    /api/chat/{id}/attachments/{attachmentId}            | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
+HEAD   /api/chat/{id}/attachments/{attachmentId}            | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
+GET    /api/chat/{id}/attachments/{attachmentId}/link       | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
 PATCH  /api/chat/{id}/messages/read                         | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  403p  403p
 PATCH  /api/chat/{id}/messages/unread                       | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  403p  403p
 PUT    /api/chat/{id}/messages/{messageId}                  | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   403a  403p  403p  403p
@@ -75,6 +80,11 @@ DELETE /api/chat/{id}/participants/{userId}                 | 403p  400g  400g  
 GET    /api/chat/{id}/messages                              | 403p  200   200   200   200   200
 POST   /api/chat/{id}/messages                              | 403p  201   201   201   201   403p
 POST   /api/chat/{id}/messages (system)                     | 403f  403f  403f  403f  201   201
+POST   /api/chat/{id}/messages (form)                       | 403p  201   201   201   201   403p
+POST   /api/chat/{id}/messages/file                         | 403p  201   201   201   201   403p
+GET    /api/chat/{id}/attachments/{attachmentId}            | 403p  200   200   200   200   200
+HEAD   /api/chat/{id}/attachments/{attachmentId}            | 403p  200   200   200   200   200
+GET    /api/chat/{id}/attachments/{attachmentId}/link       | 403p  200   200   200   200   200
 PATCH  /api/chat/{id}/messages/read                         | 403p  200   200   200   200   403p
 PATCH  /api/chat/{id}/messages/unread                       | 403p  200   200   200   200   403p
 PUT    /api/chat/{id}/messages/{messageId}                  | 403p  200   403a  403p  403p  403p
@@ -96,6 +106,11 @@ DELETE /api/chat/{id}/participants/{userId}                 | 403p  400g  400g  
 GET    /api/chat/{id}/messages                              | 403p  200   200   403p  200   200
 POST   /api/chat/{id}/messages                              | 403p  201   201   403p  403p  403p
 POST   /api/chat/{id}/messages (system)                     | 403f  403f  403f  403f  403p  201
+POST   /api/chat/{id}/messages (form)                       | 403p  201   201   403p  403p  403p
+POST   /api/chat/{id}/messages/file                         | 403p  201   201   403p  403p  403p
+GET    /api/chat/{id}/attachments/{attachmentId}            | 403p  200   200   403p  200   200
+HEAD   /api/chat/{id}/attachments/{attachmentId}            | 403p  200   200   403p  200   200
+GET    /api/chat/{id}/attachments/{attachmentId}/link       | 403p  200   200   403p  200   200
 PATCH  /api/chat/{id}/messages/read                         | 403p  200   200   403p  403p  403p
 PATCH  /api/chat/{id}/messages/unread                       | 403p  200   200   403p  403p  403p
 PUT    /api/chat/{id}/messages/{messageId}                  | 403p  200   403a  403p  403p  403p

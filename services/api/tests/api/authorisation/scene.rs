@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::keys::{AUDIENCE, Host};
 use crate::actor::{Actor, World};
+use crate::uploads::{Form, PNG};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -19,13 +20,31 @@ pub(super) struct Scene {
     chat: String,
     /// What *participant* said.
     message: String,
+    /// The file that *participant* sent.
+    file: String,
+}
+
+/// What is sent along.
+pub(super) enum Body {
+    Json(Value),
+    Form(Form),
+}
+
+impl Body {
+    /// Its type and its bytes.
+    pub(super) fn end(self) -> (String, Vec<u8>) {
+        match self {
+            Self::Json(value) => ("application/json".to_owned(), value.to_string().into_bytes()),
+            Self::Form(form) => form.end(),
+        }
+    }
 }
 
 impl Scene {
     /// With a chat, or only with people.
     pub(super) async fn make(world: &World, host: &Host, kind: Kind, with_chat: bool) -> Self {
-        let (chat, message) = (String::new(), String::new());
-        let mut scene = Self { prefix: Uuid::new_v4(), chat, message };
+        let [chat, message, file] = Default::default();
+        let mut scene = Self { prefix: Uuid::new_v4(), chat, message, file };
         let token = |who| host.token(&scene.claims(who));
         let (service, creator) = (token("service"), token("creator"));
         let (removed, left, participant) = (token("removed"), token("left"), token("participant"));
@@ -61,8 +80,11 @@ impl Scene {
             }
             Kind::Direct => {}
         }
-        let message = scene.actor(world, &participant).says(&chat, "hi").await;
-        (scene.chat, scene.message) = (chat, message);
+        let participant = scene.actor(world, &participant);
+        let sent = participant.sends_file(&chat, "a.png", PNG).await;
+        scene.file = sent["attachments"][0]["_id"].as_str().unwrap().to_owned();
+        scene.message = participant.says(&chat, "hi").await;
+        scene.chat = chat;
         scene
     }
 
@@ -94,13 +116,13 @@ impl Scene {
         path: &str,
         case: &str,
         me: &str,
-    ) -> (String, Option<Value>) {
+    ) -> (String, Option<Body>) {
         let oneself = case == "(oneself)";
         let named = |who| if oneself { me.to_owned() } else { self.id(who) };
         let about_users = path.starts_with("/api/users");
         let id = if about_users { named("other") } else { self.chat.clone() };
         let mut url = path.replace("{id}", &id).replace("{messageId}", &self.message);
-        url = url.replace("{userId}", &named("bystander"));
+        url = url.replace("{userId}", &named("bystander")).replace("{attachmentId}", &self.file);
         let body = match (method, path) {
             ("POST", "/api/users") => json!({ "users": [{ "id": self.id("other") }] }),
             ("PUT", "/api/users/{id}") => json!({ "name": "Somebody" }),
@@ -113,6 +135,12 @@ impl Scene {
             ("POST", "/api/chat/{id}/messages") if case == "(system)" => {
                 json!({ "content": "hi", "type": "system" })
             }
+            ("POST", "/api/chat/{id}/messages/file") => {
+                return (url, Some(Body::Form(Form::file("b.png", PNG))));
+            }
+            ("POST", "/api/chat/{id}/messages") if case == "(form)" => {
+                return (url, Some(Body::Form(Form::file("b.png", PNG))));
+            }
             ("POST", "/api/chat/{id}/messages") => json!({ "content": "hi" }),
             ("PUT", "/api/chat/{id}/messages/{messageId}") => json!({ "content": "ho" }),
             ("PATCH", "/api/chat/{id}/messages/read") => json!({}),
@@ -123,6 +151,6 @@ impl Scene {
             }
             _ => return (url, None),
         };
-        (url, Some(body))
+        (url, Some(Body::Json(body)))
     }
 }

@@ -1,0 +1,315 @@
+//! The history checker: reads what happened to every client and what Postgres has, and says whether it may be so.
+//!
+//! It shares nothing with the clients but the form of the lines. What is judged, by the invariants' names:
+//!
+//! * **I1** every 2xx has its row; **I2** one key, one message, and the same one in every answer;
+//! * **I3** on a connection, a chat's versions rise, and none comes twice;
+//! * **I4** after a join everything comes, unless the client was told to reload; and in the end every client is whole;
+//! * **I5** `seq` and `version` have no holes, and creation versions rise with `seq`;
+//! * **I6** who is no member is let in nowhere and hears nothing.
+//!
+//! A change that a later one of the same message, participant or chat stands for is in Postgres no more, and may be left
+//! out: what must be heard is what Postgres has.
+
+mod chat;
+mod recovery;
+mod room;
+mod verdict;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use parley_local::say;
+
+use crate::history::{self, FORMAT, Line, Record};
+use chat::Chat;
+use recovery::{Fault, Place};
+use room::Room;
+pub(crate) use verdict::{Fault as Violated, Verdict};
+
+/// Judges a recorded history.
+pub(crate) fn judge(path: &Path) -> Result<Verdict> {
+    let mut court = Court::default();
+    for line in history::read(path)? {
+        court.hear(line?)?;
+    }
+    court.decide()
+}
+
+/// Judges a history and says so: `check FILE`. True when it is clean; the verdict is the last line.
+pub fn check(path: &Path) -> Result<bool> {
+    let verdict = judge(path)?;
+    say::line(format_args!("{}\n\n{}", verdict.command, verdict.report()));
+    say::line(verdict.line());
+    Ok(verdict.is_clean())
+}
+
+/// Everything that the lines have said so far.
+#[derive(Default)]
+struct Court {
+    chats: HashMap<u32, Chat>,
+    clients: HashMap<u32, Client>,
+    connections: HashMap<u32, Connection>,
+    faults: Vec<Fault>,
+    /// When the history ended for the clients.
+    settled: Option<u64>,
+    complete: bool,
+    verdict: Verdict,
+}
+
+struct Client {
+    user: String,
+    chats: HashSet<u32>,
+}
+
+struct Connection {
+    client: u32,
+    rooms: HashMap<u32, Room>,
+    closed: Option<u64>,
+    /// It was not the client's own habit that closed it.
+    lost: bool,
+}
+
+impl Court {
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each thing that can happen")]
+    fn hear(&mut self, (at, record): Line) -> Result<()> {
+        let counts = &mut self.verdict.counts;
+        match record {
+            Record::Began { format, command, .. } => {
+                if format != FORMAT {
+                    bail!("a history of format {format}; this reads {FORMAT}");
+                }
+                self.verdict.command = command;
+            }
+            Record::Chat { chat, id } => drop(self.chats.insert(chat, Chat::new(id))),
+            Record::Client { client, user, chats } => {
+                let chats = chats.into_iter().collect();
+                self.clients.insert(client, Client { user, chats });
+                counts.clients += 1;
+            }
+            Record::Open { client, connection, .. } => {
+                counts.connections += 1;
+                let new = Connection { client, rooms: HashMap::new(), closed: None, lost: false };
+                if self.connections.insert(connection, new).is_some() {
+                    bail!("connection {connection} is opened twice");
+                }
+            }
+            Record::Join { connection, chat, since } => {
+                counts.joins += 1;
+                counts.resumes += u64::from(since.is_some());
+                self.room(connection, chat)?.asks(since);
+            }
+            Record::Joined { connection, chat, version, resync, .. } => {
+                counts.joined += 1;
+                counts.resyncs_at_join += u64::from(resync);
+                self.room(connection, chat)?.joined(at, version, resync);
+                self.must_be_member(connection, chat, at, "was let in")?;
+            }
+            Record::Refused { connection, chat, code } => {
+                counts.refused += 1;
+                if self.is_member(connection, chat)? {
+                    let text = format!("connection {connection} was refused chat {chat}: {code}");
+                    self.verdict.add(Violated::Refused, at, text);
+                }
+            }
+            Record::Heard { connection, chat, version, event, message } => {
+                counts.deliveries += 1;
+                self.must_be_member(connection, chat, at, "heard")?;
+                let wrong = self.room(connection, chat)?.hears(at, version);
+                if let Some(wrong) = wrong {
+                    let text = format!(
+                        "connection {connection}, chat {chat}: {event} {message} at version {version}"
+                    );
+                    self.verdict.add(wrong, at, text);
+                }
+                if let Some(chat) = self.chats.get_mut(&chat) {
+                    chat.is_known(version);
+                }
+            }
+            Record::Resync { connection, chat, reason } => {
+                *counts.resyncs_told.entry(reason).or_default() += 1;
+                self.room(connection, chat)?.is_told(at);
+            }
+            Record::Reloaded { client, chat, version } => {
+                counts.reloads += 1;
+                if let Some(chat) = self.chats.get_mut(&chat) {
+                    chat.reloaded(client, at, version);
+                }
+            }
+            Record::Closed { connection, why } => {
+                // What exactly was not understood is for the reader of the history.
+                let why = why.split(':').next().unwrap_or_default().to_owned();
+                // Whatever is not the client's own habit.
+                let lost = why != "cut" && why != "over";
+                *counts.closed.entry(why).or_default() += 1;
+                let connection = self.connection(connection)?;
+                (connection.closed, connection.lost) = (Some(at), lost);
+            }
+            Record::Send { key, attempt, chat, .. } => {
+                counts.tries += 1;
+                counts.sends += u64::from(attempt == 1);
+                self.chat(chat)?.asked(&key);
+            }
+            Record::Answered { key, chat, status, message, version } => {
+                *counts.answers.entry(status).or_default() += 1;
+                let good = (200..300).contains(&status);
+                if good && let Some(text) = self.chat(chat)?.answered(at, &key, message, version) {
+                    self.verdict.add(Violated::TwoMessages, at, text);
+                }
+            }
+            Record::Unanswered { .. } => counts.unanswered += 1,
+            Record::GivenUp { .. } => counts.given_up += 1,
+            Record::FaultBegins { fault, what } => self.faults.push(Fault::begins(fault, what, at)),
+            Record::FaultEnds { fault } => {
+                if let Some(known) = self.faults.iter_mut().find(|it| it.number == fault) {
+                    known.ends(at);
+                }
+            }
+            Record::Counter { pod, name, value } => {
+                self.verdict.counters.insert((name, pod), value);
+            }
+            Record::Settled { whole } => {
+                self.settled = Some(at);
+                if !whole {
+                    let text =
+                        "not every client was in its room with everything when time was over";
+                    self.verdict.add(Violated::Absent, at, text.to_owned());
+                }
+            }
+            Record::Head { chat, version, seq } => self.chat(chat)?.head(version, seq),
+            Record::Row { chat, seq, version, changed, id, key } => {
+                counts.rows += 1;
+                self.chat(chat)?.row(seq, version, changed, id, key);
+            }
+            Record::Change { chat, version } => self.chat(chat)?.change(version),
+            Record::Ended => self.complete = true,
+        }
+        Ok(())
+    }
+
+    fn decide(mut self) -> Result<Verdict> {
+        let Some(settled) = self.settled.filter(|_| self.complete) else {
+            bail!("the history is cut off: nothing can be said of it");
+        };
+        for (number, chat) in &self.chats {
+            chat.decide(*number, settled, &mut self.verdict);
+        }
+        self.complete(settled);
+        self.recoveries();
+        self.verdict.sort();
+        Ok(self.verdict)
+    }
+
+    /// I4: every connection for itself, and then every client.
+    fn complete(&mut self, settled: u64) {
+        let mut heard: HashMap<(u32, u32), BTreeSet<u64>> = HashMap::new();
+        let mut lost = BTreeSet::new();
+        let mut connections: Vec<_> = self.connections.iter().collect();
+        connections.sort_by_key(|(number, _)| **number);
+        for (number, connection) in connections {
+            let is_open = connection.closed.is_none_or(|closed| closed > settled);
+            for (at_chat, room) in &connection.rooms {
+                let Some(chat) = self.chats.get(at_chat) else { continue };
+                for (version, at) in room.missing(chat, is_open.then_some(settled)) {
+                    if lost.insert((connection.client, *at_chat, version)) {
+                        let text = format!(
+                            "connection {number} of client {}, chat {at_chat}: version {version} never came",
+                            connection.client
+                        );
+                        self.verdict.add(Violated::Lost, at, text);
+                    }
+                }
+                let all = heard.entry((connection.client, *at_chat)).or_default();
+                all.extend(room.heard().map(|(_, version)| version));
+            }
+        }
+        let mut clients: Vec<_> = self.clients.iter().collect();
+        clients.sort_by_key(|(number, _)| **number);
+        for (number, client) in clients {
+            for at_chat in &client.chats {
+                let Some(chat) = self.chats.get(at_chat) else { continue };
+                let heard = heard.remove(&(*number, *at_chat)).unwrap_or_default();
+                let known = chat.reloaded_to(*number);
+                if known.is_none() {
+                    let text =
+                        format!("client {number} ({}) never came into chat {at_chat}", client.user);
+                    self.verdict.add(Violated::Absent, settled, text);
+                    continue;
+                }
+                for version in chat.after(known.unwrap_or(0)) {
+                    if !heard.contains(&version) && lost.insert((*number, *at_chat, version)) {
+                        let text = format!(
+                            "client {number} ({}), chat {at_chat}: version {version} was never heard, and never reloaded",
+                            client.user
+                        );
+                        self.verdict.add(Violated::Lost, settled, text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long after each fault every client knew again all that had been answered before its end.
+    fn recoveries(&mut self) {
+        let mut places: HashMap<(u32, u32), Place> = HashMap::new();
+        for (number, client) in &self.clients {
+            for chat in &client.chats {
+                places.insert((*number, *chat), Place::default());
+            }
+        }
+        for connection in self.connections.values() {
+            for (chat, room) in &connection.rooms {
+                if let Some(place) = places.get_mut(&(connection.client, *chat)) {
+                    place.visit(room, connection.closed, connection.lost);
+                }
+            }
+        }
+        for ((client, chat), place) in &mut places {
+            let reloads = self.chats.get(chat).map(|chat| chat.reloads_of(*client));
+            place.settle(reloads.unwrap_or_default());
+        }
+        for fault in &self.faults {
+            let heads =
+                |chat: u32, at| self.chats.get(&chat).map_or(0, |chat| chat.answered_by(at));
+            self.verdict.recoveries.push(fault.recovery(&places, heads));
+        }
+    }
+
+    fn chat(&mut self, chat: u32) -> Result<&mut Chat> {
+        match self.chats.get_mut(&chat) {
+            Some(chat) => Ok(chat),
+            None => bail!("chat {chat} was never announced"),
+        }
+    }
+
+    fn connection(&mut self, connection: u32) -> Result<&mut Connection> {
+        match self.connections.get_mut(&connection) {
+            Some(connection) => Ok(connection),
+            None => bail!("connection {connection} was never opened"),
+        }
+    }
+
+    fn room(&mut self, connection: u32, chat: u32) -> Result<&mut Room> {
+        Ok(self.connection(connection)?.rooms.entry(chat).or_default())
+    }
+
+    fn is_member(&mut self, connection: u32, chat: u32) -> Result<bool> {
+        let client = self.connection(connection)?.client;
+        Ok(self.clients.get(&client).is_some_and(|client| client.chats.contains(&chat)))
+    }
+
+    fn must_be_member(&mut self, connection: u32, chat: u32, at: u64, what: &str) -> Result<()> {
+        if !self.is_member(connection, chat)? {
+            let client = self.connection(connection)?.client;
+            let text = format!(
+                "client {client}, no member, {what} on connection {connection}: chat {chat}"
+            );
+            self.verdict.add(Violated::Leaked, at, text);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

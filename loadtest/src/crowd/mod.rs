@@ -1,0 +1,290 @@
+//! Many clients in one process: listeners that come back and resume, senders that insist, outsiders who try.
+//!
+//! All of them are tasks of one thread, apart from the one that runs the cluster, and write down whatever happens to
+//! them. What that means is for the checker to say.
+
+mod listener;
+mod outsider;
+mod rest;
+mod sender;
+mod socket;
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::history::Recorder;
+use listener::Listener;
+use outsider::Outsider;
+use rest::Rest;
+use sender::Sender;
+pub(crate) use world::{Population, World};
+
+/// What the clients do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    /// How long a connection lasts before the client cuts it; for ever if `None`.
+    pub(crate) cut_every: Option<Duration>,
+    /// Within what time they come.
+    pub(crate) arrival: Duration,
+    /// How long a client that has cut its connection stays away.
+    pub(crate) away: Duration,
+    /// How many send at once.
+    pub(crate) senders: usize,
+    /// Messages a second of all senders together; as fast as they are answered if `None`.
+    pub(crate) rate: Option<f64>,
+    /// After so many messages a sender stops.
+    pub(crate) messages_each: Option<u64>,
+    /// One message in so many is edited by its sender.
+    pub(crate) edit_every: Option<u32>,
+    /// Says what chance brings.
+    pub(crate) seed: u64,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            cut_every: None,
+            arrival: Duration::from_secs(3),
+            away: Duration::from_secs(2),
+            senders: 100,
+            rate: Some(200.0),
+            messages_each: None,
+            edit_every: None,
+            seed: 1,
+        }
+    }
+}
+
+/// What the clients share with whoever watches them.
+pub(crate) struct Controls {
+    /// Senders send.
+    sending: AtomicBool,
+    /// Senders insist on what they have begun.
+    insisting: AtomicBool,
+    /// Listeners cut their connections from time to time.
+    cutting: AtomicBool,
+    stop: watch::Sender<bool>,
+    cut: watch::Sender<Cut>,
+    /// How far the listeners are: one for each listener and chat.
+    progress: Vec<Progress>,
+    senders: AtomicUsize,
+    answered: AtomicU64,
+    heard: AtomicU64,
+    connections: AtomicUsize,
+    opened: AtomicU32,
+}
+
+/// An order to cut connections.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cut {
+    number: u64,
+    /// Of a hundred connections.
+    percent: u8,
+}
+
+/// How far a listener is in a chat.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) chat: u32,
+    /// Up to here it has everything, as far as it knows.
+    position: AtomicU64,
+    /// It has asked to enter and was let in, and nothing is being reloaded.
+    joined: AtomicBool,
+}
+
+impl Progress {
+    fn set(&self, position: u64, joined: bool) {
+        self.position.store(position, Ordering::Relaxed);
+        self.joined.store(joined, Ordering::Release);
+    }
+
+    /// Whether it has this version, wherever it is.
+    pub(crate) fn has(&self, version: u64) -> bool {
+        self.position.load(Ordering::Relaxed) >= version
+    }
+
+    /// Whether it is in the room and has this version.
+    pub(crate) fn is_at(&self, version: u64) -> bool {
+        self.joined.load(Ordering::Acquire) && self.position.load(Ordering::Relaxed) >= version
+    }
+}
+
+/// The running clients. They end when this is dropped.
+pub(crate) struct Crowd {
+    controls: Arc<Controls>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Crowd {
+    /// Starts them. Nobody sends yet.
+    pub(crate) fn start(world: Arc<World>, habits: Habits, recorder: Recorder) -> Self {
+        let places = world.members().flat_map(|person| person.chats.iter());
+        let progress = places.map(|chat| Progress {
+            chat: *chat,
+            position: AtomicU64::new(0),
+            joined: AtomicBool::new(false),
+        });
+        let controls = Arc::new(Controls {
+            sending: AtomicBool::new(false),
+            insisting: AtomicBool::new(true),
+            cutting: AtomicBool::new(true),
+            stop: watch::Sender::new(false),
+            cut: watch::Sender::new(Cut::default()),
+            progress: progress.collect(),
+            senders: AtomicUsize::new(habits.senders),
+            answered: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            opened: AtomicU32::new(0),
+        });
+        let shared = Arc::clone(&controls);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            LocalSet::new().block_on(&runtime, everybody(world, habits, recorder, shared))
+        });
+        Self { controls, thread: Some(thread) }
+    }
+
+    /// Lets the senders send.
+    pub(crate) fn send(&self) {
+        self.controls.sending.store(true, Ordering::Release);
+    }
+
+    /// Nothing new is sent, and connections stay.
+    pub(crate) fn calm(&self) {
+        self.controls.sending.store(false, Ordering::Release);
+        self.controls.cutting.store(false, Ordering::Release);
+    }
+
+    /// Whoever still insists on an answer gives up.
+    pub(crate) fn give_up(&self) {
+        self.controls.insisting.store(false, Ordering::Release);
+    }
+
+    /// Cuts about this share of the connections now.
+    pub(crate) fn cut(&self, percent: u8) {
+        self.controls.cut.send_modify(|cut| *cut = Cut { number: cut.number + 1, percent });
+    }
+
+    /// How many senders have something to do.
+    pub(crate) fn senders(&self) -> usize {
+        self.controls.senders.load(Ordering::Acquire)
+    }
+
+    /// Good answers, events heard and open connections so far.
+    pub(crate) fn counts(&self) -> (u64, u64, usize) {
+        let Controls { answered, heard, connections, .. } = &*self.controls;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(answered), load(heard), connections.load(Ordering::Relaxed))
+    }
+
+    /// Where every listener is.
+    pub(crate) fn progress(&self) -> &[Progress] {
+        &self.controls.progress
+    }
+
+    /// Lets everybody leave.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.controls.stop();
+        let thread = self.thread.take().context("the crowd has left already")?;
+        thread.join().map_err(|_| anyhow::anyhow!("a client has panicked"))?
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.controls.stop();
+        if let Some(thread) = self.thread.take() {
+            // Whoever drops a crowd has an error to tell already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Controls {
+    fn stop(&self) {
+        self.sending.store(false, Ordering::Release);
+        self.insisting.store(false, Ordering::Release);
+        self.stop.send_replace(true);
+    }
+}
+
+/// What every client has at hand.
+#[derive(Clone)]
+struct Surroundings {
+    world: Arc<World>,
+    habits: Habits,
+    recorder: Recorder,
+    controls: Arc<Controls>,
+}
+
+impl Surroundings {
+    /// A client's own chance: the same in every run with the same seed.
+    fn chance(&self, client: usize) -> StdRng {
+        StdRng::seed_from_u64(self.habits.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ client as u64)
+    }
+
+    fn rest(&self, chance: StdRng) -> Rest {
+        Rest::new(Arc::clone(&self.world), chance)
+    }
+
+    fn is_over(&self) -> bool {
+        *self.controls.stop.borrow()
+    }
+
+    fn is_cutting(&self) -> bool {
+        self.controls.cutting.load(Ordering::Acquire)
+    }
+
+    /// The number of a connection that has just begun.
+    fn next_connection(&self) -> u32 {
+        self.controls.connections.fetch_add(1, Ordering::Relaxed);
+        self.controls.opened.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn connection_ends(&self) {
+        self.controls.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits, but not beyond the end.
+    async fn pause(&self, time: Duration) {
+        let mut stop = self.controls.stop.subscribe();
+        let _ = tokio::time::timeout(time, stop.wait_for(|stop| *stop)).await;
+    }
+}
+
+async fn everybody(
+    world: Arc<World>,
+    habits: Habits,
+    recorder: Recorder,
+    controls: Arc<Controls>,
+) -> Result<()> {
+    let around = Surroundings { world: Arc::clone(&world), habits, recorder, controls };
+    let mut tasks = Vec::new();
+    let mut place = 0;
+    for (number, person) in world.people.iter().enumerate() {
+        if person.chats.is_empty() {
+            tasks.push(tokio::task::spawn_local(Outsider::new(around.clone(), number).run()));
+        } else {
+            let listener = Listener::new(around.clone(), number, place);
+            place += person.chats.len();
+            tasks.push(tokio::task::spawn_local(listener.run()));
+        }
+    }
+    for number in 0..habits.senders {
+        tasks.push(tokio::task::spawn_local(Sender::new(around.clone(), number)?.run()));
+    }
+    for task in tasks {
+        task.await.context("a client has panicked")?;
+    }
+    Ok(())
+}

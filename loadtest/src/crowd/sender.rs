@@ -1,0 +1,141 @@
+//! Somebody who sends, and sends again under the same id until it is known what became of it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::Surroundings;
+use super::rest::Rest;
+use crate::history::Record;
+
+/// One client that sends into one chat.
+pub(super) struct Sender {
+    around: Surroundings,
+    number: usize,
+    chance: StdRng,
+    rest: Rest,
+    chat: u32,
+    token: String,
+}
+
+/// What is asked for: a message, or another text for it.
+struct Wish {
+    key: String,
+    method: &'static str,
+    path: String,
+    body: String,
+}
+
+impl Sender {
+    /// The senders are spread over the chats, and in each over its members.
+    pub(super) fn new(around: Surroundings, number: usize) -> Result<Self> {
+        let chats = around.world.chats.len();
+        let (chat, turn) = (u32::try_from(number % chats)?, number / chats);
+        let members: Vec<_> =
+            around.world.people.iter().filter(|person| person.chats.contains(&chat)).collect();
+        let author = members.get(turn % members.len().max(1)).context("an empty chat")?;
+        let token = author.token.clone();
+        let chance = around.chance(usize::MAX - number);
+        let rest = around.rest(around.chance(usize::MAX / 2 - number));
+        Ok(Self { around, number, chance, rest, chat, token })
+    }
+
+    pub(super) async fn run(mut self) {
+        let habits = self.around.habits;
+        #[expect(clippy::cast_precision_loss, reason = "there are not that many senders")]
+        let every = habits.rate.map(|rate| Duration::from_secs_f64(habits.senders as f64 / rate));
+        self.begin().await;
+        let mut next = Instant::now() + every.unwrap_or_default().mul_f64(self.chance.random());
+        let mut count = 0;
+        while self.is_sending() && habits.messages_each.is_none_or(|most| count < most) {
+            if let Some(every) = every {
+                sleep_until(next).await;
+                // What was not sent in time is not made up for all at once.
+                next = (next + every).max(Instant::now());
+                if !self.is_sending() {
+                    break;
+                }
+            }
+            count += 1;
+            let message = self.send(count).await;
+            if let (Some(every), Some(message)) = (habits.edit_every, message)
+                && self.chance.random_range(0..every) == 0
+            {
+                self.edit(count, &message).await;
+            }
+        }
+        self.around.controls.senders.fetch_sub(1, Ordering::Release);
+    }
+
+    async fn begin(&self) {
+        while !self.is_sending() && !self.around.is_over() {
+            self.around.pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.around.controls.sending.load(Ordering::Acquire)
+    }
+
+    /// Sends one message; its id, if it is there now.
+    async fn send(&mut self, count: u64) -> Option<String> {
+        let key = format!("s{}-{count}", self.number);
+        let body = json!({ "content": format!("message {key}"), "clientMessageId": key });
+        let path = format!("/api/chat/{}/messages", self.around.world.chats[self.chat as usize]);
+        self.insist(Wish { key, method: "POST", path, body: body.to_string() }).await
+    }
+
+    async fn edit(&mut self, count: u64, message: &str) {
+        let key = format!("e{}-{count}", self.number);
+        let body = json!({ "content": format!("edited {key}") });
+        let chat = &self.around.world.chats[self.chat as usize];
+        let path = format!("/api/chat/{chat}/messages/{message}");
+        self.insist(Wish { key, method: "PUT", path, body: body.to_string() }).await;
+    }
+
+    /// Asks again and again, now here, now there.
+    async fn insist(&mut self, wish: Wish) -> Option<String> {
+        let Wish { key, method, path, body } = wish;
+        let chat = self.chat;
+        let recorder = self.around.recorder.clone();
+        for attempt in 1.. {
+            let pod = self.rest.pod();
+            let name = pod.name.clone();
+            recorder.note(&Record::Send { key: key.clone(), chat, attempt, pod: name });
+            match self.rest.ask(&pod, (method, &path, &self.token, &body)).await {
+                Ok((status, answer)) => {
+                    let message = &answer["data"]["message"];
+                    let id = message["_id"].as_str().unwrap_or_default().to_owned();
+                    let version = if method == "PUT" { "changedVersion" } else { "version" };
+                    let version = message[version].as_u64().unwrap_or(0);
+                    let message = id.clone();
+                    let key = key.clone();
+                    recorder.note(&Record::Answered { key, chat, status, message, version });
+                    if (200..300).contains(&status) {
+                        self.around.controls.answered.fetch_add(1, Ordering::Relaxed);
+                        return Some(id);
+                    }
+                    if status < 500 && status != 429 {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    let (key, why) = (key.clone(), format!("{error:#}"));
+                    recorder.note(&Record::Unanswered { key, chat, why });
+                }
+            }
+            if !self.around.controls.insisting.load(Ordering::Acquire) {
+                break;
+            }
+            let pause = Duration::from_millis(self.chance.random_range(50..500));
+            self.around.pause(pause).await;
+        }
+        recorder.note(&Record::GivenUp { key, chat });
+        None
+    }
+}
