@@ -214,7 +214,8 @@ impl FromRequestParts<State> for DownloadableFile {
             return Ok(Self(ReadableFile::from_request_parts(parts, state).await?.file));
         }
         let (chat, attachment) = attachment_path(parts, state).await?;
-        let Query(link) = Query::<LinkQuery>::from_request_parts(parts, state).await?;
+        let link = Query::<LinkQuery>::from_request_parts(parts, state).await;
+        let Query(link) = link.map_err(|_| ApiError::LinkInvalid)?;
         let (user, role) = linked(state, chat, attachment, link).await?;
         readable(state, chat, attachment, &user, role).await.map(Self)
     }

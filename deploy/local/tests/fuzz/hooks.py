@@ -1,6 +1,6 @@
 """What Schemathesis cannot know: which ids there are. Without them nearly every call would be a 404.
 
-Ids of chats and messages are taken from answers. Most calls are given one of them; the rest keep what was made up.
+Ids of chats, messages and files are taken from answers. Most calls are given one of them; the rest keep what was made up.
 """
 
 import atexit
@@ -18,6 +18,7 @@ OTHERS = {"alice", "bob", "carol"}
 
 chats = deque(maxlen=POOL)
 messages = deque(maxlen=POOL)
+files = deque(maxlen=POOL)
 choose = random.Random(int(os.environ.get("PARLEY_FUZZ_SEED", "1")))
 counted = {}
 
@@ -33,6 +34,8 @@ def before_call(context, case, **kwargs):
         return
     if "messageId" in parameters and messages:
         parameters["id"], parameters["messageId"] = choose.choice(messages)
+    elif "attachmentId" in parameters and files:
+        parameters["id"], parameters["attachmentId"] = choose.choice(files)
     elif path.startswith("/api/chat/{id}") and chats:
         parameters["id"] = choose.choice(chats)
     elif path.startswith("/api/users/{id}"):
@@ -54,7 +57,9 @@ def after_call(context, case, response):
     if isinstance(data.get("chat"), dict):
         chats.append(data["chat"]["_id"])
     if isinstance(data.get("message"), dict):
-        messages.append((data["message"]["chatId"], data["message"]["_id"]))
+        message = data["message"]
+        messages.append((message["chatId"], message["_id"]))
+        files.extend((message["chatId"], file["_id"]) for file in message["attachments"])
 
 
 def tell():

@@ -64,8 +64,8 @@ pub(crate) struct FileForm {
     /// A message of the same chat.
     #[schema(value_type = MessageId, required = false)]
     reply_to_message_id: Option<String>,
-    /// The host's own data, an object as JSON: at most 16 KiB and 16 levels, without NUL.
-    #[schema(value_type = String, required = false)]
+    /// The host's own data as JSON: at most 16 KiB and 16 levels, without NUL.
+    #[schema(value_type = Object, required = false)]
     metadata: Option<String>,
     /// Makes a repeated send the same send; must agree with `Idempotency-Key` if both are given.
     #[schema(value_type = ClientMessageId, required = false)]
@@ -86,7 +86,7 @@ pub(crate) struct FileForm {
     request_body(
         content = FileForm,
         content_type = "multipart/form-data",
-        example = json!({ "file": "words", "content": "Look", "metadata": "{\"mood\":\"good\"}", "clientMessageId": "8f1c-2" }),
+        example = json!({ "file": "words", "content": "Look", "metadata": { "mood": "good" }, "clientMessageId": "8f1c-2" }),
     ),
     responses(
         (status = 201, description = "The message is committed", body = Success<MessageAnswer>),

@@ -130,13 +130,10 @@ fn bodies(operation: &Value) -> Vec<Option<(String, Value)>> {
 /// The form of an example, in which a file is shown as the text in it.
 fn form(example: &Value) -> Form {
     let fields = example.as_object().unwrap().iter();
-    fields.fold(Form::default(), |form, (name, value)| {
-        let value = value.as_str().unwrap();
-        if name == "file" {
-            form.and_file("words.txt", value.as_bytes())
-        } else {
-            form.and(name, value)
-        }
+    fields.fold(Form::default(), |form, (name, value)| match value.as_str() {
+        Some(text) if name == "file" => form.and_file("words.txt", text.as_bytes()),
+        Some(text) => form.and(name, text),
+        None => form.and(name, &value.to_string()),
     })
 }
 
