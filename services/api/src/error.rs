@@ -9,11 +9,56 @@ use parley_domain::token::TokenError;
 use parley_store::StoreError;
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::limits::Limited;
 
 /// Seconds after which a client may try again what was unavailable.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// A status and the stable word that says more.
+pub(crate) type Code = (StatusCode, &'static str);
+
+/// The codes as constants, and all of them for whoever describes them.
+macro_rules! codes {
+    ($($name:ident = $status:ident, $word:literal;)*) => {
+        $(const $name: Code = (StatusCode::$status, $word);)*
+        /// Every code but those of tokens, which [`TokenError`] has.
+        pub(crate) const CODES: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    INVALID_REQUEST = BAD_REQUEST, "invalid_request";
+    INVALID_JSON = BAD_REQUEST, "invalid_json";
+    INVALID_FORM = BAD_REQUEST, "invalid_form";
+    UPLOAD_INCOMPLETE = BAD_REQUEST, "upload_incomplete";
+    INVALID_ID = BAD_REQUEST, "invalid_id";
+    NOT_GROUP = BAD_REQUEST, "not_group";
+    GROUP_FULL = BAD_REQUEST, "group_full";
+    MESSAGE_DELETED = BAD_REQUEST, "message_deleted";
+    EDIT_WINDOW_OVER = BAD_REQUEST, "edit_window_over";
+    FORBIDDEN = FORBIDDEN, "forbidden";
+    NOT_PARTICIPANT = FORBIDDEN, "not_participant";
+    LINK_INVALID = FORBIDDEN, "link_invalid";
+    NOT_AUTHOR = FORBIDDEN, "not_author";
+    CHAT_NOT_FOUND = NOT_FOUND, "chat_not_found";
+    MESSAGE_NOT_FOUND = NOT_FOUND, "message_not_found";
+    ATTACHMENT_NOT_FOUND = NOT_FOUND, "attachment_not_found";
+    USER_NOT_FOUND = NOT_FOUND, "user_not_found";
+    PARTICIPANT_NOT_FOUND = NOT_FOUND, "participant_not_found";
+    NOT_FOUND = NOT_FOUND, "not_found";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed";
+    PAYLOAD_TOO_LARGE = PAYLOAD_TOO_LARGE, "payload_too_large";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
+    FILE_TYPE_NOT_ALLOWED = UNSUPPORTED_MEDIA_TYPE, "file_type_not_allowed";
+    RANGE_NOT_SATISFIABLE = RANGE_NOT_SATISFIABLE, "range_not_satisfiable";
+    IDEMPOTENCY_CONFLICT = UNPROCESSABLE_ENTITY, "idempotency_conflict";
+    RATE_LIMITED = TOO_MANY_REQUESTS, "rate_limited";
+    TOO_MANY_ATTEMPTS = TOO_MANY_REQUESTS, "too_many_attempts";
+    UNAVAILABLE = SERVICE_UNAVAILABLE, "unavailable";
+    INTERNAL = INTERNAL_SERVER_ERROR, "internal";
+}
 
 /// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,46 +172,38 @@ pub(crate) enum ApiError {
 
 impl ApiError {
     /// Status and stable code.
-    pub(crate) const fn status_and_code(&self) -> (StatusCode, &'static str) {
+    pub(crate) const fn status_and_code(&self) -> Code {
         match self {
-            Self::Invalid(_) | Self::InvalidBody(_) | Self::InvalidUrl => {
-                (StatusCode::BAD_REQUEST, "invalid_request")
-            }
-            Self::InvalidJson => (StatusCode::BAD_REQUEST, "invalid_json"),
-            Self::InvalidId(_) => (StatusCode::BAD_REQUEST, "invalid_id"),
+            Self::Invalid(_) | Self::InvalidBody(_) | Self::InvalidUrl => INVALID_REQUEST,
+            Self::InvalidJson => INVALID_JSON,
+            Self::InvalidId(_) => INVALID_ID,
             Self::Unauthorized(error) => (StatusCode::UNAUTHORIZED, error.code()),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-            Self::NotParticipant => (StatusCode::FORBIDDEN, "not_participant"),
-            Self::ChatNotFound => (StatusCode::NOT_FOUND, "chat_not_found"),
-            Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
-            Self::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
-            Self::ParticipantNotFound { .. } => (StatusCode::NOT_FOUND, "participant_not_found"),
-            Self::NotGroup => (StatusCode::BAD_REQUEST, "not_group"),
-            Self::GroupFull => (StatusCode::BAD_REQUEST, "group_full"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            Self::UnsupportedMediaType | Self::NotForm => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
-            }
-            Self::InvalidForm => (StatusCode::BAD_REQUEST, "invalid_form"),
-            Self::UploadIncomplete => (StatusCode::BAD_REQUEST, "upload_incomplete"),
-            Self::FileTypeNotAllowed => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "file_type_not_allowed")
-            }
-            Self::AttachmentNotFound => (StatusCode::NOT_FOUND, "attachment_not_found"),
-            Self::RangeNotSatisfiable { .. } => {
-                (StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable")
-            }
-            Self::LinkInvalid => (StatusCode::FORBIDDEN, "link_invalid"),
-            Self::IdempotencyConflict => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_conflict"),
-            Self::NotAuthor => (StatusCode::FORBIDDEN, "not_author"),
-            Self::MessageDeleted => (StatusCode::BAD_REQUEST, "message_deleted"),
-            Self::EditWindowOver => (StatusCode::BAD_REQUEST, "edit_window_over"),
-            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
-            Self::TooManyAttempts(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Forbidden => FORBIDDEN,
+            Self::NotParticipant => NOT_PARTICIPANT,
+            Self::ChatNotFound => CHAT_NOT_FOUND,
+            Self::MessageNotFound => MESSAGE_NOT_FOUND,
+            Self::UserNotFound => USER_NOT_FOUND,
+            Self::ParticipantNotFound { .. } => PARTICIPANT_NOT_FOUND,
+            Self::NotGroup => NOT_GROUP,
+            Self::GroupFull => GROUP_FULL,
+            Self::NotFound => NOT_FOUND,
+            Self::MethodNotAllowed => METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType | Self::NotForm => UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidForm => INVALID_FORM,
+            Self::UploadIncomplete => UPLOAD_INCOMPLETE,
+            Self::FileTypeNotAllowed => FILE_TYPE_NOT_ALLOWED,
+            Self::AttachmentNotFound => ATTACHMENT_NOT_FOUND,
+            Self::RangeNotSatisfiable { .. } => RANGE_NOT_SATISFIABLE,
+            Self::LinkInvalid => LINK_INVALID,
+            Self::IdempotencyConflict => IDEMPOTENCY_CONFLICT,
+            Self::NotAuthor => NOT_AUTHOR,
+            Self::MessageDeleted => MESSAGE_DELETED,
+            Self::EditWindowOver => EDIT_WINDOW_OVER,
+            Self::RateLimited(_) => RATE_LIMITED,
+            Self::TooManyAttempts(_) => TOO_MANY_ATTEMPTS,
+            Self::Unavailable => UNAVAILABLE,
+            Self::Internal => INTERNAL,
         }
     }
 
@@ -233,6 +270,21 @@ struct Described {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Value>,
+}
+
+/// What `details` may say; which fields, depends on the code.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the document's account of `ApiError::details`")]
+pub(crate) struct FailureDetails {
+    /// The field that breaks a rule.
+    field: Option<String>,
+    /// Who is not known.
+    user_id: Option<String>,
+    /// How often in each window.
+    limit: Option<u32>,
+    window_seconds: Option<u64>,
+    retry_after_seconds: Option<u64>,
 }
 
 impl IntoResponse for ApiError {

@@ -16,6 +16,7 @@ use parley_domain::user::Role;
 use parley_store::{Access, StoredFile};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::agents;
 use crate::app::State;
@@ -213,7 +214,8 @@ impl FromRequestParts<State> for DownloadableFile {
             return Ok(Self(ReadableFile::from_request_parts(parts, state).await?.file));
         }
         let (chat, attachment) = attachment_path(parts, state).await?;
-        let Query(link) = Query::<LinkQuery>::from_request_parts(parts, state).await?;
+        let link = Query::<LinkQuery>::from_request_parts(parts, state).await;
+        let Query(link) = link.map_err(|_| ApiError::LinkInvalid)?;
         let (user, role) = linked(state, chat, attachment, link).await?;
         readable(state, chat, attachment, &user, role).await.map(Self)
     }
@@ -241,12 +243,24 @@ async fn readable(
     state.store.file(chat, attachment).await?.ok_or(ApiError::AttachmentNotFound)
 }
 
-#[derive(Deserialize)]
-struct LinkQuery {
+/// The query of a link.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LinkQuery {
+    /// Of a link, with all the others: whom it was made for.
+    #[param(value_type = UserId, required = false)]
     user: String,
+    /// As what.
+    #[param(required = false)]
     role: String,
+    /// When, in seconds of the Unix epoch.
+    #[param(required = false)]
     issued: i64,
+    /// The second from which on it counts no more.
+    #[param(required = false)]
     expires: i64,
+    /// The proof that it was made here.
+    #[param(required = false)]
     signature: String,
 }
 

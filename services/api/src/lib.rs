@@ -22,6 +22,7 @@ mod loose;
 mod memberships;
 mod metrics;
 mod observe;
+mod openapi;
 mod range;
 mod revocations;
 mod router;
@@ -38,4 +39,5 @@ mod watch;
 
 pub use app::App;
 pub use cors::Origin;
+pub use router::document;
 pub use settings::{Command, Settings};

@@ -4,22 +4,26 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch, post, put};
+use prometheus::IntCounter;
 use tokio::time::timeout;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_http::timeout::TimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::State;
 use crate::cors;
 use crate::error::ApiError;
 use crate::form::is_form;
 use crate::observe::observe;
+use crate::openapi;
 use crate::routes::{
     attachments, changes, chats, messages, participants, read_state, support, users,
 };
@@ -29,49 +33,66 @@ use crate::shedding::{Room, shed};
 /// Answers from this size on are compressed for clients that want it: lists and histories, and no answer to a send.
 const COMPRESSED: u64 = 2 * 1024;
 
-/// The REST interface.
-pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
-    let panics = state.metrics.panics.clone();
-    let on_panic = move |_: Box<dyn Any + Send + 'static>| -> Response {
-        // The panic hook has printed where; what it said may hold a user's words.
+/// The operations that have the one deadline; methods and paths stand beside their handlers.
+#[expect(deprecated, reason = "whoever still uses one is still served")]
+fn timed() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(openapi::outline())
+        .routes(routes!(users::put_many))
+        .routes(routes!(users::put, users::get, users::delete))
+        .routes(routes!(users::revoke))
+        .routes(routes!(chats::list, chats::create))
+        .routes(routes!(chats::purchase_request))
+        .routes(routes!(support::open))
+        .routes(routes!(chats::stats))
+        .routes(routes!(chats::info))
+        .routes(routes!(chats::archive, chats::archive_by_put))
+        .routes(routes!(changes::list))
+        .routes(routes!(participants::list, participants::add))
+        .routes(routes!(participants::remove))
+        .routes(routes!(messages::list))
+        .routes(routes!(read_state::read))
+        .routes(routes!(read_state::unread))
+        .routes(routes!(messages::edit, messages::delete))
+        .routes(routes!(attachments::download, attachments::head))
+        .routes(routes!(attachments::link))
+}
+
+/// The operations that may bring a file.
+fn sends() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(messages::send)).routes(routes!(attachments::send))
+}
+
+/// The `OpenAPI` document of the REST interface, as JSON.
+pub fn document() -> String {
+    openapi::complete(&timed().merge(sends()).into_openapi())
+}
+
+/// Answers for a handler that panicked, and counts it. The panic hook has printed where; what it said may hold a user's
+/// words.
+fn catching(
+    panics: IntCounter,
+) -> CatchPanicLayer<impl ResponseForPanic<ResponseBody = Body> + Send + Sync + 'static> {
+    CatchPanicLayer::custom(move |_: Box<dyn Any + Send + 'static>| -> Response {
         panics.inc();
         ApiError::Internal.into_response()
-    };
+    })
+}
+
+/// The REST interface.
+pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     let room = Room::new(settings.max_requests, state.metrics.shed.clone());
     let deadline = TimeoutLayer::with_status_code(
         StatusCode::SERVICE_UNAVAILABLE,
         settings.request_deadline(),
     );
-    let timed = Router::new()
-        .route("/api/users", post(users::put_many))
-        .route("/api/users/{id}", put(users::put).get(users::get).delete(users::delete))
-        .route("/api/users/{id}/revoke", post(users::revoke))
-        .route("/api/chat", get(chats::list).post(chats::create))
-        .route("/api/chat/purchase-request", post(chats::purchase_request))
-        .route("/api/chat/support", post(support::open))
-        .route("/api/chat/stats", get(chats::stats))
-        .route("/api/chat/{id}/info", get(chats::info))
-        .route("/api/chat/{id}/archive", patch(chats::archive).put(chats::archive))
-        .route("/api/chat/{id}/changes", get(changes::list))
-        .route("/api/chat/{id}/participants", get(participants::list).post(participants::add))
-        .route("/api/chat/{id}/participants/{user_id}", delete(participants::remove))
-        .route("/api/chat/{id}/messages", get(messages::list))
-        .route("/api/chat/{id}/messages/read", patch(read_state::read))
-        .route("/api/chat/{id}/messages/unread", patch(read_state::unread))
-        .route("/api/chat/{id}/messages/{message_id}", put(messages::edit).delete(messages::delete))
-        .route("/api/chat/{id}/attachments/{attachment_id}", get(attachments::download))
-        .route("/api/chat/{id}/attachments/{attachment_id}/link", get(attachments::link))
-        .fallback(async || ApiError::NotFound)
-        .layer(deadline);
     // Files take longer than a request may; they have deadlines of their own.
-    let router = timed
-        .merge(
-            Router::new()
-                .route("/api/chat/{id}/messages", post(messages::send))
-                .route("/api/chat/{id}/messages/file", post(attachments::send))
-                .layer(middleware::from_fn_with_state(settings.request_deadline(), unless_form)),
-        )
-        .layer(CatchPanicLayer::custom(on_panic))
+    let unless_form = middleware::from_fn_with_state(settings.request_deadline(), unless_form);
+    let (router, described) =
+        timed().layer(deadline).merge(sends().layer(unless_form)).split_for_parts();
+    let router = router
+        .merge(openapi::routes(openapi::complete(&described)))
+        .fallback(async || ApiError::NotFound)
+        .layer(catching(state.metrics.panics.clone()))
         .layer(middleware::from_fn_with_state(room, shed))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED).and(no_file)));
@@ -99,4 +120,26 @@ async fn unless_form(
 /// A file goes out as it is: most are compressed already, and ranges count its own bytes.
 fn no_file(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     !headers.contains_key(header::CONTENT_DISPOSITION)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_counted_and_tells_nothing() {
+        let panics = IntCounter::new("panics", "Panics.").unwrap();
+        let broken = get(async || -> () { panic!("a user's words") });
+        let router = Router::new().route("/", broken).layer(catching(panics.clone()));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.extensions().get::<ApiError>(), Some(&ApiError::Internal));
+        assert_eq!((answer.status(), panics.get()), (StatusCode::INTERNAL_SERVER_ERROR, 1));
+        let body = axum::body::to_bytes(answer.into_body(), 1024).await.unwrap();
+        assert!(body.is_empty(), "the envelope is written where the request's id is known");
+    }
 }

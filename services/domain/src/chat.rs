@@ -22,6 +22,7 @@ pub const MAX_TITLE: usize = 200;
 /// What kind of conversation a chat is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ChatType {
     /// Two people, for good.
     #[default]
@@ -56,6 +57,7 @@ impl ChatType {
 /// What a participant is in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ParticipantRole {
     /// Made the chat, or inherited it.
     Creator,
@@ -88,6 +90,11 @@ impl ParticipantRole {
 
 /// A group's title: 1–200 characters, no control characters, not only white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "Friday")
+)]
 pub struct Title(Box<str>);
 
 impl Title {
@@ -108,8 +115,13 @@ impl Title {
     }
 }
 
-/// What a support chat is about; the rules of a [`Title`].
+/// What a support chat is about: 1–200 characters, as a title.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "A refund")
+)]
 pub struct Subject(Title);
 
 impl Subject {
@@ -241,6 +253,7 @@ fn purchase_key(request: &PurchaseRequestId, buyer: &UserId, seller: &UserId) ->
 /// A participant as clients see it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Participant {
     /// The user's id, as the source backend's populated participants have it.
     #[serde(rename = "_id")]
@@ -266,6 +279,7 @@ pub struct Participant {
 /// A chat as one participant sees it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Chat {
     /// The chat.
     #[serde(rename = "_id")]
@@ -278,6 +292,7 @@ pub struct Chat {
     /// What a support chat is about.
     pub subject: Option<String>,
     /// The host's own data.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub metadata: Option<Box<RawValue>>,
     /// The host's purchase request that the chat belongs to.
     pub purchase_request_id: Option<String>,
@@ -288,6 +303,7 @@ pub struct Chat {
     /// Who created it.
     pub created_by: UserId,
     /// At most 100 of them, the viewer always among them.
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub participants: Vec<Participant>,
     /// All of them.
     pub participant_count: u64,

@@ -13,6 +13,7 @@ macro_rules! uuid_id {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = "0192f0a4-7c3b-7d2e-8a1b-0123456789ab"))]
         pub struct $name(Uuid);
 
         impl $name {
@@ -71,7 +72,6 @@ uuid_id!(
 
 /// Most characters of the host's ids and of a client message id.
 pub const MAX_TEXT_ID: usize = 128;
-
 /// A user of the host application, under the host's own id (`auth0|x`, an e-mail, an ObjectId):
 /// 1–128 printable characters. Encode it wherever it enters a subject, a key or a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ pub struct PurchaseRequestId(Box<str>);
 pub struct ClientMessageId(Box<str>);
 
 macro_rules! text_id {
-    ($name:ident, $field:literal) => {
+    ($name:ident, $field:literal, $about:literal, $example:literal) => {
         impl $name {
             /// Accepts 1–128 printable characters without a space at either end.
             pub fn parse(text: &str) -> Result<Self, Invalid> {
@@ -101,6 +101,16 @@ macro_rules! text_id {
                 &self.0
             }
         }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                schema::printable($about, $example)
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
 
         impl TryFrom<String> for $name {
             type Error = Invalid;
@@ -124,9 +134,9 @@ macro_rules! text_id {
     };
 }
 
-text_id!(UserId, "userId");
-text_id!(PurchaseRequestId, "purchaseRequestId");
-text_id!(ClientMessageId, "clientMessageId");
+text_id!(UserId, "userId", "A user, under the host's own id", "alice");
+text_id!(PurchaseRequestId, "purchaseRequestId", "The host's own id of it", "pr-2026-17");
+text_id!(ClientMessageId, "clientMessageId", "The sender's own id of a message", "8f1c-1");
 
 fn printable(field: &'static str, text: &str) -> Result<(), Invalid> {
     let length = text.chars().count();
@@ -138,6 +148,26 @@ fn printable(field: &'static str, text: &str) -> Result<(), Invalid> {
         return Err(Invalid::new(field, "must be printable, without spaces at its ends"));
     }
     Ok(())
+}
+
+#[cfg(feature = "openapi")]
+mod schema {
+    use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+
+    use super::MAX_TEXT_ID;
+
+    /// Printable characters without spaces at the ends, as a regular expression of ECMA 262.
+    const PRINTABLE: &str = concat!(
+        r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+        r"([^\u0000-\u001f\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*",
+        r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])?$",
+    );
+
+    pub(super) fn printable(about: &str, example: &str) -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        let schema = schema.min_length(Some(1)).max_length(Some(MAX_TEXT_ID));
+        schema.pattern(Some(PRINTABLE)).examples([example]).build().into()
+    }
 }
 
 #[cfg(test)]

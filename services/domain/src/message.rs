@@ -23,6 +23,11 @@ pub const MAX_NAMED_MESSAGES: usize = 1_000;
 
 /// The text of a message: 1–5,000 Unicode scalar values, not only white space (but beside a file), no NUL; stored as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 5000, pattern = r"^[^\u0000]*[^\u0000\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000]*$", example = "Hello")
+)]
 pub struct Content(Box<str>);
 
 impl Content {
@@ -58,6 +63,7 @@ impl Content {
 /// Who speaks: a person, or the host application (`system`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MessageType {
     /// Written by a person.
     #[default]
@@ -145,6 +151,7 @@ impl NewMessage {
 
 /// The sender as shown beside a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Sender {
     /// The user.
     #[serde(rename = "_id")]
@@ -158,6 +165,7 @@ pub struct Sender {
 /// A file of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attachment {
     /// The file.
     #[serde(rename = "_id")]
@@ -189,6 +197,7 @@ impl Attachment {
 /// A message as clients see it, over REST and in events alike.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Message {
     /// The message.
     #[serde(rename = "_id")]
@@ -209,10 +218,12 @@ pub struct Message {
     #[serde(rename = "type")]
     pub message_type: MessageType,
     /// The text; empty once deleted.
+    #[cfg_attr(feature = "openapi", schema(example = "Hello"))]
     pub content: String,
     /// The message it answers.
     pub reply_to_message_id: Option<MessageId>,
     /// The host's own data, byte for byte as the database keeps it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub metadata: Option<Box<RawValue>>,
     /// Its files.
     pub attachments: Vec<Attachment>,

@@ -64,10 +64,13 @@ fn positive(field: &'static str, text: Option<&str>) -> Result<Option<u32>, Inva
 /// Where a page stands in its list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pagination {
     /// From 1.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub page: u32,
     /// As applied, at most 100.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
     pub limit: u32,
     /// Items of the whole list.
     pub total: u64,
@@ -80,6 +83,7 @@ pub struct Pagination {
 /// Where a page of messages stands in its chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MessagePagination {
     /// The page by number.
     #[serde(flatten)]

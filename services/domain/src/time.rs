@@ -23,6 +23,7 @@ impl Clock for SystemClock {
 /// A moment as clients see it: ISO 8601, UTC, exactly three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = DateTime, pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$", example = "2026-05-29T12:00:00.000Z"))]
 pub struct Timestamp(pub DateTime<Utc>);
 
 impl Timestamp {

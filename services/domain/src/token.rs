@@ -73,6 +73,16 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Missing,
+        Self::Invalid,
+        Self::UnknownKey,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Revoked,
+    ];
+
     /// The stable word that clients see.
     pub const fn code(self) -> &'static str {
         match self {

@@ -82,6 +82,11 @@ pub const MAX_AVATAR: usize = 2048;
 /// A display name: 1–200 characters, no control characters, not only white space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "Alice")
+)]
 pub struct Name(Box<str>);
 
 impl Name {
@@ -105,6 +110,11 @@ impl Name {
 /// The URL of a picture, `http(s)` or a path of the host's own site; never `javascript:` or `data:`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, min_length = 1, max_length = 2048, pattern = r"^(https?:/)?/[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$", example = "https://cdn.example/alice.png")
+)]
 pub struct Avatar(Box<str>);
 
 impl Avatar {

@@ -12,6 +12,7 @@ use crate::Invalid;
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = 17))]
 pub struct Seq(pub u64);
 
 /// A chat's change counter. A chat is made at version 0; every durable change takes the next one.
@@ -20,6 +21,7 @@ pub struct Seq(pub u64);
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = 42))]
 pub struct Version(pub u64);
 
 impl Version {
@@ -58,6 +60,7 @@ impl fmt::Display for Seq {
 /// position in the lost history is not taken for one in the new. On the wire: 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{16}$", example = "00000000deadbeef"))]
 pub struct Epoch(pub u64);
 
 impl fmt::Display for Epoch {

@@ -160,3 +160,29 @@ test('on a narrow screen the panes are stacked, and the list and the chat take t
   assert.ok(await alice.part('composer').isHidden());
   assert.deepEqual(complaints, []);
 });
+
+test('the reference page shows every operation, and needs nobody but the pods', { timeout: 90_000 }, async (t) => {
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  context.setDefaultTimeout(DEADLINE_MS);
+  const page = await context.newPage();
+  const complaints = [];
+  const hosts = new Set();
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('request', (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (protocol !== 'data:') hosts.add(host);
+  });
+  const answer = await fetch(new URL('/api/openapi.json', cluster.url));
+  const operations = Object.values((await answer.json()).paths).flatMap((item) => Object.keys(item)).length;
+  await page.goto(new URL('/api/docs/', cluster.url).href);
+  await page.locator('.opblock').nth(operations - 1).waitFor();
+  assert.equal(await page.locator('.opblock').count(), operations);
+  await page.locator('.opblock-summary').first().click();
+  await page.locator('.opblock-body .responses-wrapper').first().waitFor();
+  assert.deepEqual(complaints, []);
+  assert.deepEqual([...hosts], [new URL(cluster.url).host]);
+});

@@ -3,13 +3,13 @@
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::SubsecRound;
 use futures_util::TryStreamExt;
 use parley_domain::Invalid;
 use parley_domain::file;
-use parley_domain::ids::{ChatId, MessageId};
+use parley_domain::ids::{AttachmentId, ChatId, ClientMessageId, MessageId};
 use parley_domain::link::Link;
 use parley_domain::message::{Content, MessageType, NewMessage};
 use parley_domain::metadata::Metadata;
@@ -19,12 +19,13 @@ use parley_files::FilesError;
 use parley_store::StoredFile;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::messages::{MessageAnswer, client_message_id};
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
-use crate::extract::{DownloadableFile, Participant, ReadableFile};
+use crate::extract::{DownloadableFile, LinkQuery, Participant, ReadableFile};
 use crate::form::Form;
 use crate::limits::LimitHeaders;
 use crate::range::{Asked, asked};
@@ -49,8 +50,53 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// `POST /api/chat/:id/messages/file`, and a form at `POST /api/chat/:id/messages`: a message with a file. Who may not send
-/// is refused before the body is read.
+/// A message with a file; fields of other names mean nothing.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the document's account of what `uploads::receive` reads")]
+pub(crate) struct FileForm {
+    /// One file with a name of 1–255 characters that is no path. Its type is what its content says.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// The caption; it may be empty.
+    #[schema(value_type = String, required = false, max_length = 5000, pattern = r"^[^\u0000]*$")]
+    content: Option<String>,
+    /// A message of the same chat.
+    #[schema(value_type = MessageId, required = false)]
+    reply_to_message_id: Option<String>,
+    /// The host's own data as JSON: at most 16 KiB and 16 levels, without NUL.
+    #[schema(value_type = Object, required = false)]
+    metadata: Option<String>,
+    /// Makes a repeated send the same send; must agree with `Idempotency-Key` if both are given.
+    #[schema(value_type = ClientMessageId, required = false)]
+    client_message_id: Option<String>,
+}
+
+/// `POST /api/chat/:id/messages/file`: sends a message with a file: 201 once the message is committed; 200 for a replay. Who
+/// may not send is refused before the body is read.
+#[utoipa::path(
+    post,
+    path = "/api/chat/{id}/messages/file",
+    operation_id = "sendFile",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("Idempotency-Key" = Option<ClientMessageId>, Header, description = "The same as `clientMessageId`, and known before the form is read"),
+    ),
+    request_body(
+        content = FileForm,
+        content_type = "multipart/form-data",
+        example = json!({ "file": "words", "content": "Look", "metadata": { "mood": "good" }, "clientMessageId": "8f1c-2" }),
+    ),
+    responses(
+        (status = 201, description = "The message is committed", body = Success<MessageAnswer>),
+        (status = 200, description = "It was sent before: the message as it is now", body = Success<MessageAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "not_participant", "chat_not_found", "message_not_found",
+        "idempotency_conflict", "rate_limited", "too_many_attempts",
+    ]))),
+)]
 pub(crate) async fn send(
     Extract(state): Extract<State>,
     Participant { caller, chat }: Participant,
@@ -126,18 +172,47 @@ fn parse(
     })
 }
 
-/// `GET` and `HEAD /api/chat/:id/attachments/:attachmentId`: the file, or a range of it.
+/// A file, or a range of it.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "the document's word for a body that is no JSON")]
+struct FileBytes(Vec<u8>);
+
+/// `GET /api/chat/:id/attachments/:attachmentId`: the file, or a range of it. Instead of a token, a link's query names who may
+/// have it. One range is honoured (`Range`, `If-Range`); several are answered with the whole file.
+#[utoipa::path(
+    get,
+    path = "/api/chat/{id}/attachments/{attachmentId}",
+    operation_id = "downloadFile",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("attachmentId" = AttachmentId, Path, description = "The file"),
+        ("Range" = Option<String>, Header, description = "`bytes=0-499`"),
+        ("If-Range" = Option<String>, Header, description = "The `ETag` of the file of which a range is wanted"),
+        LinkQuery,
+    ),
+    responses(
+        (
+            status = 200, description = "The file", content_type = "*/*", body = FileBytes,
+            headers(("Content-Length"), ("Accept-Ranges"), ("ETag"), ("Content-Disposition"), ("X-Content-Type-Options"), ("Content-Security-Policy")),
+        ),
+        (
+            status = 206, description = "The range", content_type = "*/*", body = FileBytes,
+            headers(("Content-Length"), ("Content-Range"), ("Accept-Ranges"), ("ETag"), ("Content-Disposition"), ("X-Content-Type-Options"), ("Content-Security-Policy")),
+        ),
+    ),
+    security(("bearer" = []), ("link" = [])),
+    extensions(("x-refusals" = json!([
+        "not_participant", "link_invalid", "chat_not_found", "attachment_not_found", "range_not_satisfiable",
+    ]))),
+)]
 pub(crate) async fn download(
     Extract(state): Extract<State>,
     DownloadableFile(file): DownloadableFile,
-    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let etag = format!("\"{}\"", file.id);
-    // A range is of what a GET would give.
-    let range =
-        if method == Method::HEAD { Asked::Whole } else { asked(&headers, file.size, &etag) };
-    let (status, range) = match range {
+    let (status, range) = match asked(&headers, file.size, &etag(&file)) {
         Asked::Whole => (StatusCode::OK, 0..file.size),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Asked::Nothing => return Err(ApiError::RangeNotSatisfiable { size: file.size }),
@@ -145,47 +220,73 @@ pub(crate) async fn download(
     let length = range.end - range.start;
     let content_range = (status == StatusCode::PARTIAL_CONTENT)
         .then(|| format!("bytes {}-{}/{}", range.start, range.end - 1, file.size));
-    let body = if method == Method::HEAD {
-        Body::empty()
-    } else {
-        let pieces = state.files.storage.read(&file.storage_key, range).await?;
-        // The head has gone out: all that is left is to break off.
-        let noted = |error: &FilesError| tracing::warn!(%error, "a download was broken off");
-        Body::from_stream(pieces.inspect_err(noted))
-    };
+    let pieces = state.files.storage.read(&file.storage_key, range).await?;
+    // The head has gone out: all that is left is to break off.
+    let noted = |error: &FilesError| tracing::warn!(%error, "a download was broken off");
+    let body = Body::from_stream(pieces.inspect_err(noted));
     let mut response = (status, body).into_response();
-    let head = response.headers_mut();
-    describe(head, &file);
+    describe(response.headers_mut(), &file, length, content_range);
+    Ok(response)
+}
+
+/// `HEAD /api/chat/:id/attachments/:attachmentId`: what a `GET` of the whole file says of it.
+#[utoipa::path(
+    head,
+    path = "/api/chat/{id}/attachments/{attachmentId}",
+    operation_id = "describeFile",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("attachmentId" = AttachmentId, Path, description = "The file"),
+        LinkQuery,
+    ),
+    responses((
+        status = 200, description = "The file, without its bytes",
+        headers(("Content-Length"), ("Accept-Ranges"), ("ETag"), ("Content-Disposition"), ("X-Content-Type-Options"), ("Content-Security-Policy")),
+    )),
+    security(("bearer" = []), ("link" = [])),
+    extensions(("x-refusals" = json!([
+        "not_participant", "link_invalid", "chat_not_found", "attachment_not_found",
+    ]))),
+)]
+pub(crate) async fn head(DownloadableFile(file): DownloadableFile) -> Response {
+    let mut response = Body::empty().into_response();
+    describe(response.headers_mut(), &file, file.size, None);
+    response
+}
+
+fn etag(file: &StoredFile) -> String {
+    format!("\"{}\"", file.id)
+}
+
+/// What a browser needs to know of a file, and what it must not do with it.
+fn describe(head: &mut HeaderMap, file: &StoredFile, length: u64, range: Option<String>) {
+    let (mime_type, shown) = file::serving(&file.mime_type);
+    let mime_type = if mime_type == "text/plain" { "text/plain; charset=utf-8" } else { mime_type };
     let mut put = |name: HeaderName, value: String| {
+        // The name is encoded; everything else is ours.
         if let Ok(value) = HeaderValue::try_from(value) {
             head.insert(name, value);
         }
     };
+    put(header::CONTENT_TYPE, mime_type.to_owned());
     put(header::CONTENT_LENGTH, length.to_string());
-    put(header::ETAG, etag);
-    if let Some(content_range) = content_range {
-        put(header::CONTENT_RANGE, content_range);
+    put(header::CONTENT_DISPOSITION, disposition(&file.filename, shown));
+    put(header::ETAG, etag(file));
+    if let Some(range) = range {
+        put(header::CONTENT_RANGE, range);
     }
-    Ok(response)
+    for (name, value) in GUARDS {
+        head.insert(name, HeaderValue::from_static(value));
+    }
 }
 
-/// What a browser needs to know of a file, and what it must not do with it.
-fn describe(head: &mut HeaderMap, file: &StoredFile) {
-    let (mime_type, shown) = file::serving(&file.mime_type);
-    let mime_type = if mime_type == "text/plain" { "text/plain; charset=utf-8" } else { mime_type };
-    for (name, value) in [
-        (header::CONTENT_TYPE, mime_type),
-        (header::CONTENT_DISPOSITION, &disposition(&file.filename, shown)),
-        (header::ACCEPT_RANGES, "bytes"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-    ] {
-        // The name is encoded; everything else is ours.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            head.insert(name, value);
-        }
-    }
-}
+/// What every file is given out with.
+const GUARDS: [(HeaderName, &str); 3] = [
+    (header::ACCEPT_RANGES, "bytes"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
+];
 
 /// RFC 6266: a name that everybody reads, and the real one.
 fn disposition(filename: &str, shown: bool) -> String {
@@ -196,15 +297,31 @@ fn disposition(filename: &str, shown: bool) -> String {
     format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{encoded}")
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = FileLink)]
 pub(crate) struct LinkAnswer {
+    /// The file's address without the host, with the link's query.
     url: String,
     expires_at: Timestamp,
 }
 
 /// `GET /api/chat/:id/attachments/:attachmentId/link`: the file's address for where no token can be sent, as `<img src>`,
-/// for a short while. It is its asker's own: it ends with what the asker may read.
+/// for a short while. It is its asker's own: it ends with what the asker may read. Where links are not set up, this is 404.
+#[utoipa::path(
+    get,
+    path = "/api/chat/{id}/attachments/{attachmentId}/link",
+    operation_id = "linkFile",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("attachmentId" = AttachmentId, Path, description = "The file"),
+    ),
+    responses((status = 200, description = "The link", body = Success<LinkAnswer>)),
+    extensions(("x-refusals" = json!([
+        "not_participant", "chat_not_found", "attachment_not_found", "not_found",
+    ]))),
+)]
 pub(crate) async fn link(
     Extract(state): Extract<State>,
     ReadableFile { caller, chat, file }: ReadableFile,

@@ -9,6 +9,7 @@ use parley_domain::page::{Page, Pagination};
 use parley_store::{ChatFilter, ChatStats, CreateChat};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::app::State;
 use crate::envelope::Success;
@@ -17,37 +18,84 @@ use crate::extract::{Caller, Json, Participant, Query, Reader};
 
 const DEFAULT_LIMIT: u32 = 20;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = CreateChat)]
 pub(crate) struct CreateRequest {
+    /// At least one besides the caller, who is in without being named; exactly one for a direct chat.
+    #[schema(value_type = Vec<UserId>, required, min_items = 1, max_items = 1000)]
     participant_ids: Option<Vec<String>>,
     #[serde(rename = "type")]
+    #[schema(value_type = Option<CreatedType>)]
     chat_type: Option<String>,
+    /// Kept for groups only.
+    #[schema(value_type = Option<Title>)]
     title: Option<String>,
+    /// The host's own data: at most 16 KiB and 16 levels, without NUL.
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
 }
 
-#[derive(Serialize)]
+/// What people make themselves; `direct` by default.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document's words for what `NewChat::parse` takes")]
+enum CreatedType {
+    Direct,
+    Group,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OneChat)]
 pub(crate) struct ChatAnswer {
     pub(super) chat: Chat,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
+    /// From 1.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     page: Option<String>,
+    /// 20 by default; above 100 counts as 100.
+    #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<String>,
     #[serde(rename = "type")]
+    #[param(value_type = Option<ChatType>)]
     chat_type: Option<String>,
+    /// Only what the caller has put away, or only what not.
+    #[param(value_type = Option<bool>)]
     archived: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Chats)]
 pub(crate) struct ListAnswer {
     chats: Vec<Chat>,
     pagination: Pagination,
 }
 
-/// `POST /api/chat`: 201 with a new chat, or 200 with the direct chat that these two people have.
+/// `POST /api/chat`: makes a chat: 201 with a new one, or 200 with the direct chat that these two people have.
+#[utoipa::path(
+    post,
+    path = "/api/chat",
+    operation_id = "createChat",
+    tag = "chats",
+    request_body(content = CreateRequest, examples(
+        ("direct" = (value = json!({ "participantIds": ["bob"] }))),
+        ("group" = (value = json!({
+            "participantIds": ["bob", "carol"],
+            "type": "group",
+            "title": "Friday",
+            "metadata": { "project": 7 }
+        }))),
+    )),
+    responses(
+        (status = 201, description = "A new chat", body = Success<ChatAnswer>),
+        (status = 200, description = "The direct chat that these two people have", body = Success<ChatAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["group_full", "participant_not_found"]))),
+)]
 pub(crate) async fn create(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
@@ -90,15 +138,29 @@ impl CreateRequest {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PurchaseRequest {
+    #[schema(value_type = PurchaseRequestId)]
     purchase_request_id: String,
+    #[schema(value_type = UserId)]
     seller_id: String,
 }
 
 /// `POST /api/chat/purchase-request`: the one chat of the caller, who buys, and the seller about this request: 201 the
 /// first time, 200 after. A seller who calls is given the chat that exists: a seller cannot say who buys.
+#[utoipa::path(
+    post,
+    path = "/api/chat/purchase-request",
+    operation_id = "openPurchaseChat",
+    tag = "chats",
+    request_body(content = PurchaseRequest, example = json!({ "purchaseRequestId": "pr-2026-17", "sellerId": "bob" })),
+    responses(
+        (status = 201, description = "A new chat", body = Success<ChatAnswer>),
+        (status = 200, description = "The chat that exists", body = Success<ChatAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["chat_not_found", "participant_not_found"]))),
+)]
 pub(crate) async fn purchase_request(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
@@ -116,6 +178,16 @@ pub(crate) async fn purchase_request(
 
 /// `GET /api/chat`: the caller's chats, the one with the newest message first; with `type=support`, all that there are for
 /// one of the support pool.
+#[utoipa::path(
+    get,
+    path = "/api/chat",
+    operation_id = "listChats",
+    tag = "chats",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "A page of chats", body = Success<ListAnswer>),
+    ),
+)]
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
@@ -141,6 +213,17 @@ fn flag(text: &str) -> Result<bool, Invalid> {
 }
 
 /// `GET /api/chat/:id/info`: one chat with everybody's unread counts.
+#[utoipa::path(
+    get,
+    path = "/api/chat/{id}/info",
+    operation_id = "getChat",
+    tag = "chats",
+    params(("id" = ChatId, Path, description = "The chat")),
+    responses(
+        (status = 200, description = "The chat, with `unreadCounts`", body = Success<ChatAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found"]))),
+)]
 pub(crate) async fn info(
     Extract(state): Extract<State>,
     reader: Reader,
@@ -149,14 +232,25 @@ pub(crate) async fn info(
     Ok(Success::ok(ChatAnswer { chat }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Archived)]
 pub(crate) struct ArchiveAnswer {
     archived: bool,
     chat: Chat,
 }
 
-/// `PATCH` and `PUT /api/chat/:id/archive`: puts the chat away for the caller, or takes it back. The source front end
-/// sends `PUT` where its document says `PATCH`; both are served.
+/// `PATCH /api/chat/:id/archive`: puts the chat away for the caller, or takes it back.
+#[utoipa::path(
+    patch,
+    path = "/api/chat/{id}/archive",
+    operation_id = "archiveChat",
+    tag = "chats",
+    params(("id" = ChatId, Path, description = "The chat")),
+    responses(
+        (status = 200, description = "What it is now", body = Success<ArchiveAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found"]))),
+)]
 pub(crate) async fn archive(
     Extract(state): Extract<State>,
     Participant { caller, chat }: Participant,
@@ -167,7 +261,28 @@ pub(crate) async fn archive(
     Ok(Success::ok(ArchiveAnswer { archived, chat }))
 }
 
-#[derive(Serialize)]
+/// `PUT /api/chat/:id/archive`: the same as `PATCH`. The source front end sends `PUT` where its document says `PATCH`.
+#[deprecated = "for the source front end"]
+#[utoipa::path(
+    put,
+    path = "/api/chat/{id}/archive",
+    operation_id = "archiveChatByPut",
+    tag = "chats",
+    params(("id" = ChatId, Path, description = "The chat")),
+    responses(
+        (status = 200, description = "What it is now", body = Success<ArchiveAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found"]))),
+)]
+pub(crate) async fn archive_by_put(
+    state: Extract<State>,
+    participant: Participant,
+) -> Result<Success<ArchiveAnswer>, ApiError> {
+    archive(state, participant).await
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stats)]
 pub(crate) struct StatsAnswer {
     #[serde(rename = "totalChats")]
     chats: u64,
@@ -178,6 +293,15 @@ pub(crate) struct StatsAnswer {
 }
 
 /// `GET /api/chat/stats`: totals over the caller's chats.
+#[utoipa::path(
+    get,
+    path = "/api/chat/stats",
+    operation_id = "getStats",
+    tag = "chats",
+    responses(
+        (status = 200, description = "The totals", body = Success<StatsAnswer>),
+    ),
+)]
 pub(crate) async fn stats(
     Extract(state): Extract<State>,
     Caller(caller): Caller,

@@ -16,8 +16,11 @@ use parley_domain::version::{Seq, Version};
 use parley_store::{Cursor, DeleteAs, DeleteMessage, EditMessage, MessageQuery, Order};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::openapi::schema::{AnyOf, ObjectBuilder, Type};
+use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::attachments;
+use super::attachments::{self, FileForm};
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
@@ -29,41 +32,126 @@ use crate::sends::{self, Sent};
 const DEFAULT_LIMIT: u32 = 50;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SendMessage)]
 pub(crate) struct SendRequest {
+    #[schema(value_type = Content, required)]
     content: Option<String>,
+    /// `text` by default; `system` for admins and the host application.
     #[serde(rename = "type")]
+    #[schema(value_type = Option<MessageType>)]
     message_type: Option<String>,
+    /// A message of the same chat.
+    #[schema(value_type = Option<MessageId>)]
     reply_to_message_id: Option<String>,
+    /// The host's own data: at most 16 KiB and 16 levels, without NUL.
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
+    /// Makes a repeated send the same send; must agree with `Idempotency-Key` if both are given.
+    #[schema(value_type = Option<ClientMessageId>)]
     client_message_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OneMessage)]
 pub(crate) struct MessageAnswer {
     pub(super) message: Message,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
+    /// From 1.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     page: Option<String>,
+    /// 50 by default; above 100 counts as 100.
+    #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<String>,
+    /// A time (ISO 8601), a message id or a seq, which is itself left out.
+    #[param(schema_with = time_or_message)]
     before: Option<String>,
+    /// The same, for what came later; with both, the page is taken from between them.
+    #[param(schema_with = time_or_message)]
     after: Option<String>,
+    /// A message id or a seq in the middle of the page; without `before`, `after` and further pages.
+    #[param(schema_with = id_or_seq)]
     around: Option<String>,
+    /// `desc`, newest first, by default.
+    #[param(value_type = Option<OrderWord>, inline)]
     order: Option<String>,
 }
 
-#[derive(Serialize)]
+fn time_or_message() -> Schema {
+    let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    let time = ObjectBuilder::new().schema_type(Type::String).format(Some(time));
+    any_of(
+        vec![time.into(), MessageId::schema(), Seq::schema()],
+        "A time (ISO 8601), a message id or a seq, which is itself left out; with both, the page is taken from between them.",
+    )
+}
+
+fn id_or_seq() -> Schema {
+    any_of(
+        vec![MessageId::schema(), Seq::schema()],
+        "A message id or a seq in the middle of the page; without `before`, `after` and further pages.",
+    )
+}
+
+fn any_of(items: Vec<RefOr<Schema>>, description: &str) -> Schema {
+    Schema::AnyOf(AnyOf { items, description: Some(description.to_owned()), ..AnyOf::default() })
+}
+
+/// Which end of a page comes first.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document's words for what `ListQuery::parse` takes")]
+enum OrderWord {
+    Desc,
+    Asc,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Messages)]
 pub(crate) struct ListAnswer {
     messages: Vec<Message>,
     pagination: MessagePagination,
+    /// The `since` of a join that misses nothing of what came after this page.
     version: Version,
 }
 
-/// `POST /api/chat/:id/messages`: 201 once the message is committed; 200 for a replay. A form is a message with a file:
-/// old front ends send it here.
+/// `POST /api/chat/:id/messages`: sends a message: 201 once the message is committed; 200 for a replay. A form is a message
+/// with a file: old front ends send it here.
+#[utoipa::path(
+    post,
+    path = "/api/chat/{id}/messages",
+    operation_id = "sendMessage",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("Idempotency-Key" = Option<ClientMessageId>, Header, description = "The same as `clientMessageId`"),
+    ),
+    request_body(content(
+        (SendRequest = "application/json", examples(
+            ("text" = (value = json!({ "content": "Hello" }))),
+            ("answer" = (value = json!({
+                "content": "Yes",
+                "replyToMessageId": "0192f0a4-7c3b-7d2e-8a1b-0123456789ab",
+                "metadata": { "mood": "good" },
+                "clientMessageId": "8f1c-1"
+            }))),
+        )),
+        (FileForm = "multipart/form-data", example = json!({ "file": "words", "content": "Look" })),
+    )),
+    responses(
+        (status = 201, description = "The message is committed", body = Success<MessageAnswer>),
+        (status = 200, description = "It was sent before: the message as it is now", body = Success<MessageAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "forbidden", "not_participant", "chat_not_found", "message_not_found",
+        "idempotency_conflict", "rate_limited", "too_many_attempts",
+    ]))),
+)]
 pub(crate) async fn send(Extract(state): Extract<State>, request: Request) -> Response {
     if is_form(request.headers()) {
         Box::pin(attachments::send.call(request, state)).await
@@ -136,6 +224,17 @@ pub(super) fn client_message_id(
 }
 
 /// `GET /api/chat/:id/messages`: a page of the history, newest first unless `order=asc`.
+#[utoipa::path(
+    get,
+    path = "/api/chat/{id}/messages",
+    operation_id = "listMessages",
+    tag = "messages",
+    params(("id" = ChatId, Path, description = "The chat"), ListQuery),
+    responses(
+        (status = 200, description = "A page of the history", body = Success<ListAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found"]))),
+)]
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     reader: Reader,
@@ -150,12 +249,32 @@ pub(crate) async fn list(
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = EditMessage)]
 pub(crate) struct EditRequest {
+    #[schema(value_type = Content, required)]
     content: Option<String>,
 }
 
 /// `PUT /api/chat/:id/messages/:messageId`: changes the text, for its author, for 15 minutes.
+#[utoipa::path(
+    put,
+    path = "/api/chat/{id}/messages/{messageId}",
+    operation_id = "editMessage",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("messageId" = MessageId, Path, description = "The message"),
+    ),
+    request_body(content = EditRequest, example = json!({ "content": "Hello!" })),
+    responses(
+        (status = 200, description = "The message as it is now", body = Success<MessageAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "message_deleted", "edit_window_over", "not_participant", "not_author", "chat_not_found",
+        "message_not_found",
+    ]))),
+)]
 pub(crate) async fn edit(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
@@ -180,6 +299,22 @@ pub(crate) async fn edit(
 }
 
 /// `DELETE /api/chat/:id/messages/:messageId`: leaves a tombstone; for the author, and for admins.
+#[utoipa::path(
+    delete,
+    path = "/api/chat/{id}/messages/{messageId}",
+    operation_id = "deleteMessage",
+    tag = "messages",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("messageId" = MessageId, Path, description = "The message"),
+    ),
+    responses(
+        (status = 200, description = "What is left of the message", body = Success<MessageAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "not_participant", "not_author", "chat_not_found", "message_not_found",
+    ]))),
+)]
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
     Caller(caller): Caller,

@@ -8,6 +8,7 @@ use parley_domain::token;
 use parley_domain::user::Role;
 use parley_store::{AddParticipant, ChangeAs, RemoveParticipant, StoreError};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::chats::{ChatAnswer, shown};
 use crate::app::State;
@@ -18,19 +19,36 @@ use crate::sends::in_a_task;
 
 const DEFAULT_LIMIT: u32 = 50;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
+    /// From 1.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     page: Option<String>,
+    /// 50 by default; above 100 counts as 100.
+    #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Participants)]
 pub(crate) struct ListAnswer {
     participants: Vec<Participant>,
     pagination: Pagination,
 }
 
 /// `GET /api/chat/:id/participants`: a page of them, in order of their ids.
+#[utoipa::path(
+    get,
+    path = "/api/chat/{id}/participants",
+    operation_id = "listParticipants",
+    tag = "participants",
+    params(("id" = ChatId, Path, description = "The chat"), ListQuery),
+    responses(
+        (status = 200, description = "A page of participants", body = Success<ListAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found"]))),
+)]
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     reader: Reader,
@@ -42,19 +60,38 @@ pub(crate) async fn list(
     Ok(Success::ok(ListAnswer { participants, pagination }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AddParticipant)]
 pub(crate) struct AddRequest {
+    #[schema(value_type = UserId)]
     user_id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Added)]
 pub(crate) struct AddAnswer {
     chat: Chat,
     participant: Participant,
 }
 
-/// `POST /api/chat/:id/participants`: 201 with a new participant, 200 with one who is in already.
+/// `POST /api/chat/:id/participants`: adds somebody: 201 with a new participant, 200 with one who is in already.
+#[utoipa::path(
+    post,
+    path = "/api/chat/{id}/participants",
+    operation_id = "addParticipant",
+    tag = "participants",
+    params(("id" = ChatId, Path, description = "The chat")),
+    request_body(content = AddRequest, example = json!({ "userId": "carol" })),
+    responses(
+        (status = 201, description = "A new participant", body = Success<AddAnswer>),
+        (status = 200, description = "One who is in already", body = Success<AddAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "not_group", "group_full", "forbidden", "not_participant", "chat_not_found",
+        "participant_not_found",
+    ]))),
+)]
 pub(crate) async fn add(
     Extract(state): Extract<State>,
     Caller(caller): Caller,
@@ -77,6 +114,22 @@ pub(crate) async fn add(
 }
 
 /// `DELETE /api/chat/:id/participants/:userId`: takes somebody out; oneself: leaves.
+#[utoipa::path(
+    delete,
+    path = "/api/chat/{id}/participants/{userId}",
+    operation_id = "removeParticipant",
+    tag = "participants",
+    params(
+        ("id" = ChatId, Path, description = "The chat"),
+        ("userId" = UserId, Path, description = "The participant", example = "bob"),
+    ),
+    responses(
+        (status = 200, description = "The chat as it is now; for one who leaves, as of that moment", body = Success<ChatAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "not_group", "forbidden", "not_participant", "chat_not_found", "participant_not_found",
+    ]))),
+)]
 pub(crate) async fn remove(
     Extract(state): Extract<State>,
     Caller(caller): Caller,

@@ -2,26 +2,31 @@
 
 use axum::extract::State as Extract;
 use parley_domain::Invalid;
-use parley_domain::ids::MessageId;
+use parley_domain::ids::{ChatId, MessageId};
 use parley_domain::message::MAX_NAMED_MESSAGES;
 use parley_domain::time::Timestamp;
 use parley_domain::version::Seq;
 use parley_store::{MarkRead, MarkUnread};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Json, OptionalJson, Participant};
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schema(as = MarkRead)]
 pub(crate) struct ReadRequest {
+    /// Without any, everything is marked. Ids that the chat does not know are passed over.
+    #[schema(value_type = Option<Vec<MessageId>>, max_items = 1000)]
     message_ids: Option<Vec<String>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Read)]
 pub(crate) struct ReadAnswer {
     modified_count: u64,
     unread_count: u64,
@@ -29,6 +34,21 @@ pub(crate) struct ReadAnswer {
 }
 
 /// `PATCH /api/chat/:id/messages/read`: marks the named messages as read; without names, all.
+#[utoipa::path(
+    patch,
+    path = "/api/chat/{id}/messages/read",
+    operation_id = "markRead",
+    tag = "messages",
+    params(("id" = ChatId, Path, description = "The chat")),
+    request_body(content = Option<ReadRequest>, examples(
+        ("all" = (value = json!({}))),
+        ("some" = (value = json!({ "messageIds": ["0192f0a4-7c3b-7d2e-8a1b-0123456789ab"] }))),
+    )),
+    responses(
+        (status = 200, description = "What was changed", body = Success<ReadAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found"]))),
+)]
 pub(crate) async fn read(
     Extract(state): Extract<State>,
     Participant { caller, chat }: Participant,
@@ -63,20 +83,35 @@ impl ReadRequest {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = MarkUnread)]
 pub(crate) struct UnreadRequest {
+    #[schema(value_type = MessageId)]
     message_id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Unread)]
 pub(crate) struct UnreadAnswer {
     unread_count: u64,
     read_up_to: Seq,
 }
 
 /// `PATCH /api/chat/:id/messages/unread`: marks a message and everything after it as unread.
+#[utoipa::path(
+    patch,
+    path = "/api/chat/{id}/messages/unread",
+    operation_id = "markUnread",
+    tag = "messages",
+    params(("id" = ChatId, Path, description = "The chat")),
+    request_body(content = UnreadRequest, example = json!({ "messageId": "0192f0a4-7c3b-7d2e-8a1b-0123456789ab" })),
+    responses(
+        (status = 200, description = "What is unread now", body = Success<UnreadAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["not_participant", "chat_not_found", "message_not_found"]))),
+)]
 pub(crate) async fn unread(
     Extract(state): Extract<State>,
     Participant { caller, chat }: Participant,

@@ -9,6 +9,7 @@ use parley_domain::ids::{ChatId, ClientMessageId, UserId};
 use parley_domain::message::{Content, MessageType, NewMessage};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Builder;
 
 use super::chats::{ChatAnswer, shown};
@@ -22,15 +23,33 @@ use crate::sends;
 /// A second wish for the same within this is a double click.
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schema(as = OpenSupportChat)]
 pub(crate) struct SupportRequest {
+    #[schema(value_type = Option<Subject>)]
     subject: Option<String>,
+    /// Sent, and charged, as any other message.
+    #[schema(value_type = Option<Content>)]
     initial_message: Option<String>,
 }
 
-/// `POST /api/chat/support`: 201 with a new chat, or 200 with the one of the click before. The initial message is sent as
+/// `POST /api/chat/support`: asks for help: 201 with a new chat, or 200 with the one of the click before. The initial message is sent as
 /// any other; when it is refused, the chat is there without it.
+#[utoipa::path(
+    post,
+    path = "/api/chat/support",
+    operation_id = "openSupportChat",
+    tag = "chats",
+    request_body(content = Option<SupportRequest>, example = json!({ "subject": "A refund", "initialMessage": "Where is my money?" })),
+    responses(
+        (status = 201, description = "A new chat", body = Success<ChatAnswer>),
+        (status = 200, description = "The chat of the click before", body = Success<ChatAnswer>),
+    ),
+    extensions(("x-refusals" = json!([
+        "idempotency_conflict", "rate_limited", "too_many_attempts",
+    ]))),
+)]
 pub(crate) async fn open(
     Extract(state): Extract<State>,
     Caller(caller): Caller,

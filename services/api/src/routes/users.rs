@@ -10,25 +10,33 @@ use parley_domain::token::Revocation;
 use parley_domain::user::{Avatar, MAX_PROFILES, Name, Profile};
 use parley_store::UserRecord;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Caller, Json, UserEnder, UserManager, UserPath};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct PutUser {
+    /// Left out, it stays as it is.
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
+    /// Left out, it stays as it is; at most 2,048 bytes.
+    #[schema(value_type = Option<Avatar>)]
     avatar: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct PutUsers {
+    /// Different ones; all are written, or none.
+    #[schema(min_items = 1, max_items = 1000)]
     users: Vec<NamedUser>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct NamedUser {
+    #[schema(value_type = UserId)]
     id: String,
     #[serde(flatten)]
     user: PutUser,
@@ -64,25 +72,29 @@ impl PutUsers {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Count)]
 pub(crate) struct CountAnswer {
     count: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Revocation)]
 pub(crate) struct RevocationAnswer {
     user_id: UserId,
     tokens_valid_after: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OneUser)]
 pub(crate) struct UserAnswer {
     user: UserObject,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = User)]
 struct UserObject {
     #[serde(rename = "_id")]
     id: UserId,
@@ -112,6 +124,18 @@ impl From<UserRecord> for UserAnswer {
 }
 
 /// `PUT /api/users/:id`, for the host application: makes or renames a user. Fields left out stay as they are.
+#[utoipa::path(
+    put,
+    path = "/api/users/{id}",
+    operation_id = "putUser",
+    tag = "users",
+    params(("id" = UserId, Path, description = "The user")),
+    request_body(content = PutUser, example = json!({ "name": "Alice", "avatar": "https://cdn.example/alice.png" })),
+    responses(
+        (status = 200, description = "The user as it is now", body = Success<UserAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["forbidden", "user_not_found"]))),
+)]
 pub(crate) async fn put(
     Extract(state): Extract<State>,
     _: UserManager,
@@ -123,7 +147,18 @@ pub(crate) async fn put(
     answer(&state, &profile.id).await
 }
 
-/// `POST /api/users`, for the host application: the same for up to 1,000 different users at once, all or none.
+/// `POST /api/users`, for the host application: makes or renames up to 1,000 different users at once, all or none.
+#[utoipa::path(
+    post,
+    path = "/api/users",
+    operation_id = "putUsers",
+    tag = "users",
+    request_body(content = PutUsers, example = json!({ "users": [{ "id": "alice", "name": "Alice" }, { "id": "bob" }] })),
+    responses(
+        (status = 200, description = "All are written", body = Success<CountAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["forbidden"]))),
+)]
 pub(crate) async fn put_many(
     Extract(state): Extract<State>,
     _: UserManager,
@@ -136,6 +171,17 @@ pub(crate) async fn put_many(
 
 /// `DELETE /api/users/:id`: takes name and picture from a user and revokes its tokens; what it wrote stays. The same
 /// again changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/api/users/{id}",
+    operation_id = "deleteUser",
+    tag = "users",
+    params(("id" = UserId, Path, description = "The user")),
+    responses(
+        (status = 200, description = "The user, without name and picture", body = Success<UserAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["forbidden", "user_not_found"]))),
+)]
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
     _: UserEnder,
@@ -148,6 +194,17 @@ pub(crate) async fn delete(
 
 /// `POST /api/users/:id/revoke`: every token of the user that was issued up to now counts no more. A user may hold
 /// tokens without having come here yet, so an unknown one is none the less revoked.
+#[utoipa::path(
+    post,
+    path = "/api/users/{id}/revoke",
+    operation_id = "revokeTokens",
+    tag = "users",
+    params(("id" = UserId, Path, description = "The user")),
+    responses(
+        (status = 200, description = "From when on tokens count", body = Success<RevocationAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["forbidden"]))),
+)]
 pub(crate) async fn revoke(
     Extract(state): Extract<State>,
     _: UserEnder,
@@ -159,8 +216,19 @@ pub(crate) async fn revoke(
     Ok(Success::ok(RevocationAnswer { user_id, tokens_valid_after: valid_after.into() }))
 }
 
-/// `GET /api/users/:id`: oneself; anyone for the host application and for admins. Who else could ask would be able to
+/// `GET /api/users/:id`: shows a user: oneself; anyone for the host application and for admins. Who else could ask would be able to
 /// read the host's directory, id by id.
+#[utoipa::path(
+    get,
+    path = "/api/users/{id}",
+    operation_id = "getUser",
+    tag = "users",
+    params(("id" = UserId, Path, description = "The user")),
+    responses(
+        (status = 200, description = "The user", body = Success<UserAnswer>),
+    ),
+    extensions(("x-refusals" = json!(["forbidden", "user_not_found"]))),
+)]
 pub(crate) async fn get(
     Extract(state): Extract<State>,
     Caller(caller): Caller,

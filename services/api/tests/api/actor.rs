@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::contract;
 use crate::wire::Wire;
 
 pub(crate) const SECRET: &str = "a secret of the tests, long enough.";
@@ -132,24 +133,27 @@ impl World {
     }
 
     pub(crate) async fn raw(&self, request: Request<Full<Bytes>>) -> Answer {
-        let response = self.client.request(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: parts.status, headers: parts.headers, text }
+        let (head, bytes) = self.exchange(request).await;
+        Answer::of(&head, &bytes)
     }
 
     /// An answer whose body need not be text.
     pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> (Parts, Bytes) {
-        let (parts, body) = self.client.request(request).await.unwrap().into_parts();
-        (parts, body.collect().await.unwrap().to_bytes())
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (head, body) = self.client.request(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let compressed = head.headers.contains_key("content-encoding");
+        if uri.port_u16() == Some(self.app.address.port()) && !compressed {
+            contract::check(&method, uri.path(), &Answer::of(&head, &bytes));
+        }
+        (head, bytes)
     }
 
     /// A good answer whose body need not be text.
     pub(crate) async fn bytes(&self, request: Request<Full<Bytes>>) -> (HeaderMap, Bytes) {
-        let response = self.client.request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        let (parts, body) = response.into_parts();
-        (parts.headers, body.collect().await.unwrap().to_bytes())
+        let (head, bytes) = self.exchange(request).await;
+        assert_eq!(head.status, 200);
+        (head.headers, bytes)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -218,9 +222,16 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
+    /// Bytes of its body, which need not be text.
+    pub(crate) length: usize,
 }
 
 impl Answer {
+    fn of(head: &Parts, body: &Bytes) -> Self {
+        let text = String::from_utf8_lossy(body).into_owned();
+        Self { status: head.status, headers: head.headers.clone(), text, length: body.len() }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
     }

@@ -261,6 +261,8 @@ async fn a_link_counts_for_its_own_file_its_own_time_and_its_own_person() {
         link.replace(&bob.id, &alice.id),
         link.replace("expires=", "expires=1"),
         format!("{link}0"),
+        link.replace("issued=", "issued=x"),
+        link.replace("user=", "nobody="),
     ] {
         let (head, body) = fetch(&world, None, Method::GET, &forged, &[]).await;
         assert_eq!(head.status, 403, "{forged}");

@@ -73,6 +73,17 @@ async fn i9_a_request_beyond_the_limit_is_refused_at_once_and_told_when_to_come_
 }
 
 #[tokio::test]
+async fn i10_a_request_that_takes_too_long_is_answered_all_the_same() {
+    let world = World::with(&["--request-ms", "200"]).await;
+    let mut slow = Raw::to(&world).await;
+    slow.says(&begun(&world.actor("alice", "user"))).await;
+    let answer = slow.hears().await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    assert!(answer.contains(r#""code":"unavailable""#) && answer.contains("requestId"), "{answer}");
+}
+
+#[tokio::test]
 async fn i9_a_connection_beyond_the_limit_waits_until_another_ends() {
     let world = World::with(&["--max-connections", "1"]).await;
     let mut first = Raw::to(&world).await;

@@ -3,9 +3,11 @@
 
 mod actor;
 mod authentication;
+mod authorisation;
 mod catch_up;
 mod changes;
 mod chats;
+mod contract;
 mod downloads;
 mod events;
 mod http;
@@ -14,6 +16,7 @@ mod limits;
 mod memberships;
 mod memory;
 mod messages;
+mod openapi;
 mod participants;
 mod pod;
 mod purchase_requests;

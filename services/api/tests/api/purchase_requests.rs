@@ -16,8 +16,9 @@ async fn i2_twenty_calls_at_once_over_two_pods_make_one_chat() {
     let there = Actor { world: &other, id: buyer.id.clone(), token: buyer.token.clone() };
     let callers = (0..20).map(|n| if n % 2 == 0 { &buyer } else { &there });
     let answers = join_all(callers.map(|caller| ask(caller, "request|1", &seller.id))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 19);
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 19, "{statuses:?}");
     let chat = answers[0].data()["chat"].clone();
     assert!(answers.iter().all(|answer| answer.data()["chat"]["_id"] == chat["_id"]));
     assert_eq!((&chat["type"], &chat["participantCount"]), (&json!("direct"), &json!(2)));

@@ -33,7 +33,7 @@ impl Form {
     }
 
     /// Declared as an image, whatever it is.
-    fn and_file(mut self, name: &str, content: &[u8]) -> Self {
+    pub(crate) fn and_file(mut self, name: &str, content: &[u8]) -> Self {
         let head = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: image/png\r\n\r\n"
         );
@@ -51,9 +51,10 @@ impl Form {
         self
     }
 
-    fn end(mut self) -> Vec<u8> {
+    /// The body, and its type.
+    pub(crate) fn end(mut self) -> (String, Vec<u8>) {
         self.0.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
-        self.0
+        (format!("multipart/form-data; boundary={BOUNDARY}"), self.0)
     }
 }
 
@@ -63,13 +64,14 @@ impl Actor<'_> {
     }
 
     async fn send_form_under(&self, path: &str, form: Form, key: Option<&str>) -> Answer {
+        let (content_type, body) = form.end();
         let mut request = Request::post(self.world.url(path))
             .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"));
+            .header("content-type", content_type);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        self.world.raw(request.body(Full::from(form.end())).unwrap()).await
+        self.world.raw(request.body(Full::from(body)).unwrap()).await
     }
 
     /// The message of a file that must have been sent.

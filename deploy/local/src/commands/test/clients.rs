@@ -81,3 +81,12 @@ pub(super) fn python(bench: &Bench<'_>, cluster: &Path) -> Result<Tally> {
     command.args(["-B", "-u"]).arg(sources().join("test_python_client.py"));
     bench.tests(command.env("PARLEY_CLUSTER", cluster), counting::python)
 }
+
+/// Calls that Schemathesis makes up from the pods' own document: a short run, always the same one.
+pub(super) fn schemathesis(bench: &Bench<'_>, cluster: &Path) -> Result<Tally> {
+    install(bench.home, Group::Test, bench.interrupt)?;
+    let mut command = Command::new(venv_program(bench.home, "python"));
+    command.args(["-B", "-u"]).arg(workspace().join("deploy/local/tests/fuzz/run.py"));
+    command.args(["--seed", "1", "--max-examples", "15", "--no-color"]);
+    bench.tests(command.env("PARLEY_CLUSTER", cluster), counting::python)
+}

@@ -137,6 +137,8 @@ fn client_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path) {
             clients::browser(bench, folder, file, &chromium)
         });
     }
+    // Last: it ends users, and revokes tokens.
+    bench.step("Schemathesis", |bench| clients::schemathesis(bench, file));
 }
 
 /// Timing has many faces: what depends on it runs many times.
