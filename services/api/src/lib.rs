@@ -39,5 +39,6 @@ mod watch;
 
 pub use app::App;
 pub use cors::Origin;
+pub use openapi::events;
 pub use router::document;
 pub use settings::{Command, Settings};

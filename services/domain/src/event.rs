@@ -45,6 +45,7 @@ pub mod server {
 
 /// `new-message`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewMessageEvent))]
 #[serde(rename_all = "camelCase")]
 pub struct NewMessage<'a> {
     /// The room.
@@ -59,6 +60,7 @@ pub struct NewMessage<'a> {
 
 /// `message-edited`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MessageEdited<'a> {
     /// The room.
@@ -79,6 +81,7 @@ pub struct MessageEdited<'a> {
 
 /// `message-deleted`; never what it said.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MessageDeleted<'a> {
     /// The room.
@@ -97,6 +100,7 @@ pub struct MessageDeleted<'a> {
 
 /// `participants-added`: people who are in the chat from this version on, as what they are now.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ParticipantsAdded<'a> {
     /// The room.
@@ -113,6 +117,7 @@ pub struct ParticipantsAdded<'a> {
 
 /// `participant-removed`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ParticipantRemoved<'a> {
     /// The room.
@@ -129,6 +134,7 @@ pub struct ParticipantRemoved<'a> {
 
 /// `chat-created` and `chat-removed`; they take no version of their own.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ChatShown<'a> {
     /// The chat.
@@ -143,6 +149,7 @@ pub struct ChatShown<'a> {
 
 /// `messages-read`; takes no version.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MessagesRead<'a> {
     /// The room.
@@ -159,6 +166,7 @@ pub struct MessagesRead<'a> {
 
 /// Why a client is told to reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResyncReason {
     /// So much did not arrive that it is not told one by one.
@@ -182,6 +190,7 @@ impl ResyncReason {
 
 /// `resync`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Resync {
     /// The room; `null`: which chats the user has is to be reloaded.

@@ -159,7 +159,7 @@ fn name_data(name: &str, schema: &mut Value) {
     });
 }
 
-fn require_all(name: &str, schema: &mut Value) {
+pub(super) fn require_all(name: &str, schema: &mut Value) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let sometimes = SOMETIMES.iter().find(|(it, _)| *it == name).map_or(&[][..], |(_, it)| it);
     let required: Vec<_> =

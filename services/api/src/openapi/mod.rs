@@ -1,9 +1,11 @@
 //! The document of the REST interface (`OpenAPI` 3.1): what each handler says of itself, and what is the same for all of them.
 
 mod completion;
+mod events;
 mod page;
 
 pub(crate) use completion::complete;
+pub use events::events;
 pub(crate) use page::routes;
 
 use crate::error::FailureDetails;

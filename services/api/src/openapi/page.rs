@@ -8,9 +8,11 @@ use axum::routing::get;
 use bytes::Bytes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::events;
 use crate::app::State;
 
 const DOCUMENT: &str = "/api/openapi.json";
+const EVENTS: &str = "/api/asyncapi.json";
 const PAGE: &str = "/api/docs";
 
 /// The page's own files, its calls to the pod, and nothing else from anywhere. Swagger UI makes styles as it
@@ -25,15 +27,20 @@ const HEADERS: [(HeaderName, &str); 3] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
-/// `/api/openapi.json` and, from files within this program, `/api/docs`.
+/// `/api/openapi.json`, `/api/asyncapi.json` and, from files within this program, `/api/docs`.
 pub(crate) fn routes(document: String) -> Router<State> {
-    let document = Bytes::from(document);
-    let told = get(async move || {
-        let json = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, json)], document)
-    });
+    let told = |document: String| {
+        let document = Bytes::from(document);
+        get(async move || {
+            let json = HeaderValue::from_static("application/json");
+            ([(header::CONTENT_TYPE, json)], document)
+        })
+    };
     let page = SwaggerUi::new(PAGE).config(Config::from(DOCUMENT).validator_url("none"));
-    Router::from(page).route(DOCUMENT, told).layer(map_response(guard))
+    Router::from(page)
+        .route(DOCUMENT, told(document))
+        .route(EVENTS, told(events()))
+        .layer(map_response(guard))
 }
 
 async fn guard(mut response: Response) -> Response {

@@ -21,6 +21,14 @@ static CLOSED: LazyLock<Value> = LazyLock::new(|| {
     components
 });
 
+/// Those of the events.
+pub(crate) static EVENTS: LazyLock<Value> = LazyLock::new(|| {
+    let document: Value = serde_json::from_str(&parley_api::events()).unwrap();
+    let mut components = document["components"].clone();
+    close(&mut components);
+    components
+});
+
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
 fn close(value: &mut Value) {
@@ -44,12 +52,24 @@ pub(crate) fn resolved(value: &Value) -> &Value {
 
 /// Panics, with what is wrong, unless the value is as the schema says.
 pub(crate) fn assert_valid(schema: &Value, value: &Value, what: &str) {
+    assert_valid_by(&CLOSED, schema, value, what);
+}
+
+/// Panics unless an event, `["name", { … }]`, is as the document of the events says.
+pub(crate) fn assert_event(event: &Value) {
+    let name = event[0].as_str().unwrap();
+    let schema = &EVENTS["messages"][name]["payload"];
+    assert!(schema.is_object(), "{name}: an event of which the document does not tell");
+    assert_valid_by(&EVENTS, schema, &event[1], name);
+}
+
+fn assert_valid_by(components: &Value, schema: &Value, value: &Value, what: &str) {
     let key = schema.to_string();
     let known = VALIDATORS.lock().get(&key).cloned();
     let validator = known.unwrap_or_else(|| {
         let mut whole = schema.clone();
         close(&mut whole);
-        whole["components"] = CLOSED.clone();
+        whole["components"] = components.clone();
         let options = jsonschema::options().with_draft(Draft::Draft202012);
         let made = Arc::new(options.should_validate_formats(true).build(&whole).unwrap());
         VALIDATORS.lock().insert(key, made.clone());
@@ -82,7 +102,9 @@ pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     let what = format!("{method} {path}: {}", answer.status);
     let operation = item(path).and_then(|item| item.get(method.as_str().to_lowercase()));
     let Some(operation) = operation else {
-        let told = path == "/api/openapi.json" || path.starts_with("/api/docs");
+        let told = path == "/api/openapi.json"
+            || path == "/api/asyncapi.json"
+            || path.starts_with("/api/docs");
         // Of what a `GET` shows, a `HEAD` is answered everywhere, and described only for files.
         let told = told || *method == Method::HEAD;
         assert!(told || [404, 405, 503].contains(&answer.status.as_u16()), "{what}");
@@ -102,7 +124,11 @@ pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     } else {
         assert_eq!(answer.header("content-type"), "application/json", "{what}");
         let schema = &response["content"]["application/json"]["schema"];
-        assert_valid(schema, &answer.json(), &what);
+        let body = answer.json();
+        assert_valid(schema, &body, &what);
+        if path.contains("/changes") {
+            body["data"]["events"].as_array().into_iter().flatten().for_each(assert_event);
+        }
     }
 }
 

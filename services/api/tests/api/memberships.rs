@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::actor::World;
+use crate::contract::assert_event;
 use crate::events::bus;
 
 /// What gateways hear for users; the bus is every test's.
@@ -68,6 +69,7 @@ impl Ear {
     async fn next(&mut self, chat: &str) -> (Kind, String, Value, Vec<String>) {
         let of = self.of(ChatId::parse(chat).unwrap());
         let event = timeout(Duration::from_secs(20), of).await.expect("nothing was told");
+        assert_event(&serde_json::from_slice(&event.event).unwrap());
         let (name, payload): (String, Value) = serde_json::from_slice(&event.event).unwrap();
         assert_eq!(payload["chatId"], chat);
         assert_eq!(payload["epoch"], event.epoch.to_string());

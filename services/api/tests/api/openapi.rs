@@ -9,7 +9,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::actor::World;
-use crate::contract::{DOCUMENT, assert_valid, resolved};
+use crate::contract::{DOCUMENT, EVENTS, assert_event, assert_valid, resolved};
 use crate::uploads::{Form, PNG};
 
 /// Set to anything, it rewrites the committed copy.
@@ -31,6 +31,36 @@ fn the_committed_document_is_the_one_that_the_handlers_make() {
         committed == made,
         "services/api/openapi.json is another: `{WRITE}=1 cargo test -p parley-api --test api committed` writes it anew"
     );
+}
+
+#[test]
+fn the_committed_document_of_the_events_is_the_one_that_the_types_make() {
+    let path = beside_the_manifest("asyncapi.json");
+    let made = parley_api::events();
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&path, &made).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == made,
+        "services/api/asyncapi.json is another: `{WRITE}=1 cargo test -p parley-api --test api committed` writes it anew"
+    );
+}
+
+/// The golden files are what clients hear, and the document tells of nothing else.
+#[test]
+fn every_event_is_as_its_document_says() {
+    let mut golden = BTreeSet::new();
+    for file in fs::read_dir(beside_the_manifest("../domain/tests/golden")).unwrap() {
+        let event: Value =
+            serde_json::from_str(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
+        assert_event(&event);
+        golden.insert(event[0].as_str().unwrap().to_owned());
+    }
+    let asks = ["join-chat-room", "leave-chat-room"];
+    let told = EVENTS["messages"].as_object().unwrap().keys().cloned();
+    let told: BTreeSet<_> = told.filter(|name| !asks.contains(&name.as_str())).collect();
+    assert_eq!(golden, told);
 }
 
 /// Statuses that every operation can answer, and that no row repeats.
