@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use parley_domain::ask::RevokedAsk;
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::UserId;
 use parley_domain::token::{Caller, Revocation, is_revoked};
 use parley_domain::user::Role;
+use parley_relay::Bus;
 use parley_socketio::{CloseReason, Frame, Socket};
+use tokio::time::sleep;
+
+use crate::asks::{self, Token};
+
+/// The longest pause after an ask in vain; each is twice the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The connections of this pod by their bearers; clones share them.
 #[derive(Clone, Default)]
@@ -136,6 +145,18 @@ impl Bearers {
         pool.filter(|held| matches!(held.hearing, Hearing::Everything(_))).for_each(Held::reload);
     }
 
+    fn counts(&self, user: &UserId, key: u64, membership_version: Option<u64>) {
+        let mut held = self.0.lock();
+        let sockets = held.get_mut(user).into_iter().flatten();
+        for held in sockets.filter(|held| held.socket.key() == key) {
+            let Hearing::Nothing { missed } = held.hearing else { continue };
+            held.hearing = Hearing::Everything(Heard { known: membership_version, told: 0 });
+            if missed {
+                held.reload();
+            }
+        }
+    }
+
     /// Closes what was opened with a token that is revoked now. A stock client comes back by itself, and is told why it
     /// may not.
     pub(crate) fn revoke(&self, revocation: &Revocation) {
@@ -173,13 +194,30 @@ impl Place {
     /// The token counts: from here on the connection hears what is said to its user. `membership_version` is as of the
     /// moment at which that was asked.
     pub(crate) fn counts(&self, membership_version: Option<u64>) {
-        let mut held = self.bearers.0.lock();
-        let sockets = held.get_mut(&self.user).into_iter().flatten();
-        for held in sockets.filter(|held| held.socket.key() == self.key) {
-            let heard = Heard { known: membership_version, told: 0 };
-            let before = std::mem::replace(&mut held.hearing, Hearing::Everything(heard));
-            if before == (Hearing::Nothing { missed: true }) {
-                held.reload();
+        self.bearers.counts(&self.user, self.key, membership_version);
+    }
+
+    /// Finds out about the token where nobody could say at once: a connection that enters no room is to hear what is said
+    /// to its user all the same. Ends with the connection.
+    pub(crate) fn later(
+        &self,
+        bus: Bus,
+        ask: RevokedAsk,
+        socket: Socket,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (bearers, user, key) = (self.bearers.clone(), self.user.clone(), self.key);
+        async move {
+            let mut pause = asks::PAUSE;
+            while !socket.is_closed() {
+                match asks::ask_revoked(&bus, &ask).await {
+                    Some(Token::Counts(version)) => return bearers.counts(&user, key, version),
+                    // Closed, it comes back, and is told why it may not.
+                    Some(Token::Revoked) => return socket.close(CloseReason::GoingAway),
+                    None => {}
+                }
+                let chance = Duration::from_millis(rand::random_range(0..250));
+                sleep(pause + chance).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }

@@ -94,7 +94,10 @@ impl Chat {
                 place.counts(membership);
                 None
             }
-            None => Some(ask),
+            None => {
+                tokio::spawn(place.later(self.bus.clone(), ask.clone(), socket.clone()));
+                Some(ask)
+            }
         };
         Ok(Session {
             user: caller.id,

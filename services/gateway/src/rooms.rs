@@ -48,8 +48,27 @@ struct Shared {
 /// An open room, as others see it.
 struct Open {
     commands: mpsc::Sender<Command>,
-    /// The version that it stands at; 0 before the first snapshot.
-    at: Arc<AtomicU64>,
+    at: Arc<Place>,
+}
+
+/// Where a room stands, for whoever looks from outside; 0 before the first snapshot.
+#[derive(Debug, Default)]
+struct Place {
+    version: AtomicU64,
+    epoch: AtomicU64,
+}
+
+impl Place {
+    fn set(&self, at: Option<Standing>) {
+        self.version.store(at.map_or(0, |at| at.version.0), Ordering::Relaxed);
+        self.epoch.store(at.map_or(0, |at| at.epoch.0), Ordering::Relaxed);
+    }
+
+    /// Whether this would be news: what is further, or of another history.
+    fn is_behind(&self, head: Standing) -> bool {
+        self.version.load(Ordering::Relaxed) < head.version.0
+            || self.epoch.load(Ordering::Relaxed) != head.epoch.0
+    }
 }
 
 pub(crate) enum Command {
@@ -127,7 +146,7 @@ impl Rooms {
 
     /// Somebody says, unasked, that a chat is at least there. Most often the room has heard as much.
     pub(crate) async fn announced(&self, chat: ChatId, head: Standing) {
-        let is_behind = |room: &Open| room.at.load(Ordering::Relaxed) < head.version.0;
+        let is_behind = |room: &Open| room.at.is_behind(head);
         if self.0.open.lock().get(&chat).is_some_and(is_behind) {
             self.send(chat, Command::Head { head, read_after: None }).await;
         }
@@ -157,7 +176,7 @@ impl Rooms {
             return room.commands.clone();
         }
         let (sender, commands) = mpsc::channel(COMMANDS);
-        let at = Arc::new(AtomicU64::new(0));
+        let at = Arc::new(Place::default());
         open.insert(chat, Open { commands: sender.clone(), at: at.clone() });
         self.0.metrics.rooms.inc();
         let rooms = self.clone();
@@ -176,7 +195,7 @@ struct RoomTask {
     commands: mpsc::Receiver<Command>,
     state: watch::Receiver<BusState>,
     room: Room<Socket, Frame>,
-    at: Arc<AtomicU64>,
+    at: Arc<Place>,
     /// Joins that have begun and not ended; a dead one was given up.
     pending: Vec<Weak<()>>,
     /// When the room ends, unless somebody comes.
@@ -190,12 +209,7 @@ struct RoomTask {
 type CatchingUp = Pin<Box<dyn Future<Output = Option<Answer<Frame>>> + Send>>;
 
 impl RoomTask {
-    fn new(
-        rooms: Rooms,
-        chat: ChatId,
-        commands: mpsc::Receiver<Command>,
-        at: Arc<AtomicU64>,
-    ) -> Self {
+    fn new(rooms: Rooms, chat: ChatId, commands: mpsc::Receiver<Command>, at: Arc<Place>) -> Self {
         let state = rooms.0.bus.state();
         Self {
             rooms,
@@ -251,8 +265,7 @@ impl RoomTask {
 
     /// After anything that may have changed where the room stands.
     fn go_on(&mut self) {
-        let version = self.room.order.at().map_or(0, |at| at.version.0);
-        self.at.store(version, Ordering::Relaxed);
+        self.at.set(self.room.order.at());
         if !self.room.order.is_due() {
             return;
         }
@@ -489,4 +502,21 @@ async fn until(moment: Option<Instant>) {
 
 fn now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use parley_domain::version::{Epoch, Version};
+
+    use super::*;
+
+    #[test]
+    fn what_is_further_or_of_another_history_is_news() {
+        let standing = |version, epoch| Standing { version: Version(version), epoch: Epoch(epoch) };
+        let place = Place::default();
+        place.set(Some(standing(100, 1)));
+        assert!(!place.is_behind(standing(100, 1)) && !place.is_behind(standing(99, 1)));
+        assert!(place.is_behind(standing(101, 1)));
+        assert!(place.is_behind(standing(91, 2)), "put back");
+    }
 }

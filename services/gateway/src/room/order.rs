@@ -136,6 +136,8 @@ pub(crate) struct Order<F> {
     overflowed: u64,
     /// What is known may be wrong: to be asked about even though nothing is missing.
     doubt: Option<Cause>,
+    /// The doubt that is being asked about; without an answer it stands.
+    in_question: Option<Cause>,
     repair: Repair,
     rest: Duration,
     ring: Ring<F>,
@@ -179,6 +181,7 @@ impl<F: Clone> Order<F> {
             aside: VecDeque::new(),
             overflowed: 0,
             doubt: None,
+            in_question: None,
             repair: Repair::Quiet,
             rest: FIRST_REST,
             ring: Ring::new(limits.ring, joins),
@@ -257,6 +260,7 @@ impl<F: Clone> Order<F> {
     /// Nothing that was asked is answered any more; it may be asked again at once.
     pub(crate) fn on_interruption(&mut self) {
         self.rest = FIRST_REST;
+        self.doubt = self.doubt.or(self.in_question.take());
         if matches!(self.repair, Repair::Asked { .. } | Repair::Resting { .. }) {
             self.repair = Repair::Due { again: true };
         }
@@ -294,7 +298,8 @@ impl<F: Clone> Order<F> {
             self.repair = Repair::Quiet;
             return None;
         };
-        let cause = match self.doubt.take() {
+        self.in_question = self.doubt.take();
+        let cause = match self.in_question {
             Some(doubt) => doubt,
             None if self.held.is_empty() => Cause::Head,
             None => Cause::Gap,
@@ -312,6 +317,7 @@ impl<F: Clone> Order<F> {
             return Vec::new();
         };
         self.repair = Repair::Quiet;
+        self.in_question = None;
         self.rest = FIRST_REST;
         let mut heard = Vec::new();
         match answer {
@@ -345,6 +351,7 @@ impl<F: Clone> Order<F> {
     /// Nobody could answer; it is asked again after a while.
     pub(crate) fn on_no_answer(&mut self, now: Instant) {
         if matches!(self.repair, Repair::Asked { .. }) {
+            self.doubt = self.doubt.or(self.in_question.take());
             self.rest(now);
         }
     }

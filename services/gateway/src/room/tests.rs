@@ -68,6 +68,33 @@ fn asks(room: &mut Room<u64, u64>, now: Instant) -> Option<(u64, Option<Cause>)>
     room.order.ask().map(|ask| (ask.position.since.0, ask.cause))
 }
 
+/// Every promotion of a database is another history, and pods recover from it one by one.
+#[test]
+fn i4_a_doubt_stands_until_it_is_answered() {
+    let now = Instant::now();
+    let mut room = at(5, now);
+    let other = Event { epoch: Epoch(2), ..event(6) };
+    assert!(room.order.on_event(other, now).is_empty());
+    assert_eq!(asks(&mut room, now), Some((5, Some(Cause::History))));
+    room.order.on_no_answer(now);
+    let later = room.order.deadline().unwrap();
+    assert_eq!(asks(&mut room, later), Some((5, None)), "a further try");
+    room.order.on_interruption();
+    assert_eq!(asks(&mut room, later), Some((5, None)));
+    let head = Standing { version: Version(6), epoch: Epoch(2) };
+    let heard = room.order.on_answer(Answer::Reload(head), later);
+    assert!(matches!(heard.as_slice(), [Heard::Close(Lost::History)]), "{heard:?}");
+
+    let mut room = at(5, now);
+    room.order.on_head(place(3), Some(now + HOLD), now + HOLD);
+    assert_eq!(asks(&mut room, now + HOLD), Some((5, Some(Cause::Head))));
+    room.order.on_no_answer(now + HOLD);
+    let later = room.order.deadline().unwrap();
+    assert_eq!(asks(&mut room, later), Some((5, None)));
+    room.order.on_answer(page(&[], 5, 5), later);
+    assert_eq!((asks(&mut room, later), room.order.deadline()), (None, None), "it is answered");
+}
+
 #[test]
 fn i3_the_next_passes_and_what_was_passed_is_dropped() {
     let now = Instant::now();

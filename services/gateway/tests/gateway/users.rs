@@ -2,10 +2,13 @@
 
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::UserId;
+use parley_relay::{Bus, NatsSettings, Publisher};
+use prometheus::Registry;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::fixture::{ApiPod, Chats, EPOCH, Gateway, SECRET, World, sign};
+use crate::fixture::{ApiPod, Chats, EPOCH, Gateway, SECOND, SECRET, World, sign};
 use crate::server::NatsServer;
 
 /// The event by which these users have one more chat; of the pool, nobody is counted.
@@ -78,19 +81,29 @@ async fn i6_who_could_not_be_asked_about_is_told_nothing() {
     gateway.is_ready().await;
     // Nobody answers: the token may be revoked.
     let mut unasked = gateway.client("alice").await;
-    let api = ApiPod::with(&nats, Chats::default()).await;
-    let mut asked = gateway.client("alice").await;
-    let event = chat_created(&api.chats, Kind::ChatCreated, &["alice"]);
-    api.publisher().publish(&event);
-    hears(&mut asked, &event).await;
+    let publisher = publisher(&nats).await;
+    let chats = Chats::default();
+    let (done, told) = oneshot::channel();
+    let event = chat_created(&chats, Kind::ChatCreated, &["alice"]);
+    publisher.publish_all(&[event], || done.send(()).unwrap());
+    told.await.unwrap();
     unasked.hears_nothing().await;
-    // The answer comes with the first join, and with it the right to hear; what was not told is to be read.
-    let chat = api.chats.create(0);
-    unasked.join_at(chat, 0).await;
+    // Once somebody can say, it hears what is said, in a room or not; what was not told is to be read.
+    let api = ApiPod::with(&nats, chats).await;
     hears_reload(&mut unasked).await;
     let event = chat_created(&api.chats, Kind::ChatCreated, &["alice"]);
     api.publisher().publish(&event);
     hears(&mut unasked, &event).await;
+}
+
+/// One that publishes, and answers nobody.
+async fn publisher(nats: &NatsServer) -> Publisher {
+    let settings = NatsSettings { nats_url: vec![nats.url()] };
+    let bus = Bus::connect(&settings, "silent", &Registry::new()).await.unwrap();
+    assert!(bus.connected(SECOND * 10).await);
+    let (publisher, task) = bus.publisher();
+    tokio::spawn(task.run());
+    publisher
 }
 
 #[tokio::test]
