@@ -30,6 +30,8 @@ const MOST: usize = 10_000;
 /// Gateways do not all ask at once, nor one for everything at once.
 const FIRST_STAGGER_MS: std::ops::Range<u64> = 0..100;
 const STAGGER_MS: std::ops::Range<u64> = 5..15;
+/// Between two comparisons.
+const DISTANCE: Duration = Duration::from_millis(500);
 /// The longest pause after an ask in vain; each is twice the one before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
@@ -126,9 +128,12 @@ impl Watch {
         }
     }
 
-    /// What was being found out while the bus broke is worth nothing.
+    /// What was being found out while the bus broke is worth nothing. A subscription that overran takes no answer along:
+    /// then one more comparison follows the one that runs.
     fn on_bus(&mut self, before: BusState, now: BusState) {
-        if before.interruptions != now.interruptions {
+        if before.breaks == now.breaks && before.interruptions != now.interruptions {
+            self.compare(Doubt::Interruption);
+        } else if before.interruptions != now.interruptions {
             self.pods = Pods::new(Instant::now());
             self.comparing = None;
             self.again = false;
@@ -167,6 +172,8 @@ async fn compare_all(rooms: Rooms) {
         compare(&rooms, chats).await;
         sleep(Duration::from_millis(rand::random_range(STAGGER_MS))).await;
     }
+    // Whatever gives reason to compare again and again, there is a distance between two of them.
+    sleep(DISTANCE).await;
 }
 
 async fn compare(rooms: &Rooms, chats: &[ChatId]) {

@@ -194,6 +194,8 @@ struct RoomTask {
     chat: ChatId,
     commands: mpsc::Receiver<Command>,
     state: watch::Receiver<BusState>,
+    /// Whether there is a connection, and how often it had broken.
+    connection: (bool, u64),
     room: Room<Socket, Frame>,
     at: Arc<Place>,
     /// Joins that have begun and not ended; a dead one was given up.
@@ -215,6 +217,7 @@ impl RoomTask {
             rooms,
             chat,
             commands,
+            connection: (false, 0),
             state,
             room: Room::new(),
             at,
@@ -226,7 +229,8 @@ impl RoomTask {
     }
 
     async fn run(mut self) {
-        self.state.mark_unchanged();
+        let now = *self.state.borrow_and_update();
+        self.connection = (now.connected, now.breaks);
         match self.rooms.0.bus.subscribe(self.chat).await {
             Ok(subscription) => self.serve(subscription).await,
             Err(error) => {
@@ -413,11 +417,15 @@ impl RoomTask {
         }
     }
 
-    /// What was asked is not answered any more, and once the bus is back it is asked again.
+    /// What was asked before a break is not answered any more, and once the bus is back it is asked again. Whether a
+    /// subscription has overrun is found out by a comparison.
     fn on_bus_change(&mut self) {
-        self.state.borrow_and_update();
-        self.catching_up = None;
-        self.room.order.on_interruption();
+        let now = *self.state.borrow_and_update();
+        let now = (now.connected, now.breaks);
+        if std::mem::replace(&mut self.connection, now) != now {
+            self.catching_up = None;
+            self.room.order.on_interruption();
+        }
     }
 
     fn expect_joins(&mut self) {

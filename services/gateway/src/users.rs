@@ -17,6 +17,8 @@ use crate::metrics::{Asking, Metrics};
 const SETTLING: Duration = Duration::from_secs(4);
 /// Gateways do not all ask at once, nor one for everything at once.
 const STAGGER_MS: std::ops::Range<u64> = 5..100;
+/// Between two comparisons.
+const DISTANCE: Duration = Duration::from_millis(500);
 /// The longest pause after an ask in vain; each is twice the one before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
@@ -53,6 +55,7 @@ impl Comparison {
             let now = *state.wait_for(|now| now.connected && now.interruptions != seen).await?;
             seen = now.interruptions;
             self.compare().await;
+            sleep(DISTANCE).await;
         }
     }
 

@@ -42,6 +42,9 @@ pub struct BusState {
     pub connected: bool,
     /// How often something may have been missed. Whoever sees it rise, and is connected, has to check its position.
     pub interruptions: u64,
+    /// How many of these were breaks of the connection: what was asked before such a one is not answered any more. A
+    /// subscription that overran takes no answer along.
+    pub breaks: u64,
 }
 
 impl Bus {
@@ -139,6 +142,7 @@ fn note(event: &Event, changes: &watch::Sender<BusState>, metrics: &Metrics) {
             changes.send_modify(|state| {
                 state.connected = false;
                 state.interruptions += 1;
+                state.breaks += 1;
             });
         }
         Event::SlowConsumer(_) => {

@@ -124,7 +124,7 @@ impl PublisherTask {
     pub async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
             // Before anything is handed over: a break after that may have taken it along.
-            let before = self.state.borrow().interruptions;
+            let before = self.state.borrow().breaks;
             let until = tokio::time::Instant::now() + GATHER;
             self.publish(first).await;
             while self.leaving.len() < FLUSH
@@ -166,7 +166,7 @@ impl PublisherTask {
             return;
         }
         let arrived = timeout(DEADLINE, self.bus.barrier()).await;
-        if matches!(arrived, Ok(Ok(()))) && self.state.borrow().interruptions == before {
+        if matches!(arrived, Ok(Ok(()))) && self.state.borrow().breaks == before {
             for receipt in leaving {
                 receipt.one_left();
             }

@@ -30,11 +30,11 @@ async fn every_disconnect_is_an_interruption_and_rooms_live_on() {
     let mut room = listener.bus.subscribe(chat).await.unwrap();
     let (publisher, task) = speaker.bus.publisher();
     tokio::spawn(task.run());
-    assert_eq!(listener.state(), BusState { connected: true, interruptions: 0 });
+    assert_eq!(listener.state(), BusState { connected: true, interruptions: 0, breaks: 0 });
     for round in 1..=3 {
         nats.stop();
         let away = listener.reaches(|state| !state.connected).await;
-        assert_eq!(away.interruptions, round);
+        assert_eq!((away.interruptions, away.breaks), (round, round));
         assert_eq!(listener.metric("parley_bus_connected"), 0);
         speaker.reaches(|state| !state.connected).await;
         nats.start_again().await;
@@ -49,6 +49,22 @@ async fn every_disconnect_is_an_interruption_and_rooms_live_on() {
         publisher.publish(&event(chat, round));
         assert_eq!(heard(&mut room).await, round);
     }
+}
+
+#[tokio::test]
+async fn i9_a_subscription_that_overruns_is_an_interruption_and_no_break() {
+    let nats = NatsServer::start().await;
+    let (speaker, listener) =
+        (Pod::connected(&nats.url()).await, Pod::connected(&nats.url()).await);
+    let chat = new_chat();
+    let _unread = listener.bus.subscribe(chat).await.unwrap();
+    let (publisher, task) = speaker.bus.publisher();
+    tokio::spawn(task.run());
+    for version in 1..=6_000 {
+        publisher.publish(&event(chat, version));
+    }
+    let overrun = listener.reaches(|state| state.interruptions > 0).await;
+    assert_eq!((overrun.connected, overrun.breaks), (true, 0));
 }
 
 #[tokio::test]
