@@ -56,9 +56,10 @@ impl FromRequest<State> for Form {
             idle: Box::pin(sleep(Duration::ZERO)),
             waiting: false,
             passed: false,
+            begun: Instant::now(),
             seen: 0,
             taken: taken.clone(),
-            most_untaken: state.max_body as u64,
+            most_untaken: state.max_body as u64 + CHUNK,
         };
         Ok(Self { parts: Multipart::new(body, boundary), taken, declared })
     }
@@ -140,6 +141,11 @@ impl From<multer::Error> for ApiError {
     }
 }
 
+/// What comes of the connection at once, before any of it can be taken.
+const CHUNK: u64 = 64 * 1024;
+/// Bytes a second, once the patience is over.
+const LEAST_RATE: u64 = 16 * 1024;
+
 /// A body, chunk by chunk. The parser would take in all that it gets before it gives out anything, so it gets one chunk
 /// at a time; and it keeps what belongs to no file, so that is bounded.
 struct Arriving {
@@ -148,6 +154,7 @@ struct Arriving {
     idle: Pin<Box<Sleep>>,
     waiting: bool,
     passed: bool,
+    begun: Instant,
     seen: u64,
     taken: Arc<AtomicU64>,
     most_untaken: u64,
@@ -175,7 +182,15 @@ impl Stream for Arriving {
             Some(Ok(chunk)) => {
                 self.seen += chunk.len() as u64;
                 let untaken = self.seen.saturating_sub(self.taken.load(Ordering::Relaxed));
-                Some(if untaken > self.most_untaken { Err(Cut::TooMuch) } else { Ok(chunk) })
+                let due = Duration::from_secs(self.seen / LEAST_RATE);
+                Some(if untaken > self.most_untaken {
+                    Err(Cut::TooMuch)
+                } else if self.begun.elapsed() > self.patience + due {
+                    // Whoever trickles holds a place that others wait for.
+                    Err(Cut::Stalled)
+                } else {
+                    Ok(chunk)
+                })
             }
             Some(Err(_)) => Some(Err(Cut::Gone)),
             None => None,

@@ -17,8 +17,9 @@ use secrecy::SecretString;
 
 use crate::cors::Origin;
 
-/// Seconds that the end of an upload and the send of its message take at most, with a margin.
-const AFTER_UPLOAD: u64 = 300;
+/// Seconds that the end of an upload and the send of its message take at most, with a margin: the slowest bucket may take
+/// five minutes for an answer, and is asked some four times.
+const AFTER_UPLOAD: u64 = 1_500;
 
 /// Parley's api pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
@@ -136,12 +137,12 @@ pub struct FileSettings {
     #[arg(long, env = "PARLEY_MAX_FILE_BYTES", default_value_t = 25 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1..=5 * 1024 * 1024 * 1024), value_name = "BYTES")]
     pub max_file_bytes: u64,
 
-    /// Types that may be uploaded, by their content: `image/png`, or `image/*`, which never stands for what a browser runs
+    /// Types that may be uploaded, by their content: `image/png`, or `image/*`, which never stands for what a browser or a system runs
     #[arg(
         long,
         env = "PARLEY_FILE_TYPES",
         value_delimiter = ',',
-        default_value = "image/*,video/*,audio/*,text/plain,application/pdf,application/zip,application/gzip,application/rtf,application/msword,application/vnd.*",
+        default_value = "image/*,video/*,audio/*,text/plain,application/pdf,application/zip,application/gzip,application/rtf,application/msword,application/vnd.ms-excel,application/vnd.ms-powerpoint,application/vnd.openxmlformats-officedocument.*,application/vnd.oasis.opendocument.*",
         value_name = "TYPES"
     )]
     pub file_types: Vec<TypePattern>,

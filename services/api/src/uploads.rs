@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use parley_domain::Invalid;
@@ -136,13 +137,16 @@ pub(crate) struct Received {
     pub(crate) file: NewFile,
 }
 
+/// How long the rest of what is too large is read, so that its sender sees why it is refused.
+const DRAINING: Duration = Duration::from_secs(30);
+
 /// Reads a form to its end and its file into storage. When that fails, nothing is left, now or soon.
 pub(crate) async fn receive(state: &State, form: Form) -> Result<Received, ApiError> {
     let files = &state.files;
     let most = files.settings.max_file_bytes;
     if form.declared.is_some_and(|declared| declared > most + state.max_body as u64) {
         // However that ends.
-        let _ = timeout(files.settings.upload_deadline(), form.drain(most)).await;
+        let _ = timeout(DRAINING, form.drain(most)).await;
         return Err(ApiError::PayloadTooLarge);
     }
     let id = AttachmentId::from(Uuid::now_v7());
@@ -150,6 +154,7 @@ pub(crate) async fn receive(state: &State, form: Form) -> Result<Received, ApiEr
     state.store.expect_object(&key, files.settings.lease()).await?;
     let mut upload = files.storage.upload(&key);
     let read = timeout(files.settings.upload_deadline(), read(form, &mut upload, most)).await;
+    let in_time = read.is_ok();
     let stored = match read.unwrap_or(Err(ApiError::UploadIncomplete)) {
         Ok(parts) => finish(state, upload, parts).await,
         Err(error) => {
@@ -163,7 +168,10 @@ pub(crate) async fn receive(state: &State, form: Form) -> Result<Received, ApiEr
             Ok(Received { fields, file })
         }
         Err(error) => {
-            release(state, &key).await;
+            // What the storage was told to keep, and did not answer about, may yet come to be: then its lease ends it.
+            if in_time && error != ApiError::Unavailable {
+                release(state, &key).await;
+            }
             Err(error)
         }
     }

@@ -97,6 +97,10 @@ impl FileType {
     fn is_active(self) -> bool {
         ACTIVE.contains(&self)
     }
+
+    fn is_executable(self) -> bool {
+        EXECUTABLE.contains(&self.0)
+    }
 }
 
 /// Under which `Content-Type` a file of this type is given out, and whether a browser may show it in place. What a
@@ -208,7 +212,23 @@ fn text_type(head: &[u8], name: &FileName) -> FileType {
     }
 }
 
-/// Types that may be uploaded: `image/png`, or a beginning such as `image/*`, which never stands for what a browser runs.
+/// What a system installs or runs, as the sniffer calls it.
+const EXECUTABLE: [&str; 12] = [
+    "application/java",
+    "application/java-archive",
+    "application/vnd.android.dex",
+    "application/vnd.android.dey",
+    "application/vnd.debian.binary-package",
+    "application/vnd.microsoft.portable-executable",
+    "application/vnd.ms-cab-compressed",
+    "application/wasm",
+    "application/x-executable",
+    "application/x-mach-binary",
+    "application/x-rpm",
+    "application/x-sharedlib",
+];
+
+/// Types that may be uploaded: `image/png`, or a beginning such as `image/*`, which never stands for what a browser or a system runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypePattern(Box<str>);
 
@@ -216,7 +236,10 @@ impl TypePattern {
     /// Whether it stands for this type.
     pub fn allows(&self, file_type: FileType) -> bool {
         match self.0.strip_suffix('*') {
-            Some(beginning) => file_type.0.starts_with(beginning) && !file_type.is_active(),
+            Some(beginning) => {
+                let runs = file_type.is_active() || file_type.is_executable();
+                file_type.0.starts_with(beginning) && !runs
+            }
             None => *self.0 == *file_type.0,
         }
     }
@@ -249,6 +272,30 @@ mod tests {
         let mut sniffer = Sniffer::default();
         sniffer.look(file);
         sniffer.finish(&name(called)).map(FileType::as_str)
+    }
+
+    #[test]
+    fn a_star_stands_for_nothing_that_a_system_runs() {
+        let program = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff";
+        assert_eq!(
+            found(program, "invoice.pdf"),
+            Some("application/vnd.microsoft.portable-executable")
+        );
+        for (pattern, allowed) in [
+            ("*", false),
+            ("application/*", false),
+            ("application/vnd.*", false),
+            ("application/vnd.microsoft.portable-executable", true),
+        ] {
+            let mut sniffer = Sniffer::default();
+            sniffer.look(program);
+            let file_type = sniffer.finish(&name("a.exe")).unwrap();
+            assert_eq!(
+                pattern.parse::<TypePattern>().unwrap().allows(file_type),
+                allowed,
+                "{pattern}"
+            );
+        }
     }
 
     #[test]

@@ -327,9 +327,11 @@ pub(crate) async fn link(
     ReadableFile { caller, chat, file }: ReadableFile,
 ) -> Result<Success<LinkAnswer>, ApiError> {
     let key = state.files.link_key.as_ref().ok_or(ApiError::NotFound)?;
-    let issued = state.clock.now().trunc_subsecs(0);
-    let until = issued + state.files.settings.link_lifetime();
-    let (issued, expires) = (issued.timestamp(), until.timestamp());
+    let now = state.clock.now().trunc_subsecs(0);
+    // It is as old as the token that asks for it, and lives no longer: what ends the token ends the link.
+    let issued = caller.issued_at.map_or(0, |at| at.timestamp());
+    let until = (now + state.files.settings.link_lifetime()).min(caller.expires_at);
+    let expires = until.timestamp();
     let (user, role) = (caller.id, caller.role);
     let link = Link { chat, attachment: file.id, user, role, issued, expires };
     let url = format!(

@@ -271,6 +271,11 @@ async fn a_link_counts_for_its_own_file_its_own_time_and_its_own_person() {
     let (head, _) = fetch(&world, Some(&carol.token), Method::GET, &link, &[]).await;
     assert_eq!(head.status, 403, "a token that is sent counts, not the link beside it");
 
+    let dated = world.issued(&bob.id, 1_700_000_000);
+    let link_of_dated = dated.get(&format!("{url}/link")).await.data()["url"].clone();
+    let link_of_dated = link_of_dated.as_str().unwrap();
+    assert!(link_of_dated.contains("issued=1700000000"), "as old as its token: {link_of_dated}");
+
     let (path, query) = link.split_once('?').unwrap();
     let (head, _) = fetch(&world, None, Method::GET, &format!("{path}/link?{query}"), &[]).await;
     assert_eq!(head.status, 401, "a link makes no other link");

@@ -266,7 +266,7 @@ async fn what_is_no_file_message_is_refused_and_leaves_nothing() {
         (Form::file("", PNG), invalid()),
         (Form::file("a.png", &text(70_001)), failure(413, "payload_too_large")),
         (Form::file("a.png", &text(900_000)), failure(413, "payload_too_large")),
-        (png().and("content", &"x".repeat(300_000)), failure(413, "payload_too_large")),
+        (png().and("content", &"x".repeat(400_000)), failure(413, "payload_too_large")),
         (
             Form::file("a.png", b"<html><script>alert(1)</script>"),
             failure(415, "file_type_not_allowed"),
@@ -275,6 +275,7 @@ async fn what_is_no_file_message_is_refused_and_leaves_nothing() {
         (Form::file("a.js", b"alert(1)"), failure(415, "file_type_not_allowed")),
         (Form::file("a.png", b"\x7fELF\x02\x01\x01\0\0\0"), failure(415, "file_type_not_allowed")),
         (Form::file("a.txt", b"\0\xff\xfe"), failure(415, "file_type_not_allowed")),
+        (Form::file("invoice.doc", b"MZ\x90\0\x03\0\0\0"), failure(415, "file_type_not_allowed")),
     ] {
         let shown = String::from_utf8_lossy(&form.0[..form.0.len().min(200)]).into_owned();
         let answer = alice.send_form(&path, form).await;
@@ -285,6 +286,14 @@ async fn what_is_no_file_message_is_refused_and_leaves_nothing() {
     for n in 0..18 {
         assert_eq!(alice.says(&chat, &n.to_string()).await.len(), 36, "refused ones were free");
     }
+}
+
+#[tokio::test]
+async fn a_file_may_be_larger_than_any_other_body() {
+    let world = World::with(&["--max-body-bytes", "1024"]).await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    alice.sends_file(&chat, "long.txt", &b"x".repeat(200_000)).await;
 }
 
 /// Only the head of an upload, whose body never comes.
