@@ -124,7 +124,7 @@ test('one leaves, the other one on the same gateway stays', async (t) => {
   assert.deepEqual(stayingEars.contents, ['for one of them']);
 });
 
-test('after a lost connection, `since` tells whether anything was missed', async (t) => {
+test('i4: after a lost connection, `since` brings what was missed, once and in order', async (t) => {
   const { alice, bob, chat } = await aliceAndBob();
   const socket = await connect(t, gateway, bob);
   const ears = new Ears(socket);
@@ -138,17 +138,21 @@ test('after a lost connection, `since` tells whether anything was missed', async
   const missed = await say(alice, chat, 'while away');
   await back;
 
-  const stale = await join(socket, { chatId: chat._id, since: before.version });
-  assert.equal(stale.resync, true);
-  assert.equal(stale.version, missed.version);
-  // What an app does then: it asks over REST, and goes on from there.
-  const page = data(await get(bob, `/api/chat/${chat._id}/messages`));
-  assert.deepEqual(page.messages.map(({ content }) => content), ['while away']);
-  assert.equal((await join(socket, { chatId: chat._id, since: page.version })).resync, false);
-  assert.equal((await join(socket, { chatId: chat._id, since: page.version + 100 })).resync, true, 'a position from the future');
+  const again = await join(socket, { chatId: chat._id, since: before.version, epoch: before.epoch });
+  assert.equal(again.resync, false);
+  assert.equal(again.version, missed.version);
+  await ears.until('while away');
   await say(alice, chat, 'live again');
   await ears.until('live again');
-  assert.deepEqual(ears.contents, ['live again']);
+  assert.deepEqual(ears.contents, ['while away', 'live again']);
+
+  // Where a position leads nowhere, nothing is told, and an app asks over REST.
+  const page = data(await get(bob, `/api/chat/${chat._id}/messages`));
+  assert.deepEqual(page.messages.map(({ content }) => content), ['live again', 'while away']);
+  assert.equal((await join(socket, { chatId: chat._id, since: page.version })).resync, false);
+  assert.equal((await join(socket, { chatId: chat._id, since: page.version + 100 })).resync, true, 'a position from the future');
+  const other = { chatId: chat._id, since: page.version, epoch: '0000000000000001' };
+  assert.equal((await join(socket, other)).resync, true, 'another history');
 });
 
 test('a room does not survive its connection', async (t) => {
