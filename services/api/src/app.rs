@@ -93,7 +93,7 @@ impl App {
         tokens.start(lifecycle).await;
         let metrics = Metrics::register(&registry)?;
         let storage = Storage::open(&settings.storage)?;
-        let files = Files::open(storage, settings.files, metrics.clone())?;
+        let files = Files::open(storage, settings.files, &metrics)?;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),

@@ -203,7 +203,7 @@ impl FromRequestParts<State> for ReadableFile {
 
 /// The same, also for whoever a link was made for that still counts, as long as they are a reader. A link gives the file
 /// and nothing else: no other link above all.
-pub(crate) struct DownloadableFile(pub(crate) StoredFile);
+pub(crate) struct DownloadableFile(pub(crate) UserId, pub(crate) StoredFile);
 
 impl FromRequestParts<State> for DownloadableFile {
     type Rejection = ApiError;
@@ -211,13 +211,15 @@ impl FromRequestParts<State> for DownloadableFile {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let link = parts.uri.query().is_some_and(|query| query.contains("signature="));
         if !link || parts.headers.contains_key(header::AUTHORIZATION) {
-            return Ok(Self(ReadableFile::from_request_parts(parts, state).await?.file));
+            let readable = ReadableFile::from_request_parts(parts, state).await?;
+            return Ok(Self(readable.caller.id, readable.file));
         }
         let (chat, attachment) = attachment_path(parts, state).await?;
         let link = Query::<LinkQuery>::from_request_parts(parts, state).await;
         let Query(link) = link.map_err(|_| ApiError::LinkInvalid)?;
         let (user, role) = linked(state, chat, attachment, link).await?;
-        readable(state, chat, attachment, &user, role).await.map(Self)
+        let file = readable(state, chat, attachment, &user, role).await?;
+        Ok(Self(user, file))
     }
 }
 

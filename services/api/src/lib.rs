@@ -23,6 +23,7 @@ mod memberships;
 mod metrics;
 mod observe;
 mod openapi;
+mod places;
 mod range;
 mod revocations;
 mod router;

@@ -24,6 +24,10 @@ pub(crate) struct Metrics {
     pub(crate) uploads: IntGauge,
     /// Uploads for which there was no place.
     pub(crate) uploads_refused: IntCounter,
+    /// Downloads under way.
+    pub(crate) downloads: IntGauge,
+    /// Downloads for which there was no place.
+    pub(crate) downloads_refused: IntCounter,
     /// Objects that this pod has removed from storage.
     pub(crate) objects_removed: IntCounter,
     /// Objects that it could not remove for now.
@@ -75,6 +79,11 @@ impl Metrics {
                 "parley_uploads_refused_total",
                 "Uploads that were refused because too many were under way.",
             )?,
+            downloads: IntGauge::new("parley_downloads", "Downloads of files under way.")?,
+            downloads_refused: IntCounter::new(
+                "parley_downloads_refused_total",
+                "Downloads that were refused because too many were under way.",
+            )?,
             objects_removed: IntCounter::new(
                 "parley_objects_removed_total",
                 "Objects that this pod has removed from the storage of files.",
@@ -102,6 +111,8 @@ impl Metrics {
         registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.uploads.clone()))?;
         registry.register(Box::new(metrics.uploads_refused.clone()))?;
+        registry.register(Box::new(metrics.downloads.clone()))?;
+        registry.register(Box::new(metrics.downloads_refused.clone()))?;
         registry.register(Box::new(metrics.objects_removed.clone()))?;
         registry.register(Box::new(metrics.objects_left.clone()))?;
         registry.register(Box::new(metrics.postgres_up.clone()))?;

@@ -163,6 +163,14 @@ pub struct FileSettings {
     #[arg(long, env = "PARLEY_MAX_UPLOADS_PER_USER", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "NUMBER")]
     pub max_uploads_per_user: u32,
 
+    /// Downloads of files under way at a time; more are refused with 503
+    #[arg(long, env = "PARLEY_MAX_DOWNLOADS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "NUMBER")]
+    pub max_downloads: u32,
+
+    /// The same for one user
+    #[arg(long, env = "PARLEY_MAX_DOWNLOADS_PER_USER", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "NUMBER")]
+    pub max_downloads_per_user: u32,
+
     /// What links to files are signed with, at least 32 bytes, the same for all api pods; without it there are no links
     #[arg(long, env = "PARLEY_LINK_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub link_secret: Option<SecretString>,

@@ -1,17 +1,15 @@
 //! Files on their way from a client into storage.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use parley_domain::Invalid;
 use parley_domain::file::{FileName, Sniffer};
-use parley_domain::ids::{AttachmentId, UserId};
+use parley_domain::ids::AttachmentId;
 use parley_domain::link::LinkKey;
 use parley_domain::message::NewFile;
 use parley_files::{FilesError, Storage, Stored, Upload, storage_key};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -19,6 +17,7 @@ use crate::app::State;
 use crate::error::ApiError;
 use crate::form::{Form, Part};
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::settings::FileSettings;
 
 /// What a pod needs for files.
@@ -29,72 +28,30 @@ pub(crate) struct Files {
     pub(crate) link_key: Option<LinkKey>,
     /// Rung when there is something to be removed from storage.
     pub(crate) bell: Arc<Notify>,
-    places: Arc<Semaphore>,
-    under_way: Arc<Mutex<HashMap<UserId, u32>>>,
-    metrics: Metrics,
-}
-
-/// A place for an upload, which counts as under way until this is dropped.
-pub(crate) struct Place {
-    user: UserId,
-    under_way: Arc<Mutex<HashMap<UserId, u32>>>,
-    metrics: Metrics,
-    _held: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.metrics.uploads.dec();
-        let mut under_way = self.under_way.lock();
-        if let Some(own) = under_way.get_mut(&self.user) {
-            *own -= 1;
-            if *own == 0 {
-                under_way.remove(&self.user);
-            }
-        }
-    }
+    pub(crate) uploads: Places,
+    pub(crate) downloads: Places,
 }
 
 impl Files {
     pub(crate) fn open(
         storage: Storage,
         settings: FileSettings,
-        metrics: Metrics,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let places = Arc::new(Semaphore::new(settings.max_uploads as usize));
+        let uploads = Places::new(
+            settings.max_uploads,
+            settings.max_uploads_per_user,
+            metrics.uploads.clone(),
+            metrics.uploads_refused.clone(),
+        );
+        let downloads = Places::new(
+            settings.max_downloads,
+            settings.max_downloads_per_user,
+            metrics.downloads.clone(),
+            metrics.downloads_refused.clone(),
+        );
         let link_key = settings.link_key()?;
-        Ok(Self {
-            storage,
-            settings,
-            link_key,
-            bell: Arc::default(),
-            places,
-            under_way: Arc::default(),
-            metrics,
-        })
-    }
-
-    /// A place for an upload, if there is one: each takes memory for a part of its file, and a few who are slow on purpose
-    /// must not take them all.
-    pub(crate) fn place(&self, user: &UserId) -> Result<Place, ApiError> {
-        let place = self.places.clone().try_acquire_owned().ok();
-        let Some(place) = place.filter(|_| self.counts_in(user)) else {
-            self.metrics.uploads_refused.inc();
-            return Err(ApiError::Unavailable);
-        };
-        self.metrics.uploads.inc();
-        let (under_way, metrics) = (self.under_way.clone(), self.metrics.clone());
-        Ok(Place { user: user.clone(), under_way, metrics, _held: place })
-    }
-
-    fn counts_in(&self, user: &UserId) -> bool {
-        let mut under_way = self.under_way.lock();
-        let own = under_way.get(user).copied().unwrap_or_default();
-        let fits = own < self.settings.max_uploads_per_user;
-        if fits {
-            under_way.insert(user.clone(), own + 1);
-        }
-        fits
+        Ok(Self { storage, settings, link_key, bell: Arc::default(), uploads, downloads })
     }
 }
 

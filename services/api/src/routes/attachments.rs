@@ -104,7 +104,7 @@ pub(crate) async fn send(
     form: Form,
 ) -> Result<(LimitHeaders, Success<MessageAnswer>), ApiError> {
     let header_id = client_message_id(None, &headers)?;
-    let place = state.files.place(&caller.id)?;
+    let place = state.files.uploads.take(&caller.id)?;
     // A client that goes away must leave neither a charge nor an object behind.
     let Sent { appended, usage } = sends::in_a_task(async move {
         let _place = place;
@@ -209,7 +209,7 @@ struct FileBytes(Vec<u8>);
 )]
 pub(crate) async fn download(
     Extract(state): Extract<State>,
-    DownloadableFile(file): DownloadableFile,
+    DownloadableFile(user, file): DownloadableFile,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (status, range) = match asked(&headers, file.size, &etag(&file)) {
@@ -220,9 +220,14 @@ pub(crate) async fn download(
     let length = range.end - range.start;
     let content_range = (status == StatusCode::PARTIAL_CONTENT)
         .then(|| format!("bytes {}-{}/{}", range.start, range.end - 1, file.size));
+    let place = state.files.downloads.take(&user)?;
     let pieces = state.files.storage.read(&file.storage_key, range).await?;
     // The head has gone out: all that is left is to break off.
-    let noted = |error: &FilesError| tracing::warn!(%error, "a download was broken off");
+    let noted = move |error: &FilesError| {
+        // It is taken for as long as there are pieces to come.
+        let _ = &place;
+        tracing::warn!(%error, "a download was broken off");
+    };
     let body = Body::from_stream(pieces.inspect_err(noted));
     let mut response = (status, body).into_response();
     describe(response.headers_mut(), &file, length, content_range);
@@ -249,7 +254,7 @@ pub(crate) async fn download(
         "not_participant", "link_invalid", "chat_not_found", "attachment_not_found",
     ]))),
 )]
-pub(crate) async fn head(DownloadableFile(file): DownloadableFile) -> Response {
+pub(crate) async fn head(DownloadableFile(_, file): DownloadableFile) -> Response {
     let mut response = Body::empty().into_response();
     describe(response.headers_mut(), &file, file.size, None);
     response

@@ -169,6 +169,36 @@ async fn a_storage_that_is_away_is_503_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn i9_one_user_has_so_many_downloads_under_way_and_others_have_theirs() {
+    let world = World::with(&["--max-downloads-per-user", "2", "--max-downloads", "3"]).await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    let content: Vec<u8> = PNG.iter().copied().chain(std::iter::repeat_n(7, 20_000_000)).collect();
+    let url = url_of(&alice.sends_file(&chat, "a.png", &content).await);
+    let begin = async |token: &str| {
+        let mut stream = TcpStream::connect(world.app.address).await.unwrap();
+        let head =
+            format!("GET {url} HTTP/1.1\r\nHost: parley\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        (stream, String::from_utf8_lossy(&first[9..]).into_owned())
+    };
+    let held = [begin(&bob.token).await, begin(&bob.token).await];
+    assert!(held.iter().all(|(_, status)| status == "200"));
+    assert_eq!(begin(&bob.token).await.1, "503");
+    let other = begin(&alice.token).await;
+    assert_eq!(other.1, "200");
+    assert_eq!(begin(&alice.token).await.1, "503", "nobody has a place left");
+    drop((held, other));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while begin(&bob.token).await.1 != "200" {
+        assert!(Instant::now() < deadline, "the places are not given back");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn i10_whoever_does_not_read_a_file_is_not_waited_for() {
     let world = World::with(&["--write-seconds", "1"]).await;
     let (alice, bob) = (world.user().await, world.user().await);
