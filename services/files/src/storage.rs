@@ -14,7 +14,7 @@ use parley_domain::ids::AttachmentId;
 use crate::{FilesError, StorageSettings, Upload};
 
 /// How much of an object is in memory at a time, of a folder and of a bucket. A part of an S3 upload has at least 5 MiB.
-const FOLDER_PIECE: usize = 256 * 1024;
+const FOLDER_PIECE: usize = 64 * 1024;
 const BUCKET_PIECE: usize = 1024 * 1024;
 const BUCKET_PART: usize = 5 * 1024 * 1024;
 
