@@ -46,6 +46,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Put people on a cluster with k6, and judge what they were served and heard
+    Load(commands::load::Arguments),
     /// Break one part after the other under load and judge what clients heard: `cargo parley chaos --help`
     #[command(disable_help_flag = true)]
     Chaos {
@@ -92,6 +94,7 @@ fn launch(command: Command) -> Result<bool> {
         Command::Migrate => commands::migrate(&home, &interrupt),
         Command::Test(arguments) => commands::test::test(&home, &arguments, &interrupt),
         Command::Bench { arguments } => commands::bench(&home, "bench", &arguments, &interrupt),
+        Command::Load(arguments) => commands::load::load(&home, &arguments, &interrupt),
         Command::Chaos { arguments } => commands::bench(&home, "chaos", &arguments, &interrupt),
         Command::Check { file } => {
             commands::bench(&home, "check", &[file.into_os_string()], &interrupt)

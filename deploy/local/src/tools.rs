@@ -28,6 +28,8 @@ pub(crate) enum Group {
     Run,
     /// What only `test` needs.
     Test,
+    /// What only `load` needs.
+    Load,
 }
 
 impl Group {
@@ -35,6 +37,7 @@ impl Group {
         match self {
             Self::Run => ("requirements.txt", include_str!("../requirements.txt")),
             Self::Test => ("requirements-test.txt", include_str!("../requirements-test.txt")),
+            Self::Load => ("requirements-load.txt", include_str!("../requirements-load.txt")),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod clean;
 mod down;
+pub mod load;
 mod logs;
 mod migrate;
 mod sqlx;

@@ -9,9 +9,11 @@ use super::bench::Bench;
 use super::counting::{self, Tally};
 use super::{Arguments, browser, clients};
 use crate::cluster::{Bare, Cluster, Options};
+use crate::commands::load;
 use crate::commands::sqlx::is_fresh;
 use crate::home::{Home, workspace};
 use crate::services;
+use crate::state::Description;
 use crate::tools::{Group, install, venv_program};
 
 /// Runs them all.
@@ -137,6 +139,12 @@ fn client_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path) {
             clients::browser(bench, folder, file, &chromium)
         });
     }
+    bench.step("k6: everything works at all", |bench| {
+        let running = Description::read(file)?;
+        let (url, secret) = (&running.url, &running.jwt.secret);
+        let good = load::smoke(bench.home, &bench.folder, url, secret, bench.interrupt)?;
+        Ok(if good { Tally::PASSED } else { Tally::FAILED })
+    });
     // Last: it ends users, and revokes tokens.
     bench.step("Schemathesis", |bench| clients::schemathesis(bench, file));
 }
