@@ -63,7 +63,8 @@ async fn added(
     }))
 }
 
-/// A chat for somebody who is out of it from this version on: which one it was, and nothing that is said in it.
+/// A chat for somebody who is out of it from this version on: which one it was, and nothing that is said in it, or has
+/// happened in it since.
 async fn removed(
     store: &Store,
     (chat, version): (ChatId, Version),
@@ -71,7 +72,8 @@ async fn removed(
 ) -> Result<Option<RoomEvent>, StoreError> {
     let seen = store.chat_as_changed(chat, user, version, false).await?;
     Ok(seen.map(|(chat, memberships)| {
-        let seen = Chat { participants: Vec::new(), ..seen_by_anybody(&chat, 0) };
+        let seen =
+            Chat { participants: Vec::new(), participant_count: 0, ..seen_by_anybody(&chat, 0) };
         let to = vec![(user.clone(), memberships)];
         event(Kind::ChatRemoved, &seen, store.epoch(), to)
     }))

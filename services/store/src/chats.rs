@@ -152,7 +152,8 @@ impl Store {
     }
 
     /// A chat as somebody sees it whose membership was last changed at this version, to be in or to be out; with how often
-    /// the set of their chats has changed. `None` when it was changed again since: that change is told by itself.
+    /// the set of their chats has changed. `None` when it was changed again since: that change is told by itself. To who is out
+    /// it is shown as far as it was when they left.
     pub async fn chat_as_changed(
         &self,
         chat: ChatId,
@@ -161,9 +162,11 @@ impl Store {
         is_in: bool,
     ) -> Result<Option<(Chat, u64)>, StoreError> {
         let mut snapshot = self.snapshot().await?;
-        let membership_version = sqlx::query_scalar!(
+        let standing = sqlx::query!(
             r#"
-            select u.membership_version
+            select u.membership_version, p.left_at, coalesce((
+                select max(m.seq) from messages m where m.chat_id = $1 and m.version < $3
+            ), 0) as "messages!"
             from participants p
             join users u on u.id = p.user_id
             where p.chat_id = $1 and p.user_id = $2 and p.changed_version = $3 and (p.left_at is null) = $4
@@ -175,10 +178,15 @@ impl Store {
         )
         .fetch_optional(&mut *snapshot)
         .await?;
-        let Some(membership_version) = membership_version else { return Ok(None) };
-        let shown = show_one(&mut snapshot, chat, user).await?;
+        let Some(standing) = standing else { return Ok(None) };
+        let mut shown = show_one(&mut snapshot, chat, user).await?;
         snapshot.commit().await?;
-        Ok(shown.map(|shown| (shown, unsigned(membership_version))))
+        if let (Some(shown), Some(left_at)) = (&mut shown, standing.left_at) {
+            shown.version = changed;
+            shown.message_count = unsigned(standing.messages);
+            shown.updated_at = left_at.into();
+        }
+        Ok(shown.map(|shown| (shown, unsigned(standing.membership_version))))
     }
 
     /// A page of the user's chats, the one with the newest message first.

@@ -172,6 +172,31 @@ async fn i6_a_membership_that_has_changed_again_is_told_by_its_last_change_only(
 }
 
 #[tokio::test]
+async fn i6_who_is_removed_is_not_shown_what_has_happened_since() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let mut ear = Ear::open().await;
+    let group = json!({ "type": "group", "participantIds": [bob.id] });
+    let chat = alice.post("/api/chat", group).await.data()["chat"]["_id"].clone();
+    let chat = chat.as_str().unwrap();
+    ear.versions(chat).await;
+    let messages = format!("/api/chat/{chat}/messages");
+    alice.post(&messages, json!({ "content": "before" })).await.data();
+    // As a pod that commits and dies: it is told when more has happened.
+    let store = world.store().await;
+    let user = |id: &str| UserId::parse(id).unwrap();
+    let (id, creator) = (ChatId::parse(chat).unwrap(), user(&alice.id));
+    store.remove_participant(id, &user(&bob.id), &creator, ChangeAs::Participant).await.unwrap();
+    let after = alice.post(&messages, json!({ "content": "after" })).await.data();
+    let (kind, _, payload, users) = ear.next(chat).await;
+    assert_eq!((kind, users), (Kind::ChatRemoved, vec![bob.id.clone()]));
+    let shown = &payload["chat"];
+    assert_eq!((&payload["version"], &shown["version"]), (&json!(2), &json!(2)));
+    assert_eq!((&shown["messageCount"], &shown["participantCount"]), (&json!(1), &json!(0)));
+    assert!(shown["updatedAt"].as_str() < after["message"]["createdAt"].as_str(), "{shown}");
+}
+
+#[tokio::test]
 async fn the_pool_is_told_of_a_new_support_chat() {
     let world = World::new().await;
     let alice = world.user().await;
