@@ -87,7 +87,12 @@ pub(crate) struct Broken {
 impl Broken {
     fn io(error: &io::Error) -> Self {
         tracing::debug!(%error, "WebSocket connection failed");
-        Self { reason: DisconnectReason::TransportError, code: None }
+        let reason = match error.kind() {
+            // The system has the same deadline for what was written, and may notice first.
+            io::ErrorKind::TimedOut => DisconnectReason::WriteTimeout,
+            _ => DisconnectReason::TransportError,
+        };
+        Self { reason, code: None }
     }
 }
 

@@ -48,12 +48,8 @@ async fn a_client_that_does_not_read_is_closed_and_its_handler_runs() {
         }
     }
     for _ in 0..10 {
-        let (_, reason) = server.disconnect().await;
-        // The system's own deadline may come first.
-        assert!(
-            [DisconnectReason::WriteTimeout, DisconnectReason::TransportError].contains(&reason),
-            "{reason}"
-        );
+        // Whoever notices first: the server, or the system, which has the same deadline.
+        assert_eq!(server.disconnect().await.1, DisconnectReason::WriteTimeout);
     }
     assert_eq!(server.server.connections(), 0);
     assert!(sockets.iter().all(|socket| socket.send(&frame).is_err()));
