@@ -25,53 +25,170 @@ pub(crate) type Line = (u64, Record);
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {
     /// The first line.
-    Began { format: u32, command: String, since_1970_ms: u64 },
+    Began {
+        format: u32,
+        command: String,
+        since_1970_ms: u64,
+    },
     /// There is a chat.
-    Chat { chat: u32, id: String },
+    Chat {
+        chat: u32,
+        id: String,
+    },
     /// There is a client, of a user who is in these chats; an outsider is in none.
-    Client { client: u32, user: String, chats: Vec<u32> },
+    Client {
+        client: u32,
+        user: String,
+        chats: Vec<u32>,
+    },
 
     /// A connection is there: a Socket.IO CONNECT was accepted.
-    Open { client: u32, connection: u32, gateway: String },
+    Open {
+        client: u32,
+        connection: u32,
+        gateway: String,
+    },
     /// It asks to enter a room.
-    Join { connection: u32, chat: u32, since: Option<u64> },
+    Join {
+        connection: u32,
+        chat: u32,
+        since: Option<u64>,
+    },
     /// It is in.
-    Joined { connection: u32, chat: u32, version: u64, epoch: String, resync: bool, pod: String },
+    Joined {
+        connection: u32,
+        chat: u32,
+        version: u64,
+        epoch: String,
+        resync: bool,
+        pod: String,
+    },
     /// It is not.
-    Refused { connection: u32, chat: u32, code: String },
+    Refused {
+        connection: u32,
+        chat: u32,
+        code: String,
+    },
     /// It hears a durable event.
-    Heard { connection: u32, chat: u32, version: u64, event: String, message: String },
+    Heard {
+        connection: u32,
+        chat: u32,
+        version: u64,
+        event: String,
+        message: String,
+    },
     /// It is told that it may have missed something.
-    Resync { connection: u32, chat: u32, reason: String },
+    Resync {
+        connection: u32,
+        chat: u32,
+        reason: String,
+    },
     /// It is gone, and how.
-    Closed { connection: u32, why: String },
+    Closed {
+        connection: u32,
+        why: String,
+    },
+    /// The request that takes a client's user out of a chat goes out.
+    Leaving {
+        client: u32,
+        chat: u32,
+    },
+    /// The client has gone for good: nothing is owed to it any more.
+    Gone {
+        client: u32,
+    },
     /// The client has reloaded a chat over REST, which stands there now.
-    Reloaded { client: u32, chat: u32, version: u64 },
+    Reloaded {
+        client: u32,
+        chat: u32,
+        version: u64,
+    },
 
     /// A request goes out, for the how manyth time.
-    Send { key: String, chat: u32, attempt: u32, pod: String },
+    Send {
+        key: String,
+        chat: u32,
+        attempt: u32,
+        pod: String,
+    },
     /// Its answer; message and version are there when it is a good one.
-    Answered { key: String, chat: u32, status: u16, message: String, version: u64 },
+    Answered {
+        key: String,
+        chat: u32,
+        status: u16,
+        message: String,
+        version: u64,
+    },
     /// There was no answer that says what became of it.
-    Unanswered { key: String, chat: u32, why: String },
+    Unanswered {
+        key: String,
+        chat: u32,
+        why: String,
+    },
     /// Nobody will ask for it again.
-    GivenUp { key: String, chat: u32 },
+    GivenUp {
+        key: String,
+        chat: u32,
+    },
 
+    /// A client reads its connection no more, and then again.
+    Paused {
+        connection: u32,
+    },
+    Resumed {
+        connection: u32,
+    },
+
+    /// What is measured has another name from here on.
+    Phase {
+        name: String,
+    },
     /// Something is broken on purpose.
-    FaultBegins { fault: u32, what: String },
+    FaultBegins {
+        fault: u32,
+        what: String,
+    },
     /// It is whole again, as far as the fault is concerned.
-    FaultEnds { fault: u32 },
+    FaultEnds {
+        fault: u32,
+    },
     /// A counter of a pod.
-    Counter { pod: String, name: String, value: u64 },
+    Counter {
+        pod: String,
+        name: String,
+        value: u64,
+    },
     /// Nothing is sent any more; every client is whole, as far as it can know, or time is over.
-    Settled { whole: bool },
+    Settled {
+        whole: bool,
+    },
 
     /// Where Postgres says that a chat stands.
-    Head { chat: u32, version: u64, seq: u64 },
+    Head {
+        chat: u32,
+        version: u64,
+        seq: u64,
+    },
     /// A message in Postgres.
-    Row { chat: u32, seq: u64, version: u64, changed: Option<u64>, id: String, key: String },
+    Row {
+        chat: u32,
+        seq: u64,
+        version: u64,
+        changed: Option<u64>,
+        id: String,
+        key: String,
+    },
     /// Another durable change in Postgres, of a participant or of the chat itself.
-    Change { chat: u32, version: u64 },
+    Change {
+        chat: u32,
+        version: u64,
+    },
+    /// Somebody who is no participant any more, from this version on.
+    Removed {
+        chat: u32,
+        user: String,
+        version: u64,
+    },
     /// The last line: nothing was cut off.
     Ended,
 }
@@ -124,6 +241,11 @@ impl Recorder {
             // Told in the end: a client has nobody to tell it to.
             failed.get_or_insert(error);
         }
+    }
+
+    /// Where it is written.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
     }
 
     /// Ends the history; says where it is.

@@ -17,6 +17,7 @@ mod database;
 mod history;
 mod hole;
 mod http;
+mod latencies;
 mod load;
 mod pgbench;
 mod proc;

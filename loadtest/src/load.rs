@@ -77,7 +77,8 @@ impl Load {
     }
 }
 
-fn on_this_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Runs this, and the tasks that it makes, on the thread of the caller.
+pub(crate) fn on_this_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, work)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use parley_loadtest::scenarios::delivery::{
-    api_death, full_speed, gateway_death, jitter, nats_outage, planted,
+    api_death, full_speed, gateway_death, jitter, nats_outage, planted, removal, rolling, slow,
 };
 use parley_loadtest::scenarios::{lists, send};
 use parley_loadtest::{chaos, check};
@@ -51,6 +51,12 @@ enum Scenario {
     NatsOutage(nats_outage::Arguments),
     /// Sends as fast as they go, over two api pods: no catch-up by reordering
     FullSpeed(full_speed::Arguments),
+    /// Participants who are removed, and tokens that are revoked or expire, in a stream of messages: who hears what
+    Removal(removal::Arguments),
+    /// 50 of 1 000 clients stop reading: what the others notice of it
+    Slow(slow::Arguments),
+    /// A rollout: both gateways are restarted, one after the other
+    Rolling(rolling::Arguments),
     /// Faults that are planted in a gateway: the checker finds each
     Planted(planted::Arguments),
 }
@@ -87,6 +93,9 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::ApiDeath(arguments) => api_death::run(home, arguments, interrupt),
         Scenario::NatsOutage(arguments) => nats_outage::run(home, arguments, interrupt),
         Scenario::FullSpeed(arguments) => full_speed::run(home, arguments, interrupt),
+        Scenario::Removal(arguments) => removal::run(home, arguments, interrupt),
+        Scenario::Slow(arguments) => slow::run(home, arguments, interrupt),
+        Scenario::Rolling(arguments) => rolling::run(home, arguments, interrupt),
         Scenario::Planted(arguments) => planted::run(home, arguments, interrupt),
     }
 }

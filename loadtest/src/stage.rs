@@ -60,8 +60,18 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts a cluster of two and two, and everybody on it.
     pub(crate) fn open(home: &Home, plan: &Plan, interrupt: &Interrupt) -> Result<Self> {
+        Self::open_with(&[], home, plan, interrupt)
+    }
+
+    /// The same, with pods that have these settings of their own.
+    pub(crate) fn open_with(
+        settings: &[(&str, &str)],
+        home: &Home,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let home = home.beside(home.root().join(plan.name));
-        let cluster = cluster(&home, None, interrupt)?;
+        let cluster = cluster_with(settings, &home, None, interrupt)?;
         Self::on(cluster, &home, plan, interrupt)
     }
 
@@ -232,7 +242,18 @@ pub(crate) fn cluster(
     binaries: Option<PathBuf>,
     interrupt: &Interrupt,
 ) -> Result<Cluster> {
-    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    cluster_with(&[], home, binaries, interrupt)
+}
+
+fn cluster_with(
+    settings: &[(&str, &str)],
+    home: &Home,
+    binaries: Option<PathBuf>,
+    interrupt: &Interrupt,
+) -> Result<Cluster> {
+    // Of two values, the later one counts.
+    let settings = SETTINGS.iter().chain(settings);
+    let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let options = Options {
         api: 2,
         gateways: 2,

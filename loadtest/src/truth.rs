@@ -52,6 +52,13 @@ pub(crate) fn note(database: &Database, chats: &[String], recorder: &Recorder) -
         let [version] = numbers_of(fields)?;
         recorder.note(&Record::Change { chat, version });
         Ok(())
+    })?;
+    let removed =
+        "select chat_id, changed_version, user_id from participants where left_at is not null";
+    rows(removed, &mut |chat, fields| {
+        let [version] = numbers_of(&fields[..1])?;
+        recorder.note(&Record::Removed { chat, user: fields[1].to_owned(), version });
+        Ok(())
     })
 }
 

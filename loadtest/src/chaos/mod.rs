@@ -65,7 +65,12 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let plan = Plan {
         name: "chaos",
         command: arguments.command(),
-        population: Population { chats: arguments.chats.into(), members: 10, outsiders: 10 },
+        population: Population {
+            chats: arguments.chats.into(),
+            members: 10,
+            outsiders: 10,
+            visitors: 0,
+        },
         habits: Habits {
             cut_every: Some(Duration::from_secs(40)),
             senders: 3 * usize::from(arguments.chats),

@@ -21,6 +21,8 @@ pub(super) struct Chat {
     durable: BTreeSet<u64>,
     /// Versions that somebody was told of.
     known: BTreeSet<u64>,
+    /// Who is no participant any more, and from which version on.
+    removed: HashMap<String, u64>,
     /// What each client has reloaded, when.
     reloads: HashMap<u32, Vec<(u64, u64)>>,
 }
@@ -86,6 +88,15 @@ impl Chat {
 
     pub(super) fn change(&mut self, version: u64) {
         self.durable.insert(version);
+    }
+
+    pub(super) fn removed(&mut self, user: String, version: u64) {
+        self.removed.insert(user, version);
+    }
+
+    /// The version from which on this user is no participant any more.
+    pub(super) fn left_at(&self, user: &str) -> Option<u64> {
+        self.removed.get(user).copied()
     }
 
     /// What must be heard by whoever was here.

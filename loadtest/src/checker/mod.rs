@@ -6,7 +6,7 @@
 //! * **I3** on a connection, a chat's versions rise, and none comes twice;
 //! * **I4** after a join everything comes, unless the client was told to reload; and in the end every client is whole;
 //! * **I5** `seq` and `version` have no holes, and creation versions rise with `seq`;
-//! * **I6** who is no member is let in nowhere and hears nothing.
+//! * **I6** who is no member is let in nowhere and hears nothing; who is removed, nothing after the removal's version.
 //!
 //! A change that a later one of the same message, participant or chat stands for is in Postgres no more, and may be left
 //! out: what must be heard is what Postgres has.
@@ -61,6 +61,10 @@ struct Court {
 struct Client {
     user: String,
     chats: HashSet<u32>,
+    /// Chats that somebody has begun to take it out of.
+    leaving: HashSet<u32>,
+    /// It has gone for good.
+    is_gone: bool,
 }
 
 struct Connection {
@@ -85,7 +89,8 @@ impl Court {
             Record::Chat { chat, id } => drop(self.chats.insert(chat, Chat::new(id))),
             Record::Client { client, user, chats } => {
                 let chats = chats.into_iter().collect();
-                self.clients.insert(client, Client { user, chats });
+                let (leaving, is_gone) = (HashSet::new(), false);
+                self.clients.insert(client, Client { user, chats, leaving, is_gone });
                 counts.clients += 1;
             }
             Record::Open { client, connection, .. } => {
@@ -108,7 +113,7 @@ impl Court {
             }
             Record::Refused { connection, chat, code } => {
                 counts.refused += 1;
-                if self.is_member(connection, chat)? {
+                if self.is_member(connection, chat)? && !self.is_leaving(connection, chat)? {
                     let text = format!("connection {connection} was refused chat {chat}: {code}");
                     self.verdict.add(Violated::Refused, at, text);
                 }
@@ -146,6 +151,8 @@ impl Court {
                 let connection = self.connection(connection)?;
                 (connection.closed, connection.lost) = (Some(at), lost);
             }
+            Record::Leaving { client, chat } => drop(self.client(client)?.leaving.insert(chat)),
+            Record::Gone { client } => self.client(client)?.is_gone = true,
             Record::Send { key, attempt, chat, .. } => {
                 counts.tries += 1;
                 counts.sends += u64::from(attempt == 1);
@@ -183,6 +190,8 @@ impl Court {
                 self.chat(chat)?.row(seq, version, changed, id, key);
             }
             Record::Change { chat, version } => self.chat(chat)?.change(version),
+            Record::Removed { chat, user, version } => self.chat(chat)?.removed(user, version),
+            Record::Paused { .. } | Record::Resumed { .. } | Record::Phase { .. } => {}
             Record::Ended => self.complete = true,
         }
         Ok(())
@@ -195,10 +204,41 @@ impl Court {
         for (number, chat) in &self.chats {
             chat.decide(*number, settled, &mut self.verdict);
         }
+        self.removed();
         self.complete(settled);
         self.recoveries();
         self.verdict.sort();
         Ok(self.verdict)
+    }
+
+    /// I6: whoever was removed hears nothing above the version of that, and is not let in again.
+    fn removed(&mut self) {
+        let mut connections: Vec<_> = self.connections.iter().collect();
+        connections.sort_by_key(|(number, _)| **number);
+        for (number, connection) in connections {
+            for (at_chat, room) in &connection.rooms {
+                let Some(left) = self.left_at(connection.client, *at_chat) else { continue };
+                for (at, what) in room.beyond(left) {
+                    let text = format!(
+                        "client {}, removed from chat {at_chat} at version {left}, {what} on connection {number}",
+                        connection.client
+                    );
+                    self.verdict.add(Violated::Leaked, at, text);
+                }
+            }
+        }
+    }
+
+    /// The version from which on a client is out of a chat.
+    fn left_at(&self, client: u32, chat: u32) -> Option<u64> {
+        let user = &self.clients.get(&client)?.user;
+        self.chats.get(&chat)?.left_at(user)
+    }
+
+    /// Whether a client is to have everything of a chat in the end.
+    fn is_owed(&self, client: u32, chat: u32) -> bool {
+        let stays = self.clients.get(&client).is_some_and(|client| !client.is_gone);
+        stays && self.left_at(client, chat).is_none()
     }
 
     /// I4: every connection for itself, and then every client.
@@ -211,7 +251,8 @@ impl Court {
             let is_open = connection.closed.is_none_or(|closed| closed > settled);
             for (at_chat, room) in &connection.rooms {
                 let Some(chat) = self.chats.get(at_chat) else { continue };
-                for (version, at) in room.missing(chat, is_open.then_some(settled)) {
+                let left = self.left_at(connection.client, *at_chat);
+                for (version, at) in room.missing(chat, is_open.then_some(settled), left) {
                     if lost.insert((connection.client, *at_chat, version)) {
                         let text = format!(
                             "connection {number} of client {}, chat {at_chat}: version {version} never came",
@@ -229,6 +270,9 @@ impl Court {
         for (number, client) in clients {
             for at_chat in &client.chats {
                 let Some(chat) = self.chats.get(at_chat) else { continue };
+                if !self.is_owed(*number, *at_chat) {
+                    continue;
+                }
                 let heard = heard.remove(&(*number, *at_chat)).unwrap_or_default();
                 let known = chat.reloaded_to(*number);
                 if known.is_none() {
@@ -254,7 +298,7 @@ impl Court {
     fn recoveries(&mut self) {
         let mut places: HashMap<(u32, u32), Place> = HashMap::new();
         for (number, client) in &self.clients {
-            for chat in &client.chats {
+            for chat in client.chats.iter().filter(|chat| self.is_owed(*number, **chat)) {
                 places.insert((*number, *chat), Place::default());
             }
         }
@@ -290,6 +334,13 @@ impl Court {
         }
     }
 
+    fn client(&mut self, client: u32) -> Result<&mut Client> {
+        match self.clients.get_mut(&client) {
+            Some(client) => Ok(client),
+            None => bail!("client {client} was never announced"),
+        }
+    }
+
     fn room(&mut self, connection: u32, chat: u32) -> Result<&mut Room> {
         Ok(self.connection(connection)?.rooms.entry(chat).or_default())
     }
@@ -297,6 +348,11 @@ impl Court {
     fn is_member(&mut self, connection: u32, chat: u32) -> Result<bool> {
         let client = self.connection(connection)?.client;
         Ok(self.clients.get(&client).is_some_and(|client| client.chats.contains(&chat)))
+    }
+
+    fn is_leaving(&mut self, connection: u32, chat: u32) -> Result<bool> {
+        let client = self.connection(connection)?.client;
+        Ok(self.client(client)?.leaving.contains(&chat))
     }
 
     fn must_be_member(&mut self, connection: u32, chat: u32, at: u64, what: &str) -> Result<()> {

@@ -12,6 +12,8 @@ pub(super) struct Room {
     since: Option<u64>,
     /// When it was let in.
     pub(super) joined_at: Option<u64>,
+    /// Every time that it was let in, and where the chat stood then.
+    entered: Vec<(u64, u64)>,
     /// What came, when.
     heard: Vec<(u64, u64)>,
     versions: HashSet<u64>,
@@ -40,6 +42,7 @@ impl Room {
     pub(super) fn joined(&mut self, at: u64, version: u64, resync: bool) {
         let from = if resync { version } else { self.since.unwrap_or(version) };
         self.joined_at = Some(at);
+        self.entered.push((at, version));
         self.last = self.last.max(from);
         self.is_told = false;
         self.stretches.push(Stretch { from, to: from, at });
@@ -75,18 +78,34 @@ impl Room {
         self.is_told = true;
     }
 
-    /// What should have come and did not, and by when. A connection that stayed to the end should have heard everything.
-    pub(super) fn missing(&self, chat: &Chat, open_until: Option<u64>) -> Vec<(u64, u64)> {
+    /// What should have come and did not, and by when. A connection that stayed to the end should have heard everything,
+    /// up to the removal of its user.
+    pub(super) fn missing(
+        &self,
+        chat: &Chat,
+        open_until: Option<u64>,
+        left: Option<u64>,
+    ) -> Vec<(u64, u64)> {
         let mut missing = Vec::new();
         let mut stretches = self.stretches.clone();
         if let (Some(until), false, Some(last)) = (open_until, self.is_told, stretches.last_mut()) {
-            (last.to, last.at) = (u64::MAX, until);
+            (last.to, last.at) = (left.unwrap_or(u64::MAX), until);
         }
         for Stretch { from, to, at } in stretches {
             let wanted = chat.after(from).take_while(|version| *version <= to);
             missing.extend(wanted.filter(|it| !self.versions.contains(it)).map(|it| (it, at)));
         }
         missing
+    }
+
+    /// What a connection was given whose user was out from version `left` on: when, and what.
+    pub(super) fn beyond(&self, left: u64) -> impl Iterator<Item = (u64, String)> {
+        // The removal itself is told to the removed; a snapshot that holds it already is none of theirs.
+        let entered = self.entered.iter().filter(move |(_, version)| *version >= left);
+        let heard = self.heard.iter().filter(move |(_, version)| *version > left);
+        entered
+            .map(|(at, version)| (*at, format!("was let in at version {version}")))
+            .chain(heard.map(|(at, version)| (*at, format!("heard version {version}"))))
     }
 
     /// What came, when.

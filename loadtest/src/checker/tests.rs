@@ -310,6 +310,114 @@ fn i6_an_outsider_who_hears_or_is_let_in() {
     assert_eq!(found.of(Violated::Leaked), 1, "{}", found.report());
 }
 
+/// A third member, who hears the first two messages and is taken out at version 3; the others' third message is version 4.
+fn with_a_removal() -> Vec<Record> {
+    let mut history = good();
+    let at = history.iter().position(|it| matches!(it, Record::Client { client: 2, .. })).unwrap();
+    history.insert(at, Record::Client { client: 7, user: "r".to_owned(), chats: vec![0] });
+    let at = history.iter().position(|record| *record == sent(1)[0]).unwrap();
+    history.splice(at..at, enter(7, 70, 0));
+    let heard_by = |history: &mut Vec<Record>, version| {
+        let at = history.iter().position(|record| *record == heard(1, version)).unwrap();
+        history.insert(at + 1, heard(70, version));
+    };
+    heard_by(&mut history, 1);
+    heard_by(&mut history, 2);
+    // The third version is the removal, not a message.
+    history.retain(|record| match record {
+        Record::Send { key, .. } | Record::Answered { key, .. } => key != "s-3",
+        _ => true,
+    });
+    for record in &mut history {
+        match record {
+            Record::Row { seq, .. } if *seq > 3 => *seq -= 1,
+            Record::Head { seq, .. } => *seq -= 1,
+            _ => {}
+        }
+    }
+    history.retain(|record| *record != row(3, 3));
+    heard_by(&mut history, 3);
+    let at = history.iter().position(|record| *record == heard(0, 3)).unwrap();
+    history.insert(at, Record::Leaving { client: 7, chat: 0 });
+    let end = history.len() - 1;
+    let removed = Record::Removed { chat: 0, user: "r".to_owned(), version: 3 };
+    history.splice(end..end, [Record::Change { chat: 0, version: 3 }, removed]);
+    history
+}
+
+/// The same, with more behind what the others heard as version 4.
+fn after_the_removal(more: &[Record]) -> Vec<Record> {
+    let mut history = with_a_removal();
+    let at = history.iter().position(|record| *record == heard(1, 4)).unwrap();
+    history.splice(at + 1..=at, more.iter().cloned());
+    history
+}
+
+#[test]
+fn i6_a_removal_is_the_last_that_the_removed_hear() {
+    only(&with_a_removal(), &[]);
+    only(&after_the_removal(&[heard(70, 4)]), &[(Violated::Leaked, 1)]);
+    // Messages that came before the removal, and late, are theirs.
+    let late: Vec<_> = {
+        let mut history = with_a_removal();
+        history
+            .retain(|record| !matches!(record, Record::Heard { connection: 70, version: 2.., .. }));
+        let at = history.iter().position(|record| *record == heard(1, 4)).unwrap();
+        history.splice(at + 1..=at, [heard(70, 2), heard(70, 3)]);
+        history
+    };
+    only(&late, &[]);
+}
+
+#[test]
+fn i6_who_is_removed_is_not_let_in_again() {
+    let refused = Record::Refused { connection: 71, chat: 0, code: "not_participant".to_owned() };
+    let [open, join, joined] = enter(7, 71, 4);
+    only(&after_the_removal(&[open.clone(), join.clone(), refused.clone()]), &[]);
+    only(&after_the_removal(&[open.clone(), join.clone(), joined]), &[(Violated::Leaked, 1)]);
+    // A snapshot from before the removal is no leak, and what was refused before it was no leaver.
+    let before = Record::Joined {
+        connection: 71,
+        chat: 0,
+        version: 2,
+        epoch: "e".to_owned(),
+        resync: false,
+        pod: "gateway-1".to_owned(),
+    };
+    let join = Record::Join { connection: 71, chat: 0, since: None };
+    only(&after_the_removal(&[open, join, before, heard(71, 3)]), &[]);
+    let mut early = with_a_removal();
+    let at = early.iter().position(|record| *record == heard(70, 1)).unwrap();
+    let too_early = Record::Refused { connection: 70, chat: 0, code: "x".to_owned() };
+    early.insert(at, too_early);
+    only(&early, &[(Violated::Refused, 1)]);
+}
+
+#[test]
+fn i4_who_is_removed_hears_everything_up_to_it() {
+    let mut history = with_a_removal();
+    history.retain(|record| *record != heard(70, 3));
+    only(&history, &[(Violated::Lost, 1)]);
+}
+
+#[test]
+fn i4_nothing_is_owed_to_who_has_gone() {
+    // Client 0 goes after its first connection, and comes back no more.
+    let mut history = without(|record| matches!(record, Record::Heard { connection: 3, .. }));
+    history.retain(|record| {
+        !matches!(
+            record,
+            Record::Open { connection: 3, .. }
+                | Record::Join { connection: 3, .. }
+                | Record::Joined { connection: 3, .. }
+        )
+    });
+    only(&history, &[(Violated::Lost, 2)]);
+    let end = history.iter().position(|it| matches!(it, Record::Settled { .. })).unwrap();
+    history.insert(end, Record::Gone { client: 0 });
+    only(&history, &[]);
+}
+
 #[test]
 fn a_history_that_is_cut_off_is_not_judged() {
     for cut in [1, 20] {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Surroundings;
-use super::socket::{Event, Heard, Socket};
+use super::socket::{Event, Heard, Socket, Way};
 use super::world::any;
 use crate::history::{Record, UNKNOWN_CHAT};
 
@@ -109,7 +109,8 @@ impl Listener {
     async fn connect(&mut self) -> Option<End> {
         let gateway = any(&self.around.world.gateways, &mut self.chance).clone();
         let token = self.around.world.people[self.number].token.clone();
-        let mut socket = Socket::open(&gateway.address, &token).await.ok()?;
+        let way = if self.around.can_pause(self.number) { Way::Narrow } else { Way::Wide };
+        let mut socket = Socket::open_by(way, &gateway.address, &token).await.ok()?;
         let connection = self.around.next_connection();
         let recorder = self.around.recorder.clone();
         recorder.note(&Record::Open {
@@ -143,6 +144,8 @@ impl Listener {
         let mut stop = self.around.controls.stop.subscribe();
         let mut cut = self.around.controls.cut.subscribe();
         cut.mark_unchanged();
+        let mut pause = self.around.controls.pause.subscribe();
+        let can_pause = self.around.can_pause(self.number);
         let begun = Instant::now();
         // Spread around the wanted length, so that not all are cut at once.
         let spread = self.chance.random_range(0.8..1.2);
@@ -175,9 +178,25 @@ impl Listener {
                 () = sleep_until(begun + JOIN_WITHIN), if self.is_waiting() => {
                     return End::Lost("a join was not answered".to_owned());
                 }
+                // What is waited for locks whoever changes it, until it is dropped.
+                true = async { pause.wait_for(|pause| *pause).await.is_ok() }, if can_pause => {
+                    self.pause(connection).await;
+                }
                 _ = stop.wait_for(|stop| *stop) => return End::Over,
             }
         }
+    }
+
+    /// Does nothing, and reads nothing, until it is told to go on.
+    async fn pause(&self, connection: u32) {
+        let mut pause = self.around.controls.pause.subscribe();
+        let mut stop = self.around.controls.stop.subscribe();
+        self.around.recorder.note(&Record::Paused { connection });
+        tokio::select! {
+            _ = pause.wait_for(|pause| !*pause) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        self.around.recorder.note(&Record::Resumed { connection });
     }
 
     fn is_waiting(&self) -> bool {

@@ -7,7 +7,7 @@ mod listener;
 mod outsider;
 mod rest;
 mod sender;
-mod socket;
+pub(crate) mod socket;
 mod world;
 
 use std::sync::Arc;
@@ -43,6 +43,11 @@ pub(crate) struct Habits {
     pub(crate) rate: Option<f64>,
     /// After so many messages a sender stops.
     pub(crate) messages_each: Option<u64>,
+    /// How many characters of four bytes each fill up a message.
+    pub(crate) filling: usize,
+    /// One client in so many, when it is told to, reads its connection no more. It is at the other end of a network with
+    /// small segments and windows: on the way within one machine there is room for megabytes.
+    pub(crate) pause_one_in: Option<usize>,
     /// One message in so many is edited by its sender.
     pub(crate) edit_every: Option<u32>,
     /// Says what chance brings.
@@ -58,6 +63,8 @@ impl Default for Habits {
             senders: 100,
             rate: Some(200.0),
             messages_each: None,
+            filling: 0,
+            pause_one_in: None,
             edit_every: None,
             seed: 1,
         }
@@ -74,6 +81,7 @@ pub(crate) struct Controls {
     cutting: AtomicBool,
     stop: watch::Sender<bool>,
     cut: watch::Sender<Cut>,
+    pause: watch::Sender<bool>,
     /// How far the listeners are: one for each listener and chat.
     progress: Vec<Progress>,
     senders: AtomicUsize,
@@ -120,7 +128,7 @@ impl Progress {
 
 /// The running clients. They end when this is dropped.
 pub(crate) struct Crowd {
-    controls: Arc<Controls>,
+    around: Surroundings,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -139,6 +147,7 @@ impl Crowd {
             cutting: AtomicBool::new(true),
             stop: watch::Sender::new(false),
             cut: watch::Sender::new(Cut::default()),
+            pause: watch::Sender::new(false),
             progress: progress.collect(),
             senders: AtomicUsize::new(habits.senders),
             answered: AtomicU64::new(0),
@@ -146,55 +155,66 @@ impl Crowd {
             connections: AtomicUsize::new(0),
             opened: AtomicU32::new(0),
         });
-        let shared = Arc::clone(&controls);
+        let around = Surroundings { world, habits, recorder, controls };
+        let shared = around.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            LocalSet::new().block_on(&runtime, everybody(world, habits, recorder, shared))
+            LocalSet::new().block_on(&runtime, everybody(shared))
         });
-        Self { controls, thread: Some(thread) }
+        Self { around, thread: Some(thread) }
     }
 
     /// Lets the senders send.
     pub(crate) fn send(&self) {
-        self.controls.sending.store(true, Ordering::Release);
+        self.around.controls.sending.store(true, Ordering::Release);
     }
 
     /// Nothing new is sent, and connections stay.
     pub(crate) fn calm(&self) {
-        self.controls.sending.store(false, Ordering::Release);
-        self.controls.cutting.store(false, Ordering::Release);
+        self.around.controls.sending.store(false, Ordering::Release);
+        self.around.controls.cutting.store(false, Ordering::Release);
     }
 
     /// Whoever still insists on an answer gives up.
     pub(crate) fn give_up(&self) {
-        self.controls.insisting.store(false, Ordering::Release);
+        self.around.controls.insisting.store(false, Ordering::Release);
     }
 
     /// Cuts about this share of the connections now.
     pub(crate) fn cut(&self, percent: u8) {
-        self.controls.cut.send_modify(|cut| *cut = Cut { number: cut.number + 1, percent });
+        self.around.controls.cut.send_modify(|cut| *cut = Cut { number: cut.number + 1, percent });
+    }
+
+    /// Those clients that can be told so read no more, or read again.
+    pub(crate) fn pause(&self, pause: bool) {
+        self.around.controls.pause.send_replace(pause);
+    }
+
+    /// What whoever comes beside the crowd needs.
+    pub(crate) fn around(&self) -> &Surroundings {
+        &self.around
     }
 
     /// How many senders have something to do.
     pub(crate) fn senders(&self) -> usize {
-        self.controls.senders.load(Ordering::Acquire)
+        self.around.controls.senders.load(Ordering::Acquire)
     }
 
     /// Good answers, events heard and open connections so far.
     pub(crate) fn counts(&self) -> (u64, u64, usize) {
-        let Controls { answered, heard, connections, .. } = &*self.controls;
+        let Controls { answered, heard, connections, .. } = &*self.around.controls;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (load(answered), load(heard), connections.load(Ordering::Relaxed))
     }
 
     /// Where every listener is.
     pub(crate) fn progress(&self) -> &[Progress] {
-        &self.controls.progress
+        &self.around.controls.progress
     }
 
     /// Lets everybody leave.
     pub(crate) fn stop(mut self) -> Result<()> {
-        self.controls.stop();
+        self.around.controls.stop();
         let thread = self.thread.take().context("the crowd has left already")?;
         thread.join().map_err(|_| anyhow::anyhow!("a client has panicked"))?
     }
@@ -202,7 +222,7 @@ impl Crowd {
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        self.controls.stop();
+        self.around.controls.stop();
         if let Some(thread) = self.thread.take() {
             // Whoever drops a crowd has an error to tell already.
             let _ = thread.join();
@@ -220,10 +240,10 @@ impl Controls {
 
 /// What every client has at hand.
 #[derive(Clone)]
-struct Surroundings {
-    world: Arc<World>,
+pub(crate) struct Surroundings {
+    pub(crate) world: Arc<World>,
     habits: Habits,
-    recorder: Recorder,
+    pub(crate) recorder: Recorder,
     controls: Arc<Controls>,
 }
 
@@ -241,17 +261,22 @@ impl Surroundings {
         *self.controls.stop.borrow()
     }
 
+    /// Whether a client is one of those that can be told to read no more.
+    fn can_pause(&self, client: usize) -> bool {
+        self.habits.pause_one_in.is_some_and(|every| client % every == every - 1)
+    }
+
     fn is_cutting(&self) -> bool {
         self.controls.cutting.load(Ordering::Acquire)
     }
 
     /// The number of a connection that has just begun.
-    fn next_connection(&self) -> u32 {
+    pub(crate) fn next_connection(&self) -> u32 {
         self.controls.connections.fetch_add(1, Ordering::Relaxed);
         self.controls.opened.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn connection_ends(&self) {
+    pub(crate) fn connection_ends(&self) {
         self.controls.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -262,16 +287,10 @@ impl Surroundings {
     }
 }
 
-async fn everybody(
-    world: Arc<World>,
-    habits: Habits,
-    recorder: Recorder,
-    controls: Arc<Controls>,
-) -> Result<()> {
-    let around = Surroundings { world: Arc::clone(&world), habits, recorder, controls };
+async fn everybody(around: Surroundings) -> Result<()> {
     let mut tasks = Vec::new();
     let mut place = 0;
-    for (number, person) in world.people.iter().enumerate() {
+    for (number, person) in around.world.people.iter().enumerate() {
         if person.chats.is_empty() {
             tasks.push(tokio::task::spawn_local(Outsider::new(around.clone(), number).run()));
         } else {
@@ -280,7 +299,7 @@ async fn everybody(
             tasks.push(tokio::task::spawn_local(listener.run()));
         }
     }
-    for number in 0..habits.senders {
+    for number in 0..around.habits.senders {
         tasks.push(tokio::task::spawn_local(Sender::new(around.clone(), number)?.run()));
     }
     for task in tasks {

@@ -21,6 +21,8 @@ pub(super) struct Sender {
     rest: Rest,
     chat: u32,
     token: String,
+    /// What each message ends with.
+    filling: String,
 }
 
 /// What is asked for: a message, or another text for it.
@@ -42,7 +44,9 @@ impl Sender {
         let token = author.token.clone();
         let chance = around.chance(usize::MAX - number);
         let rest = around.rest(around.chance(usize::MAX / 2 - number));
-        Ok(Self { around, number, chance, rest, chat, token })
+        // Four bytes each in UTF-8: as many as a character can have.
+        let filling = "\u{1f30d}".repeat(around.habits.filling);
+        Ok(Self { around, number, chance, rest, chat, token, filling })
     }
 
     pub(super) async fn run(mut self) {
@@ -85,7 +89,8 @@ impl Sender {
     /// Sends one message; its id, if it is there now.
     async fn send(&mut self, count: u64) -> Option<String> {
         let key = format!("s{}-{count}", self.number);
-        let body = json!({ "content": format!("message {key}"), "clientMessageId": key });
+        let content = format!("message {key}{}", self.filling);
+        let body = json!({ "content": content, "clientMessageId": key });
         let path = format!("/api/chat/{}/messages", self.around.world.chats[self.chat as usize]);
         self.insist(Wish { key, method: "POST", path, body: body.to_string() }).await
     }

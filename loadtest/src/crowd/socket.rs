@@ -1,12 +1,13 @@
 //! A Socket.IO client over a WebSocket: as little of both as a listener needs, and nothing of the server's own code.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -22,6 +23,36 @@ pub(crate) struct Socket {
     silence: Duration,
     last_word: Instant,
     acks: u64,
+}
+
+/// How much fits between a client and its gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What one machine has for itself: megabytes.
+    Wide,
+    /// Segments as on an Ethernet, and a small window: what is not read waits at the gateway soon.
+    Narrow,
+}
+
+impl Way {
+    async fn connect(self, address: &str) -> Result<TcpStream> {
+        const SEGMENT: u32 = 1460;
+        const WINDOW: usize = 16 * 1024;
+        if self == Self::Wide {
+            return Ok(TcpStream::connect(address).await?);
+        }
+        let address: SocketAddr = address.parse()?;
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM,
+            None,
+        )?;
+        // The other side learns both in the first packet.
+        socket.set_tcp_mss(SEGMENT)?;
+        socket.set_recv_buffer_size(WINDOW)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpSocket::from_std_stream(socket.into()).connect(address).await?)
+    }
 }
 
 /// What a connection hears.
@@ -42,6 +73,14 @@ pub(crate) struct Event {
     pub(crate) version: Option<u64>,
     pub(crate) message: String,
     pub(crate) reason: String,
+}
+
+impl Event {
+    /// It goes to the connections of users, whatever rooms they are in, and has no place among the versions of a room: what
+    /// it shows is where the chat stands.
+    pub(crate) fn is_of_users(&self) -> bool {
+        matches!(self.name.as_str(), "chat-created" | "chat-removed")
+    }
 }
 
 #[derive(Deserialize)]
@@ -76,11 +115,16 @@ struct Handshake {
 impl Socket {
     /// Connects as this token's user, by WebSocket from the start.
     pub(crate) async fn open(address: &str, token: &str) -> Result<Self> {
-        timeout(OPEN_WITHIN, Self::connect(address, token)).await.context("no answer")?
+        Self::open_by(Way::Wide, address, token).await
     }
 
-    async fn connect(address: &str, token: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+    /// The same, over a network of this kind.
+    pub(crate) async fn open_by(way: Way, address: &str, token: &str) -> Result<Self> {
+        timeout(OPEN_WITHIN, Self::connect(way, address, token)).await.context("no answer")?
+    }
+
+    async fn connect(way: Way, address: &str, token: &str) -> Result<Self> {
+        let stream = way.connect(address).await?;
         stream.set_nodelay(true)?;
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         // A thousand of these share a process: no buffers for what never comes.

@@ -16,6 +16,8 @@ use crate::load::ask_all;
 pub(crate) struct World {
     /// The members, chat by chat, and then the outsiders.
     pub(crate) people: Vec<Person>,
+    /// Members, too, whose clients are not the crowd's: whoever has them made says what they do.
+    pub(crate) visitors: Vec<Person>,
     /// The chats' ids.
     pub(crate) chats: Vec<String>,
     numbers: HashMap<String, u32>,
@@ -40,12 +42,14 @@ pub(crate) struct Place {
 }
 
 /// How much there is of everything.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Population {
     pub(crate) chats: usize,
     /// Members of each chat; nobody is in two.
     pub(crate) members: usize,
     pub(crate) outsiders: usize,
+    /// Further members of each chat, without clients.
+    pub(crate) visitors: usize,
 }
 
 impl World {
@@ -55,15 +59,17 @@ impl World {
         population: Population,
         recorder: &Recorder,
     ) -> Result<Self> {
-        let Population { chats, members, outsiders } = population;
+        let Population { chats, members, outsiders, visitors } = population;
         let person = |number: usize| {
             let user = format!("client-{number}");
             let ttl = Duration::from_hours(24);
             let token = Token { ttl, ..Token::user(&user) }.sign(&cluster.jwt.secret)?;
             Ok(Person { user, token, chats: Vec::new() })
         };
-        let mut people =
-            (0..chats * members + outsiders).map(person).collect::<Result<Vec<_>>>()?;
+        let count = chats * members + outsiders;
+        let mut people = (0..count).map(person).collect::<Result<Vec<_>>>()?;
+        let mut guests =
+            (count..count + chats * visitors).map(person).collect::<Result<Vec<_>>>()?;
         let place = |pod: &parley_local::Pod| Place {
             name: pod.name.clone(),
             address: address(&pod.url).to_owned(),
@@ -71,11 +77,13 @@ impl World {
         let api: Vec<_> = cluster.api.iter().map(place).collect();
         let gateways = cluster.gateway.iter().map(place).collect();
         let first = &api.first().context("there is no api pod")?.address;
-        let seen = people.iter().map(|one| request("GET", "/api/chat?limit=1", &one.token, ""));
+        let seen = people.iter().chain(&guests);
+        let seen = seen.map(|one| request("GET", "/api/chat?limit=1", &one.token, ""));
         ask_all(first, seen.collect())?;
         let groups = people[..chats * members].chunks_exact(members).enumerate();
         let make = groups.map(|(number, group)| {
-            let others: Vec<_> = group[1..].iter().map(|one| &one.user).collect();
+            let guests = &guests[number * visitors..(number + 1) * visitors];
+            let others: Vec<_> = group[1..].iter().chain(guests).map(|one| &one.user).collect();
             let body = json!({ "type": "group", "title": format!("Chat {number}"), "participantIds": others });
             request("POST", "/api/chat", &group[0].token, &body.to_string())
         });
@@ -87,8 +95,11 @@ impl World {
                 person.chats.push(number);
             }
         }
+        for (place, guest) in guests.iter_mut().enumerate() {
+            guest.chats.push(u32::try_from(place / visitors)?);
+        }
         let numbers = chats.iter().cloned().zip(0..).collect();
-        let world = Self { people, chats, numbers, api, gateways };
+        let world = Self { people, visitors: guests, chats, numbers, api, gateways };
         world.note(recorder);
         Ok(world)
     }
@@ -97,7 +108,7 @@ impl World {
         for (chat, id) in (0..).zip(&self.chats) {
             recorder.note(&Record::Chat { chat, id: id.clone() });
         }
-        for (client, person) in (0..).zip(&self.people) {
+        for (client, person) in (0..).zip(self.people.iter().chain(&self.visitors)) {
             let (user, chats) = (person.user.clone(), person.chats.clone());
             recorder.note(&Record::Client { client, user, chats });
         }
@@ -106,6 +117,11 @@ impl World {
     /// Whoever is in a chat.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Person> {
         self.people.iter().filter(|person| !person.chats.is_empty())
+    }
+
+    /// The number of a visitor's client.
+    pub(crate) fn visitor(&self, place: usize) -> u32 {
+        u32::try_from(self.people.len() + place).unwrap_or(u32::MAX)
     }
 
     /// A chat's number.

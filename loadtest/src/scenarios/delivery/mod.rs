@@ -7,15 +7,21 @@ pub mod gateway_death;
 pub mod jitter;
 pub mod nats_outage;
 pub mod planted;
+pub mod removal;
+pub mod rolling;
+pub mod slow;
 
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use anyhow::Result;
 use parley_local::{Cluster, say};
 
-use crate::checker::Verdict;
+use crate::checker::{Verdict, Violated};
 use crate::crowd::{Habits, Population};
+use crate::results::{self, provenance};
 use crate::stage::{Plan, SETTLE_WITHIN};
+use crate::window::percentile;
 
 /// The load that most of them have: 1 000 clients in 50 rooms of 20, each cut about every 15 s and away for 2 s; 200
 /// messages a second in all.
@@ -23,7 +29,7 @@ fn jittering(name: &'static str, command: String, chats: u16) -> Plan {
     Plan {
         name,
         command,
-        population: Population { chats: chats.into(), members: 20, outsiders: 10 },
+        population: Population { chats: chats.into(), members: 20, outsiders: 10, visitors: 0 },
         habits: Habits {
             cut_every: Some(Duration::from_secs(15)),
             away: Duration::from_secs(2),
@@ -50,6 +56,65 @@ fn end((verdict, cluster): (Verdict, Cluster), demands: &[(bool, String)]) -> bo
         say::line(verdict.line());
     }
     verdict.is_clean() && unmet == 0
+}
+
+/// The middle and the worst but one of a hundred, and the worst, of some times in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Times {
+    middle: u32,
+    most: u32,
+    worst: u32,
+}
+
+impl Times {
+    fn of(mut times: Vec<u32>) -> Self {
+        times.sort_unstable();
+        let worst = times.last().copied().unwrap_or(0);
+        Self { middle: percentile(&times, 50), most: percentile(&times, 99), worst }
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [middle, most, worst] =
+            [self.middle, self.most, self.worst].map(|time| f64::from(time) / 1000.0);
+        write!(f, "p50 {middle:.1} ms, p99 {most:.1} ms, at most {worst:.1} ms")
+    }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// A scenario's section in `RESULTS.md`: what was run, when, its table if it has one, and what was demanded.
+fn write_results(
+    name: &str,
+    command: &str,
+    table: &str,
+    verdict: &Verdict,
+    demands: &[(bool, String)],
+) -> Result<()> {
+    let mut text = format!("`{command}`\n\n{}\n\n", provenance());
+    if !table.is_empty() {
+        let _ = writeln!(text, "{table}\n");
+    }
+    for (met, demand) in demands {
+        let _ = writeln!(text, "- {}: {demand}", if *met { "met" } else { "NOT MET" });
+    }
+    let counts = &verdict.counts;
+    let _ = writeln!(
+        text,
+        "- {}: {} messages, {} deliveries, {} connections; lost {}, twice {}, out of order {}, leaked {}",
+        verdict.line(),
+        counts.rows,
+        counts.deliveries,
+        counts.connections,
+        verdict.of(Violated::Lost),
+        verdict.of(Violated::Twice),
+        verdict.of(Violated::OutOfOrder),
+        verdict.of(Violated::Leaked),
+    );
+    results::write(name, &text)
 }
 
 /// A time, for a demand.

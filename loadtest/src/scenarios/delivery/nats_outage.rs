@@ -29,7 +29,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let plan = Plan {
         name: "nats-outage",
         command: format!("cargo parley bench nats-outage --chats {chats}"),
-        population: Population { chats: chats.into(), members: 20, outsiders: 0 },
+        population: Population { chats: chats.into(), members: 20, outsiders: 0, visitors: 0 },
         habits: Habits {
             senders: 2 * usize::from(chats),
             rate: Some(4.0 * f64::from(chats)),

@@ -1,0 +1,147 @@
+//! `bench rolling`: both gateways are restarted, one after the other, as a rollout does it: SIGTERM, the end, a new start;
+//! and nobody notices more than a connection that came back.
+
+mod pace;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use parley_local::{Home, Interrupt, say};
+
+use super::{end, jittering, write_results};
+use crate::checker::Verdict;
+use crate::crowd::Habits;
+use crate::stage::{Plan, Stage};
+use crate::truth;
+use pace::{Drain, drains, most_in_a_second, rate};
+
+const GATEWAYS: [&str; 2] = ["gateway-1", "gateway-2"];
+/// How far the pace may be from what was configured.
+const WITHIN: f64 = 0.1;
+const WHOLE_WITHIN: Duration = Duration::from_mins(1);
+const BETWEEN: Duration = Duration::from_secs(5);
+
+/// What `bench rolling` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Connections that a gateway sends away each second
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pace: u16,
+    /// How often both are restarted
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// How many rooms there are, of 20 clients and 4 messages a second each
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+    chats: u16,
+    /// Write what came of it into loadtest/RESULTS.md
+    #[arg(long)]
+    write: bool,
+}
+
+impl Arguments {
+    fn command(&self) -> String {
+        let Self { pace, rounds, chats, .. } = self;
+        format!("cargo parley bench rolling --pace {pace} --rounds {rounds} --chats {chats}")
+    }
+
+    /// By when a gateway with all connections has ended.
+    fn grace(&self) -> Duration {
+        let connections = f64::from(self.chats) * 20.0 + 10.0;
+        Duration::from_secs_f64(connections / f64::from(self.pace) + 15.0)
+    }
+
+    /// Nobody goes by habit: every end of a connection is the gateways' doing.
+    fn plan(&self) -> Plan {
+        let plan = jittering("rolling", self.command(), self.chats);
+        Plan { habits: Habits { cut_every: None, ..plan.habits }, ..plan }
+    }
+}
+
+/// Runs it; true when the verdict is clean and every demand is met.
+pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
+    let (pace, grace) = (arguments.pace.to_string(), arguments.grace().as_secs().to_string());
+    let settings =
+        [("PARLEY_DRAIN_PER_SECOND", pace.as_str()), ("PARLEY_SHUTDOWN_SECONDS", grace.as_str())];
+    let mut stage = Stage::open_with(&settings, home, &arguments.plan(), interrupt)?;
+    let history = stage.recorder.path().to_owned();
+    stage.crowd.send();
+    for _ in 0..arguments.rounds {
+        for gateway in GATEWAYS {
+            stage.pass(BETWEEN)?;
+            restart(&mut stage, gateway, arguments.grace())?;
+        }
+    }
+    let (verdict, cluster) = stage.judge()?;
+    let mut demands = Vec::new();
+    for (drain, gateway) in drains(&history)?.iter().zip(GATEWAYS.iter().cycle()) {
+        demands.extend(demanded(gateway, drain, f64::from(arguments.pace)));
+    }
+    let wanted = GATEWAYS.len() * usize::from(arguments.rounds);
+    let recovered = verdict.recoveries.iter().filter(|it| it.took.is_some()).count();
+    demands.push((
+        recovered == wanted,
+        format!("every client whole again after {recovered} of {wanted} restarts"),
+    ));
+    demands.push(told(&verdict));
+    if arguments.write {
+        write_results("rolling", &arguments.command(), "", &verdict, &demands)?;
+    }
+    Ok(end((verdict, cluster), &demands))
+}
+
+/// One gateway goes as a rollout lets it go, and comes again.
+fn restart(stage: &mut Stage, gateway: &str, grace: Duration) -> Result<()> {
+    let number = stage.fault_begins(&format!("restart {gateway}"));
+    let process = stage.cluster.process(gateway)?.clone();
+    stage.cluster.terminate(gateway)?;
+    if !stage.wait(grace, || Ok(!process.is_alive()))? {
+        bail!("{gateway} has not ended {} s after SIGTERM", grace.as_secs());
+    }
+    stage.restart(gateway)?;
+    stage.fault_ends(number);
+    let heads = truth::heads(&stage.database, &stage.world.chats)?;
+    if !stage.wait(WHOLE_WITHIN, || Ok(stage.are_whole(&heads)))? {
+        bail!("not every client is whole again after {} s", WHOLE_WITHIN.as_secs());
+    }
+    say::note(format_args!("{gateway} is back, and everybody whole"));
+    Ok(())
+}
+
+fn demanded(gateway: &str, drain: &Drain, pace: f64) -> Vec<(bool, String)> {
+    let Drain { closed, back, otherwise } = drain;
+    let shown =
+        |rate: Option<f64>| rate.map_or_else(|| "no".to_owned(), |rate| format!("{rate:.1}"));
+    let is_near = |rate: Option<f64>| rate.is_some_and(|rate| (rate / pace - 1.0).abs() <= WITHIN);
+    let (away, again) = (rate(closed), rate(back));
+    let most = most_in_a_second(closed);
+    #[expect(clippy::cast_precision_loss, reason = "there are not that many connections")]
+    let is_steady = most as f64 <= pace * (1.0 + WITHIN);
+    vec![
+        (
+            is_near(away) && is_steady,
+            format!(
+                "{gateway}: {} connections sent away, {} a second of {pace}, at most {most} within one",
+                closed.len(),
+                shown(away)
+            ),
+        ),
+        (
+            is_near(again) && back.len() == closed.len(),
+            format!(
+                "{gateway}: {} back, {} a second of {pace}, at most {} within one",
+                back.len(),
+                shown(again),
+                most_in_a_second(back)
+            ),
+        ),
+        (
+            otherwise.is_empty(),
+            format!("{gateway}: connections that ended otherwise: {otherwise:?}"),
+        ),
+    ]
+}
+
+fn told(verdict: &Verdict) -> (bool, String) {
+    let told = verdict.counts.resyncs_told.values().sum::<u64>() + verdict.counts.resyncs_at_join;
+    (told == 0, format!("{told} told to reload, instead of what they missed"))
+}
