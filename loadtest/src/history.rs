@@ -88,6 +88,11 @@ pub(crate) enum Record {
         connection: u32,
         why: String,
     },
+    /// The request that brings a client's user into a chat goes out.
+    Adding {
+        client: u32,
+        chat: u32,
+    },
     /// The request that takes a client's user out of a chat goes out.
     Leaving {
         client: u32,

@@ -76,6 +76,8 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             senders: 3 * usize::from(arguments.chats),
             rate: Some(arguments.rate.into()),
             edit_every: Some(20),
+            delete_every: Some(20),
+            guests: usize::from(arguments.chats).div_ceil(2),
             seed: arguments.seed,
             ..Habits::default()
         },

@@ -14,6 +14,8 @@ pub(super) struct Chat {
     answered: Vec<(u64, u64)>,
     /// Tries of each key.
     tries: HashMap<String, u64>,
+    /// How many were to be added.
+    adding: u64,
     version: u64,
     seq: u64,
     rows: Vec<Row>,
@@ -43,6 +45,10 @@ impl Chat {
 
     pub(super) fn asked(&mut self, key: &str) {
         *self.tries.entry(key.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn adding(&mut self) {
+        self.adding += 1;
     }
 
     /// A good answer; says so when it contradicts an earlier one.
@@ -198,10 +204,11 @@ impl Chat {
         let known: BTreeSet<u64> =
             self.durable.iter().chain(&self.known).copied().chain(answered).collect();
         let holes = (1..=self.version).filter(|version| !known.contains(version)).count();
-        // An edit that was tried again may have taken a version that nobody was told of, and that the next try stands for.
-        let edits = self.tries.iter().filter(|(key, _)| key.starts_with('e'));
+        // An edit or a delete that was tried again may have taken a version that nobody was told of, and that the next try
+        // stands for; and so does the removal of a participant for the adding.
+        let edits = self.tries.iter().filter(|(key, _)| key.starts_with(['e', 'd']));
         let silent: u64 = edits.map(|(_, tries)| tries - 1).sum();
-        if holes as u64 > silent {
+        if holes as u64 > silent + self.adding {
             let text = format!(
                 "chat {number}: {holes} of {} versions were taken by nothing",
                 self.version

@@ -151,6 +151,7 @@ impl Court {
                 let connection = self.connection(connection)?;
                 (connection.closed, connection.lost) = (Some(at), lost);
             }
+            Record::Adding { chat, .. } => self.chat(chat)?.adding(),
             Record::Leaving { client, chat } => drop(self.client(client)?.leaving.insert(chat)),
             Record::Gone { client } => self.client(client)?.is_gone = true,
             Record::Send { key, attempt, chat, .. } => {

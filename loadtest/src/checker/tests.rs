@@ -293,6 +293,10 @@ fn i5_a_seq_or_a_version_that_nothing_took() {
         })
         .collect();
     only(&history, &[(Violated::Hole, 1)]);
+    // Somebody who came and went: Postgres has the going.
+    let mut with_a_guest = history;
+    with_a_guest.insert(5, Record::Adding { client: 1, chat: 0 });
+    only(&with_a_guest, &[]);
     let without_2 = without(|record| match record {
         Record::Row { seq, .. } => *seq == 2,
         Record::Send { key, .. } | Record::Answered { key, .. } => key == "s-2",

@@ -3,6 +3,7 @@
 //! All of them are tasks of one thread, apart from the one that runs the cluster, and write down whatever happens to
 //! them. What that means is for the checker to say.
 
+mod guest;
 mod listener;
 mod outsider;
 mod rest;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::history::Recorder;
+use guest::Guests;
 use listener::Listener;
 use outsider::Outsider;
 use rest::Rest;
@@ -50,6 +52,10 @@ pub(crate) struct Habits {
     pub(crate) pause_one_in: Option<usize>,
     /// One message in so many is edited by its sender.
     pub(crate) edit_every: Option<u32>,
+    /// One message in so many is deleted by its sender.
+    pub(crate) delete_every: Option<u32>,
+    /// How many come as participants, and are removed, again and again.
+    pub(crate) guests: usize,
     /// Says what chance brings.
     pub(crate) seed: u64,
 }
@@ -66,6 +72,8 @@ impl Default for Habits {
             filling: 0,
             pause_one_in: None,
             edit_every: None,
+            delete_every: None,
+            guests: 0,
             seed: 1,
         }
     }
@@ -89,6 +97,8 @@ pub(crate) struct Controls {
     heard: AtomicU64,
     connections: AtomicUsize,
     opened: AtomicU32,
+    /// The number of the next client that nobody knew of.
+    clients: AtomicU32,
 }
 
 /// An order to cut connections.
@@ -149,11 +159,12 @@ impl Crowd {
             cut: watch::Sender::new(Cut::default()),
             pause: watch::Sender::new(false),
             progress: progress.collect(),
-            senders: AtomicUsize::new(habits.senders),
+            senders: AtomicUsize::new(habits.senders + habits.guests),
             answered: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             opened: AtomicU32::new(0),
+            clients: AtomicU32::new(world.visitor(world.visitors.len())),
         });
         let around = Surroundings { world, habits, recorder, controls };
         let shared = around.clone();
@@ -195,7 +206,7 @@ impl Crowd {
         &self.around
     }
 
-    /// How many senders have something to do.
+    /// How many senders, and guests, have something to do.
     pub(crate) fn senders(&self) -> usize {
         self.around.controls.senders.load(Ordering::Acquire)
     }
@@ -257,6 +268,19 @@ impl Surroundings {
         Rest::new(Arc::clone(&self.world), chance)
     }
 
+    /// The number of a client that nobody knew of.
+    fn next_client(&self) -> u32 {
+        self.controls.clients.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn is_sending(&self) -> bool {
+        self.controls.sending.load(Ordering::Acquire)
+    }
+
+    fn is_insisting(&self) -> bool {
+        self.controls.insisting.load(Ordering::Acquire)
+    }
+
     fn is_over(&self) -> bool {
         *self.controls.stop.borrow()
     }
@@ -302,8 +326,15 @@ async fn everybody(around: Surroundings) -> Result<()> {
     for number in 0..around.habits.senders {
         tasks.push(tokio::task::spawn_local(Sender::new(around.clone(), number)?.run()));
     }
+    let guests = (0..around.habits.guests).map(|number| Guests::new(around.clone(), number));
+    let guests = guests.collect::<Result<Vec<_>>>()?;
+    let guests: Vec<_> =
+        guests.into_iter().map(|guests| tokio::task::spawn_local(guests.run())).collect();
     for task in tasks {
         task.await.context("a client has panicked")?;
+    }
+    for task in guests {
+        task.await.context("a guest has panicked")??;
     }
     Ok(())
 }

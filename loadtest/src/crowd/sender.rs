@@ -25,7 +25,7 @@ pub(super) struct Sender {
     filling: String,
 }
 
-/// What is asked for: a message, or another text for it.
+/// What is asked for: a message, another text for it, or its end.
 struct Wish {
     key: String,
     method: &'static str,
@@ -56,34 +56,36 @@ impl Sender {
         self.begin().await;
         let mut next = Instant::now() + every.unwrap_or_default().mul_f64(self.chance.random());
         let mut count = 0;
-        while self.is_sending() && habits.messages_each.is_none_or(|most| count < most) {
+        while self.around.is_sending() && habits.messages_each.is_none_or(|most| count < most) {
             if let Some(every) = every {
                 sleep_until(next).await;
                 // What was not sent in time is not made up for all at once.
                 next = (next + every).max(Instant::now());
-                if !self.is_sending() {
+                if !self.around.is_sending() {
                     break;
                 }
             }
             count += 1;
             let message = self.send(count).await;
-            if let (Some(every), Some(message)) = (habits.edit_every, message)
-                && self.chance.random_range(0..every) == 0
-            {
+            let Some(message) = message else { continue };
+            if self.is_one_in(habits.edit_every) {
                 self.edit(count, &message).await;
+            }
+            if self.is_one_in(habits.delete_every) {
+                self.delete(count, &message).await;
             }
         }
         self.around.controls.senders.fetch_sub(1, Ordering::Release);
     }
 
     async fn begin(&self) {
-        while !self.is_sending() && !self.around.is_over() {
+        while !self.around.is_sending() && !self.around.is_over() {
             self.around.pause(Duration::from_millis(20)).await;
         }
     }
 
-    fn is_sending(&self) -> bool {
-        self.around.controls.sending.load(Ordering::Acquire)
+    fn is_one_in(&mut self, so_many: Option<u32>) -> bool {
+        so_many.is_some_and(|many| self.chance.random_range(0..many) == 0)
     }
 
     /// Sends one message; its id, if it is there now.
@@ -103,6 +105,13 @@ impl Sender {
         self.insist(Wish { key, method: "PUT", path, body: body.to_string() }).await;
     }
 
+    async fn delete(&mut self, count: u64, message: &str) {
+        let key = format!("d{}-{count}", self.number);
+        let chat = &self.around.world.chats[self.chat as usize];
+        let path = format!("/api/chat/{chat}/messages/{message}");
+        self.insist(Wish { key, method: "DELETE", path, body: String::new() }).await;
+    }
+
     /// Asks again and again, now here, now there.
     async fn insist(&mut self, wish: Wish) -> Option<String> {
         let Wish { key, method, path, body } = wish;
@@ -116,7 +125,7 @@ impl Sender {
                 Ok((status, answer)) => {
                     let message = &answer["data"]["message"];
                     let id = message["_id"].as_str().unwrap_or_default().to_owned();
-                    let version = if method == "PUT" { "changedVersion" } else { "version" };
+                    let version = if method == "POST" { "version" } else { "changedVersion" };
                     let version = message[version].as_u64().unwrap_or(0);
                     let message = id.clone();
                     let key = key.clone();
@@ -134,7 +143,7 @@ impl Sender {
                     recorder.note(&Record::Unanswered { key, chat, why });
                 }
             }
-            if !self.around.controls.insisting.load(Ordering::Acquire) {
+            if !self.around.is_insisting() {
                 break;
             }
             let pause = Duration::from_millis(self.chance.random_range(50..500));

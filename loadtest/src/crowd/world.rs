@@ -23,6 +23,8 @@ pub(crate) struct World {
     numbers: HashMap<String, u32>,
     pub(crate) api: Vec<Place>,
     pub(crate) gateways: Vec<Place>,
+    /// What tokens are signed with.
+    pub(crate) secret: String,
 }
 
 /// A user with one client.
@@ -98,8 +100,9 @@ impl World {
         for (place, guest) in guests.iter_mut().enumerate() {
             guest.chats.push(u32::try_from(place / visitors)?);
         }
+        let secret = cluster.jwt.secret.clone();
         let numbers = chats.iter().cloned().zip(0..).collect();
-        let world = Self { people, visitors: guests, chats, numbers, api, gateways };
+        let world = Self { people, visitors: guests, chats, numbers, api, gateways, secret };
         world.note(recorder);
         Ok(world)
     }
