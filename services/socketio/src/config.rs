@@ -39,7 +39,7 @@ pub struct Config {
     pub max_payload: usize,
     /// Messages that may wait to be written to one connection. Default 1024.
     pub outbox_frames: usize,
-    /// Bytes that may wait to be written to one connection. Default 4 MiB.
+    /// Bytes that may wait to be written to one connection; the system holds about 64 KiB more. Default 4 MiB.
     pub outbox_bytes: usize,
     /// Messages that may wait for the handler of one connection before it is no longer read. Their
     /// bytes are bounded by twice `max_payload`. Default 32.

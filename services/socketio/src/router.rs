@@ -142,10 +142,19 @@ impl Router {
     }
 }
 
+/// Bytes that the system takes of a connection before it can send them. By itself it takes up to 4 MB, four outboxes: who
+/// reads nothing would cost that much more, and be noticed so much later.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 * 1024;
+
 fn tune(stream: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout))?;
+    {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_user_timeout(Some(write_timeout))?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+    }
     Ok(())
 }
 

@@ -56,6 +56,26 @@ async fn a_client_that_does_not_read_is_closed_and_its_handler_runs() {
     drop(clients);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_takes_little_of_what_a_client_does_not_read() {
+    let config = Config {
+        write_timeout: Duration::from_millis(300),
+        outbox_frames: 100_000,
+        outbox_bytes: usize::MAX / 2,
+        ..Config::default()
+    };
+    let server = TestServer::with(config).await;
+    let _client = stalled(&server).await;
+    let socket = server.socket().await;
+    for _ in 0..100 {
+        let _ = socket.send(&big("/"));
+    }
+    assert_eq!(server.disconnect().await.1, DisconnectReason::WriteTimeout);
+    let taken = server.server.stats().bytes_out;
+    assert!(taken < 500_000, "{taken} of 6 000 000 bytes");
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_by_its_heartbeat_too() {
     let config = Config { outbox_bytes: usize::MAX / 2, ..quick() };
