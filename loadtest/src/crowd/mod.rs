@@ -47,8 +47,8 @@ pub(crate) struct Habits {
     pub(crate) messages_each: Option<u64>,
     /// How many characters of four bytes each fill up a message.
     pub(crate) filling: usize,
-    /// One client in so many, when it is told to, reads its connection no more. It is at the other end of a network with
-    /// small segments and windows: on the way within one machine there is room for megabytes.
+    /// One client in so many, when it is told to, reads its connection no more. Its window is small: on the way within one
+    /// machine there is room for megabytes.
     pub(crate) pause_one_in: Option<usize>,
     /// One message in so many is edited by its sender.
     pub(crate) edit_every: Option<u32>,

@@ -1,6 +1,5 @@
 //! A Socket.IO client over a WebSocket: as little of both as a listener needs, and nothing of the server's own code.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -30,28 +29,20 @@ pub(crate) struct Socket {
 pub(crate) enum Way {
     /// What one machine has for itself: megabytes.
     Wide,
-    /// Segments as on an Ethernet, and a small window: what is not read waits at the gateway soon.
+    /// A small window: what is not read waits at the gateway soon.
     Narrow,
 }
 
 impl Way {
     async fn connect(self, address: &str) -> Result<TcpStream> {
-        const SEGMENT: u32 = 1460;
-        const WINDOW: usize = 16 * 1024;
+        const WINDOW: u32 = 16 * 1024;
         if self == Self::Wide {
             return Ok(TcpStream::connect(address).await?);
         }
-        let address: SocketAddr = address.parse()?;
-        let socket = socket2::Socket::new(
-            socket2::Domain::for_address(address),
-            socket2::Type::STREAM,
-            None,
-        )?;
-        // The other side learns both in the first packet.
-        socket.set_tcp_mss(SEGMENT)?;
+        let socket = TcpSocket::new_v4()?;
+        // Said before there is a connection: the other side learns it in the first packet.
         socket.set_recv_buffer_size(WINDOW)?;
-        socket.set_nonblocking(true)?;
-        Ok(TcpSocket::from_std_stream(socket.into()).connect(address).await?)
+        Ok(socket.connect(address.parse()?).await?)
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
     chats: u16,
     /// Messages a second in each room
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
     rate: u16,
     /// Characters of each message, of four bytes each; few and small ones fill no outbox before the write deadline
     #[arg(long, default_value_t = 4900, value_parser = clap::value_parser!(u16).range(0..=4900))]
