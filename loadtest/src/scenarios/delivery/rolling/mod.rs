@@ -44,10 +44,15 @@ impl Arguments {
         format!("cargo parley bench rolling --pace {pace} --rounds {rounds} --chats {chats}")
     }
 
-    /// By when a gateway with all connections has ended.
-    fn grace(&self) -> Duration {
+    /// So long a gateway with all connections may take to send them away: more than it needs, or it would be faster.
+    fn drain(&self) -> Duration {
         let connections = f64::from(self.chats) * 20.0 + 10.0;
-        Duration::from_secs_f64(connections / f64::from(self.pace) + 15.0)
+        Duration::from_secs_f64((connections / f64::from(self.pace)).ceil() + 5.0)
+    }
+
+    /// By when it has ended.
+    fn grace(&self) -> Duration {
+        self.drain() + Duration::from_secs(10)
     }
 
     /// Nobody goes by habit: every end of a connection is the gateways' doing.
@@ -59,9 +64,14 @@ impl Arguments {
 
 /// Runs it; true when the verdict is clean and every demand is met.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
-    let (pace, grace) = (arguments.pace.to_string(), arguments.grace().as_secs().to_string());
-    let settings =
-        [("PARLEY_DRAIN_PER_SECOND", pace.as_str()), ("PARLEY_SHUTDOWN_SECONDS", grace.as_str())];
+    let pace = arguments.pace.to_string();
+    let [drain, grace] =
+        [arguments.drain(), arguments.grace()].map(|time| time.as_secs().to_string());
+    let settings = [
+        ("PARLEY_DRAIN_PER_SECOND", pace.as_str()),
+        ("PARLEY_DRAIN_SECONDS", drain.as_str()),
+        ("PARLEY_SHUTDOWN_SECONDS", grace.as_str()),
+    ];
     let mut stage = Stage::open_with(&settings, home, &arguments.plan(), interrupt)?;
     let history = stage.recorder.path().to_owned();
     stage.crowd.send();
