@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5000))]
     rate: u16,
     /// How many trials go on at once
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=100))]
     at_once: u16,
     /// Write what came of it into loadtest/RESULTS.md
     #[arg(long)]

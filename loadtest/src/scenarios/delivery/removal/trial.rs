@@ -24,7 +24,7 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 /// By when a join, and a request, is answered.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 /// How long a token that expires is good for.
-const TOKEN_LASTS: Duration = Duration::from_secs(4);
+const TOKEN_LASTS: Duration = Duration::from_secs(3);
 /// Clocks are read one after the other.
 const SAME_TIME: Duration = Duration::from_millis(2);
 
