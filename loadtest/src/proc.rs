@@ -111,15 +111,6 @@ impl Machine {
     }
 }
 
-/// Bytes of memory that a process holds at this moment.
-pub(crate) fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))
-        .with_context(|| format!("no process {pid}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1024)
-}
-
 /// How many cores there are, and which.
 pub(crate) fn processor() -> (usize, String) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -133,12 +124,28 @@ fn ticks(count: u64) -> Duration {
     Duration::from_nanos(count.saturating_mul(1_000_000_000 / per_second))
 }
 
+/// Bytes of memory that a process holds at this moment.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("no process {pid}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const STAT: &str =
         "42 (a) name (x) S 7 42 42 0 -1 4194560 1 2 3 4 50 60 70 80 20 0 9 0 100 5 6";
+
+    #[test]
+    fn memory_is_counted_in_bytes() {
+        let own = resident(std::process::id()).unwrap();
+        assert!((100_000..100_000_000_000).contains(&own), "{own}");
+        assert!(resident(u32::MAX).is_err());
+    }
 
     #[test]
     fn a_stat_line_is_read_behind_the_name() {
@@ -170,13 +177,6 @@ mod tests {
         let machine = Machine::parse(stat).unwrap();
         assert_eq!(machine, Machine { busy: ticks(81), total: ticks(531) });
         assert_eq!(Machine::parse("intr 5"), None);
-    }
-
-    #[test]
-    fn memory_is_counted_in_bytes() {
-        let own = resident(std::process::id()).unwrap();
-        assert!((100_000..100_000_000_000).contains(&own), "{own}");
-        assert!(resident(u32::MAX).is_err());
     }
 
     #[test]

@@ -176,4 +176,6 @@ fn histories(bench: &mut Bench<'_>) {
     };
     judged("planted faults are found", "bench planted --rounds 1");
     judged("three minutes of chaos", "chaos --minutes 3");
+    judged("the removed, the revoked, the expired", "bench removal --trials 20");
+    judged("both gateways restarted", "bench rolling --chats 10");
 }
