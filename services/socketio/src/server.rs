@@ -18,6 +18,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -175,6 +176,18 @@ impl<A: Application> Server<A> {
     /// From now on new connections are refused with 503.
     pub fn refuse_new(&self) {
         self.engine.refuse_new();
+    }
+
+    /// Whether new connections are refused.
+    pub fn refuses_new(&self) -> bool {
+        self.engine.refuses_new()
+    }
+
+    /// Refuses new connections, and closes those that are open in random order, one `every` after the
+    /// other. Until its turn a connection is served as before, polls and upgrades too. Returns when the
+    /// last has been closed.
+    pub async fn close_paced(&self, reason: CloseReason, every: Duration) {
+        self.engine.close_paced(reason, every).await;
     }
 
     /// Refuses new connections, closes all, and waits until [`Application::disconnect`] has run for

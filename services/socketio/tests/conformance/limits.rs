@@ -116,6 +116,7 @@ async fn a_head_has_to_come_in_time() {
         assert!(start.elapsed() >= Duration::from_millis(90));
         assert!(start.elapsed() < Duration::from_secs(5));
     }
+    assert_eq!(server.echo.stats().head_timeouts, 2);
 }
 
 #[tokio::test]
