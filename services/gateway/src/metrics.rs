@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::heads::Doubt;
-use crate::protocol::{RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS};
+use crate::protocol::{OTHER_USER, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS};
 use crate::room::{Cause, Lost};
 
 /// Handles of this crate's metrics; cheap to clone.
@@ -112,6 +112,9 @@ impl Metrics {
         }
         for code in [TOO_MANY_ROOMS.code, RATE_LIMITED.code, "joined"] {
             metrics.joins.with_label_values(&[code]);
+        }
+        for code in [OTHER_USER.code, RATE_LIMITED.code, "accepted"] {
+            metrics.refreshes.with_label_values(&[code]);
         }
         for why in SentAway::ALL {
             metrics.sent_away.with_label_values(&[why.as_str()]);
