@@ -9,7 +9,7 @@ use clap::{Args, value_parser};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
-    /// Most connections of this pod; more are refused with 503. TCP connections beside their WebSockets may be a quarter
+    /// Most connections of this pod; more are refused with 503. TCP connections beside their `WebSocket`s may be a quarter
     /// more
     #[arg(long, env = "PARLEY_MAX_CONNECTIONS", default_value_t = 15_000, value_parser = value_parser!(u32).range(1..), value_name = "NUMBER")]
     pub max_connections: u32,

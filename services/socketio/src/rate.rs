@@ -59,6 +59,6 @@ mod tests {
             within += taken(rate, &mut used, begun + Duration::from_millis(100) * tenths);
         }
         assert!((29..=30).contains(&within), "{within}");
-        assert_eq!(taken(rate, &mut used, begun + Duration::from_secs(60)), 30);
+        assert_eq!(taken(rate, &mut used, begun + Duration::from_mins(1)), 30);
     }
 }

@@ -156,8 +156,8 @@ fn helped() -> BTreeMap<String, String> {
     let help = String::from_utf8(help.stdout).unwrap();
     let section = help.split("\nLimits:\n").nth(1).expect("a section of limits");
     let ends = section.lines().position(|line| !line.is_empty() && !line.starts_with(' '));
-    let lines = section.lines().take(ends.unwrap_or(usize::MAX));
-    let text: String = lines.map(|line| format!("{} ", line.trim())).collect();
+    let lines = section.lines().take(ends.unwrap_or(usize::MAX)).map(str::trim);
+    let text = lines.collect::<Vec<_>>().join(" ");
     let mut limits = BTreeMap::new();
     for part in text.split("[env: ").skip(1) {
         let name = part.split('=').next().unwrap().to_owned();
