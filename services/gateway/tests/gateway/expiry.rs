@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 use parley_domain::ask::JoinRefusal;
+use parley_domain::ids::UserId;
+use parley_domain::token::Revocation;
 use parley_domain::user::Role;
 use serde_json::{Value, json};
 
@@ -34,7 +36,7 @@ async fn refresh(client: &mut Client, token: &str) -> Value {
 async fn i6_a_connection_ends_with_its_token_and_its_rooms_with_it() {
     let world = World::with(&["--jwt-leeway-seconds=0"]).await;
     let chat = world.api.chats.create(0);
-    let end = now().floor() + 2.0;
+    let end = now().floor() + 3.0;
     let mut alice = Client::connect(world.gateway.address, &ending("alice", end)).await;
     let mut bob = world.gateway.client("bob").await;
     for client in [&mut alice, &mut bob] {
@@ -67,7 +69,7 @@ async fn a_token_counts_for_as_long_as_the_clocks_may_differ() {
 async fn with_a_newer_token_a_connection_lives_on() {
     let world = World::with(&["--jwt-leeway-seconds=0"]).await;
     let chat = world.api.chats.create(0);
-    let end = now().floor() + 2.0;
+    let end = now().floor() + 3.0;
     let mut alice = Client::connect(world.gateway.address, &ending("alice", end)).await;
     let mut bob = Client::connect(world.gateway.address, &ending("bob", end + 1.0)).await;
     alice.join_at(chat, 0).await;
@@ -93,7 +95,7 @@ async fn with_a_newer_token_a_connection_lives_on() {
 async fn i6_a_token_that_is_refused_changes_nothing() {
     let world = World::with(&["--jwt-leeway-seconds=0"]).await;
     let chat = world.api.chats.create(0);
-    let end = now().floor() + 3.0;
+    let end = now().floor() + 4.0;
     let mut alice = Client::connect(world.gateway.address, &ending("alice", end)).await;
     alice.join_at(chat, 0).await;
     world.api.chats.revoke("alice", 1_000);
@@ -159,6 +161,25 @@ async fn i6_a_revocation_goes_by_the_newest_token() {
     assert!(announced.elapsed() < SECOND);
     let series = "parley_gateway_sent_away_total{reason=\"token_revoked\"}";
     assert_eq!(world.gateway.metric(series).await, 1);
+}
+
+/// The answer of an api pod may be older than what was announced since.
+#[tokio::test]
+async fn i6_what_was_announced_meanwhile_counts_for_a_newer_token_too() {
+    let world = World::start().await;
+    let [mut old, mut new] = [
+        Client::connect(world.gateway.address, &issued("alice", 1_000)).await,
+        Client::connect(world.gateway.address, &issued("alice", 3_000)).await,
+    ];
+    let valid_after = chrono::DateTime::from_timestamp(2_500, 0).unwrap();
+    let user_id = UserId::parse("alice").unwrap();
+    // Announced, and not known to the api pod that answers.
+    world.api.announce(&Revocation { user_id, valid_after }).await;
+    old.is_closed_with(1001).await;
+    let ack = refresh(&mut new, &issued("alice", 2_000)).await;
+    assert_eq!(ack["error"]["code"], "token_revoked");
+    assert_eq!(refresh(&mut new, &issued("alice", 2_600)).await["success"], true);
+    new.hears_nothing().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! How a server is emptied: at a steady rate, in no order, and served to the last.
 
-use crate::support::{TestServer, Ws, soon};
+use crate::support::{Answer, TestServer, Ws, soon};
 use parley_socketio::{CloseReason, DisconnectReason, Refusal};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +33,16 @@ async fn sessions_are_closed_one_by_one_and_in_random_order() {
         let reason = DisconnectReason::ServerClose(CloseReason::GoingAway);
         assert_eq!(server.closed().await, reason);
     }
+}
+
+#[tokio::test]
+async fn a_poll_that_is_parked_ends_at_its_turn_with_503() {
+    let server = TestServer::start().await;
+    let session = server.poll_session("/engine.io/").await;
+    let parked = session.park().await;
+    server.echo.close_paced(CloseReason::GoingAway, Duration::from_millis(1)).await;
+    assert_eq!(Answer::read(parked).await.status, 503);
+    session.assert_unknown().await;
 }
 
 #[tokio::test]
