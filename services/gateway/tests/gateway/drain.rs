@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parley_domain::bus::Kind;
 use parley_domain::ids::ChatId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,6 +13,7 @@ use crate::client::{Client, Heard};
 use crate::fixture::{ApiPod, SECOND, token_for};
 use crate::process::Process;
 use crate::server::{NatsServer, eventually, get, sample, soon};
+use crate::users::chat_created;
 
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -119,23 +121,28 @@ async fn a_pod_with_more_connections_than_time_is_faster() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_drain_at_once() {
+async fn a_second_signal_ends_a_drain_in_which_people_are_still_told_things() {
     let nats = NatsServer::start().await;
     let api = ApiPod::start(&nats).await;
     let chat = api.chats.create(0);
     let mut pod = Process::start(&nats, &["--drain-per-second=1"]).await;
-    let clients = crowd(&pod, chat, 15).await;
+    let mut clients = crowd(&pod, chat, 15).await;
     pod.terminate();
     eventually("the first is closed", async || {
         (metric(&pod, "parley_gateway_closed_total{reason=\"server_going_away\"}").await > 0)
             .then_some(())
     })
     .await;
+    let users: Vec<_> = (0..15).map(|number| format!("user-{number}")).collect();
+    let users: Vec<_> = users.iter().map(String::as_str).collect();
+    api.publisher().publish(&chat_created(&api.chats, Kind::ChatCreated, &users));
+    let first = join_all(clients.iter_mut().map(Client::next)).await;
+    let told = |heard: &&Heard| matches!(heard, Heard::Event(name, _) if name == "chat-created");
+    assert!(first.iter().filter(told).count() >= 5, "{first:?}");
     let begun = Instant::now();
     pod.terminate();
     assert_eq!(pod.status().await, Some(1));
     assert!(begun.elapsed() < SECOND * 5);
-    drop(clients);
 }
 
 #[tokio::test]
