@@ -36,7 +36,7 @@ pub struct Pod {
     pub name: String,
     /// Where it serves clients.
     pub url: String,
-    /// Its admin port: `/livez`, `/readyz`, `/metrics`.
+    /// Its admin port: `/livez`, `/readyz`, `/metrics`, `/drain`.
     pub admin: String,
     /// The process itself.
     pub pid: u32,

@@ -17,6 +17,8 @@ pub mod client {
     pub const JOIN: &str = "join-chat-room";
     /// Leave a room.
     pub const LEAVE: &str = "leave-chat-room";
+    /// Go on with a newer token.
+    pub const REFRESH: &str = "refresh-token";
 }
 
 /// Names that a client hears.

@@ -232,6 +232,11 @@ impl Verifier {
         self.has_ended(caller.expires_at, now)
     }
 
+    /// From when on the token by which this caller was verified counts no more.
+    pub fn ends_at(&self, caller: &Caller) -> DateTime<Utc> {
+        caller.expires_at + self.leeway
+    }
+
     fn has_ended(&self, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         now >= expires_at + self.leeway
     }

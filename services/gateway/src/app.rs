@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use parley_domain::time::SystemClock;
 use parley_domain::token::Revocation;
 use parley_relay::{Bus, BusState};
@@ -12,13 +11,15 @@ use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::readiness::Condition;
 use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
-use parley_socketio::{CloseReason, Config, Cors, Server};
-use tokio::net::TcpListener;
+use parley_socketio::{Config, Cors, Rate, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bearers::Bearers;
 use crate::connection::Chat;
+use crate::drain::{self, Pace};
+use crate::expiry::Expiries;
+use crate::limits::LimitSettings;
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
@@ -50,67 +51,83 @@ impl App {
         let clock = Arc::new(SystemClock);
         let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
-        let bearers = Bearers::default();
-        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone());
+        let limits = &settings.limits;
+        let bearers = Bearers::new(limits.max_user_connections, metrics.clone());
+        let expiries = Expiries::default();
+        let patience = limits.join_timeout();
+        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone(), patience);
         let chat = Chat {
             tokens,
-            clock,
+            clock: clock.clone(),
             bus: bus.clone(),
             bearers: bearers.clone(),
+            expiries: expiries.clone(),
             rooms: rooms.clone(),
             metrics: metrics.clone(),
+            joins: Rate::per_second(limits.joins_per_second),
+            max_rooms: size(limits.max_rooms),
         };
-        let server = Server::new(config(&settings.sockets), chat);
+        let server = Server::new(config(&settings.sockets, limits), chat);
         metrics::register_sockets(&registry, &server)?;
 
         let stop = lifecycle.stop();
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
-        lifecycle.spawn("heads", heads::run(rooms, stop.clone()));
-        let stopped = stop.clone();
-        let users = users::run(bus.clone(), bearers.clone(), metrics, stop.clone());
+        // While connections wait for their turn to be closed, they hear everything.
+        let gone = CancellationToken::new();
+        lifecycle.spawn("heads", heads::run(rooms, gone.clone()));
+        let stopped = gone.clone();
+        let users = users::run(bus.clone(), bearers.clone(), metrics.clone(), gone.clone());
         lifecycle.spawn("revocations", async move {
             let hear = |revocation: Revocation| bearers.revoke(&revocation);
             Ok(bus.hear_revocations(hear, stopped.cancelled()).await?)
         });
         lifecycle.spawn("users", users);
+        lifecycle.spawn("tokens", expiries.run(clock, metrics, gone.clone()));
         let readiness = lifecycle.readiness().clone();
+        let remaining = server.clone();
+        readiness.set_remaining(move || remaining.connections());
+        let begin = (readiness.draining(), stop);
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
-        lifecycle.spawn("sockets", serve_sockets(server, listener, stop));
-        tracing::info!(pod = process.pod, address = %app.address, "serving Socket.IO");
+        let pace = pace(&settings.sockets);
+        lifecycle.spawn("sockets", drain::serve(server, listener, pace, begin, gone.drop_guard()));
+        tracing::info!(pod = process.pod, address = %app.address, admin = %app.admin_address, "serving Socket.IO");
         Ok(app)
     }
 }
 
-fn config(settings: &SocketSettings) -> Config {
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn config(settings: &SocketSettings, limits: &LimitSettings) -> Config {
     let cors = if settings.origins.iter().any(|origin| origin == "*") {
         Cors::Any
     } else {
         Cors::List(settings.origins.clone())
     };
-    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Config {
         ping_interval: Duration::from_millis(settings.ping_interval_ms),
-        ping_timeout: Duration::from_millis(settings.ping_timeout_ms),
-        max_payload: size(settings.max_payload_bytes),
-        max_connections: size(settings.max_connections),
-        outbox_bytes: size(settings.outbox_bytes),
+        ping_timeout: Duration::from_millis(limits.ping_timeout_ms),
+        upgrade_timeout: Duration::from_millis(limits.upgrade_timeout_ms),
+        connect_timeout: Duration::from_millis(limits.connect_timeout_ms),
+        write_timeout: Duration::from_millis(limits.write_timeout_ms),
+        header_timeout: Duration::from_millis(limits.header_timeout_ms),
+        body_timeout: Duration::from_millis(limits.body_timeout_ms),
+        max_payload: size(limits.max_payload_bytes),
+        outbox_frames: size(limits.outbox_frames),
+        outbox_bytes: size(limits.outbox_bytes),
+        inbox_events: size(limits.inbox_events),
+        max_connections: size(limits.max_connections),
+        messages: Some(Rate::per_second(limits.events_per_second)),
         cors,
         ..Config::default()
     }
 }
 
-/// Accepts until `stop`, then sends everybody elsewhere.
-async fn serve_sockets(
-    server: Arc<Server<Chat>>,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    server.clone().serve(listener, stop).await.context("accept connections")?;
-    tracing::info!(connections = server.connections(), "closing connections");
-    server.refuse_new();
-    server.close_all(CloseReason::GoingAway).await;
-    Ok(())
+fn pace(settings: &SocketSettings) -> Pace {
+    let within = Duration::from_secs(settings.drain_seconds);
+    Pace { per_second: settings.drain_per_second, within }
 }
 
 /// A gateway without the bus hears nothing; new connections are better off elsewhere.

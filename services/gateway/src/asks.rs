@@ -9,8 +9,6 @@ use parley_relay::Bus;
 use parley_socketio::Socket;
 use tokio::time::{Instant, sleep};
 
-/// How long a join stays pending before its connection is closed, so that the client comes back by itself.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause after an ask in vain.
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
@@ -21,9 +19,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Of a connection.
-    pub(crate) fn of(asker: &Socket) -> Self {
-        Self { until: Instant::now() + PATIENCE, asker: asker.clone() }
+    /// Of a connection; then it is closed, so that the client comes back by itself.
+    pub(crate) fn of(asker: &Socket, patience: Duration) -> Self {
+        Self { until: Instant::now() + patience, asker: asker.clone() }
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -17,18 +17,28 @@ use parley_socketio::{CloseReason, Frame, Socket};
 use tokio::time::sleep;
 
 use crate::asks::{self, Token};
+use crate::metrics::{Metrics, SentAway};
 
 /// The longest pause after an ask in vain; each is twice the one before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The connections of this pod by their bearers; clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct Bearers(Arc<Mutex<HashMap<UserId, Vec<Held>>>>);
+#[derive(Clone)]
+pub(crate) struct Bearers(Arc<Shared>);
+
+struct Shared {
+    held: Mutex<HashMap<UserId, Vec<Held>>>,
+    /// Of one user.
+    max_connections: usize,
+    metrics: Metrics,
+}
 
 struct Held {
     hearing: Hearing,
     role: Role,
     issued_at: Option<DateTime<Utc>>,
+    /// What was said of the user's tokens since the connection is there: a newer token may be older than that.
+    valid_after: Option<DateTime<Utc>>,
     socket: Socket,
 }
 
@@ -83,22 +93,35 @@ pub(crate) struct Place {
 }
 
 impl Bearers {
-    /// Keeps a connection in mind.
-    pub(crate) fn hold(&self, caller: &Caller, socket: &Socket) -> Place {
+    /// Nobody yet.
+    pub(crate) fn new(max_connections: u32, metrics: Metrics) -> Self {
+        let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX);
+        Self(Arc::new(Shared { held: Mutex::default(), max_connections, metrics }))
+    }
+
+    /// Keeps a connection in mind; `None` if its user has as many as allowed.
+    pub(crate) fn hold(&self, caller: &Caller, socket: &Socket) -> Option<Place> {
         let held = Held {
             hearing: Hearing::Nothing { missed: false },
             role: caller.role,
             issued_at: caller.issued_at,
+            valid_after: None,
             socket: socket.clone(),
         };
-        self.0.lock().entry(caller.id.clone()).or_default().push(held);
-        Place { bearers: self.clone(), user: caller.id.clone(), key: socket.key() }
+        let mut all = self.0.held.lock();
+        let connections = all.entry(caller.id.clone()).or_default();
+        let open = connections.iter().filter(|held| !held.socket.is_closed()).count();
+        if open >= self.0.max_connections {
+            return None;
+        }
+        connections.push(held);
+        Some(Place { bearers: self.clone(), user: caller.id.clone(), key: socket.key() })
     }
 
     /// Passes an event on to the connections that it is for.
     pub(crate) fn tell(&self, event: &RoomEvent) {
         let frame = Frame::event("/", &event.event);
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         if event.kind == Kind::SupportOpened {
             let pool = held.values_mut().flatten().filter(|held| held.role.is_in_support_pool());
             pool.for_each(|held| held.hear(&frame, None));
@@ -112,12 +135,12 @@ impl Bearers {
 
     /// Everybody who has a connection here.
     pub(crate) fn users(&self) -> Vec<UserId> {
-        self.0.lock().keys().cloned().collect()
+        self.0.held.lock().keys().cloned().collect()
     }
 
     /// Whether a user's connections have heard of every change of the set of the user's chats.
     pub(crate) fn has_heard(&self, user: &UserId, membership_version: u64) -> bool {
-        let held = self.0.lock();
+        let held = self.0.held.lock();
         let mut hearings = held.get(user).into_iter().flatten().map(|held| held.hearing);
         hearings.all(|hearing| match hearing {
             Hearing::Nothing { .. } => true,
@@ -127,7 +150,7 @@ impl Bearers {
 
     /// Has a user's connections reload which chats there are, unless they have heard of every change.
     pub(crate) fn catch_up(&self, user: &UserId, membership_version: u64) {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         for held in held.get_mut(user).into_iter().flatten() {
             if let Hearing::Everything(heard) = &mut held.hearing
                 && heard.known < Some(membership_version)
@@ -140,13 +163,13 @@ impl Bearers {
 
     /// Has the pool's connections reload which chats there are: what is opened for the pool is not counted.
     pub(crate) fn catch_up_pool(&self) {
-        let held = self.0.lock();
+        let held = self.0.held.lock();
         let pool = held.values().flatten().filter(|held| held.role.is_in_support_pool());
         pool.filter(|held| matches!(held.hearing, Hearing::Everything(_))).for_each(Held::reload);
     }
 
     fn counts(&self, user: &UserId, key: u64, membership_version: Option<u64>) {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         let sockets = held.get_mut(user).into_iter().flatten();
         for held in sockets.filter(|held| held.socket.key() == key) {
             let Hearing::Nothing { missed } = held.hearing else { continue };
@@ -160,12 +183,30 @@ impl Bearers {
     /// Closes what was opened with a token that is revoked now. A stock client comes back by itself, and is told why it
     /// may not.
     pub(crate) fn revoke(&self, revocation: &Revocation) {
-        let held = self.0.lock();
-        for held in held.get(&revocation.user_id).into_iter().flatten() {
-            if is_revoked(held.issued_at, Some(revocation.valid_after)) {
+        let mut held = self.0.held.lock();
+        for held in held.get_mut(&revocation.user_id).into_iter().flatten() {
+            held.valid_after = held.valid_after.max(Some(revocation.valid_after));
+            if is_revoked(held.issued_at, Some(revocation.valid_after)) && !held.socket.is_closed()
+            {
+                self.0.metrics.sent_away(SentAway::TokenRevoked);
                 held.socket.close(CloseReason::GoingAway);
             }
         }
+    }
+
+    fn renew(&self, key: u64, caller: &Caller) -> bool {
+        let mut held = self.0.held.lock();
+        let mut connections = held.get_mut(&caller.id).into_iter().flatten();
+        let Some(held) = connections.find(|held| held.socket.key() == key) else { return false };
+        if is_revoked(caller.issued_at, held.valid_after) {
+            return false;
+        }
+        held.issued_at = caller.issued_at;
+        let was = std::mem::replace(&mut held.role, caller.role);
+        if was.is_in_support_pool() != caller.role.is_in_support_pool() {
+            held.reload();
+        }
+        true
     }
 }
 
@@ -197,6 +238,11 @@ impl Place {
         self.bearers.counts(&self.user, self.key, membership_version);
     }
 
+    /// The connection goes on with another token of the same user; `false` if that was revoked while it was asked about.
+    pub(crate) fn renew(&self, caller: &Caller) -> bool {
+        self.bearers.renew(self.key, caller)
+    }
+
     /// Finds out about the token where nobody could say at once: a connection that enters no room is to hear what is said
     /// to its user all the same. Ends with the connection.
     pub(crate) fn later(
@@ -212,7 +258,10 @@ impl Place {
                 match asks::ask_revoked(&bus, &ask).await {
                     Some(Token::Counts(version)) => return bearers.counts(&user, key, version),
                     // Closed, it comes back, and is told why it may not.
-                    Some(Token::Revoked) => return socket.close(CloseReason::GoingAway),
+                    Some(Token::Revoked) => {
+                        bearers.0.metrics.sent_away(SentAway::TokenRevoked);
+                        return socket.close(CloseReason::GoingAway);
+                    }
                     None => {}
                 }
                 let chance = Duration::from_millis(rand::random_range(0..250));
@@ -225,7 +274,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.bearers.0.lock();
+        let mut held = self.bearers.0.held.lock();
         if let Some(sockets) = held.get_mut(&self.user) {
             sockets.retain(|held| held.socket.key() != self.key);
             if sockets.is_empty() {

@@ -1,5 +1,7 @@
 //! One connection: who it is, and what it asks for.
 
+mod refresh;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -11,15 +13,21 @@ use parley_domain::token::{Caller, TokenError};
 use parley_domain::user::Role;
 use parley_relay::Bus;
 use parley_socketio::{
-    Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
+    Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Rate, Socket,
+    Used,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::asks::{self, Patience, Token};
+use crate::asks::{self, Token};
 use crate::bearers::{Bearers, Place};
+use crate::expiry::{Expiries, Expiry};
 use crate::joins::JoinOutcome;
-use crate::metrics::Metrics;
-use crate::protocol::{self, parse_join, parse_leave};
+use crate::metrics::{Metrics, SentAway};
+use crate::protocol::{
+    self, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS, bare_token, parse_join, parse_leave,
+};
 use crate::rooms::Rooms;
 use crate::tokens::Tokens;
 
@@ -29,8 +37,12 @@ pub(crate) struct Chat {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bus: Bus,
     pub(crate) bearers: Bearers,
+    pub(crate) expiries: Expiries,
     pub(crate) rooms: Rooms,
     pub(crate) metrics: Metrics,
+    /// Joins of one connection, and new tokens.
+    pub(crate) joins: Rate,
+    pub(crate) max_rooms: usize,
 }
 
 /// A connection whose token counts.
@@ -41,8 +53,47 @@ pub(crate) struct Session {
     rooms: HashSet<ChatId>,
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
     /// connection enters no room, and hears nothing.
-    unasked: Option<RevokedAsk>,
+    unasked: Option<Unasked>,
     place: Place,
+    expiry: Expiry,
+    joins: Used,
+}
+
+/// A token that could not be asked about, and who goes on asking.
+struct Unasked {
+    ask: RevokedAsk,
+    _later: AbortOnDropHandle<()>,
+}
+
+/// Why a connection does not come about.
+enum Unwelcome {
+    Token(TokenError),
+    TooMany,
+}
+
+impl From<TokenError> for Unwelcome {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl Unwelcome {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::TooMany => TOO_MANY_CONNECTIONS.code,
+        }
+    }
+
+    fn connect_error(&self) -> ConnectError {
+        match self {
+            Self::Token(error) => ConnectError::new("unauthorized")
+                .with_data(json!({ "code": error.code(), "message": error.to_string() })),
+            Self::TooMany => {
+                ConnectError::new("too many connections").with_data(json!(TOO_MANY_CONNECTIONS))
+            }
+        }
+    }
 }
 
 impl Application for Chat {
@@ -59,8 +110,7 @@ impl Application for Chat {
             }
             Err(error) => {
                 self.metrics.connect(error.code());
-                let data = json!({ "code": error.code(), "message": error.to_string() });
-                Err(ConnectError::new("unauthorized").with_data(data))
+                Err(error.connect_error())
             }
         }
     }
@@ -70,6 +120,7 @@ impl Application for Chat {
         match event.name.as_str() {
             event::client::JOIN => self.join(session, argument.as_ref(), event.ack).await,
             event::client::LEAVE => self.leave(session, argument.as_ref(), event.ack).await,
+            event::client::REFRESH => self.refresh(session, argument.as_ref(), event.ack).await,
             // As every Socket.IO server does with an event that nobody listens to.
             _ => {}
         }
@@ -83,22 +134,20 @@ impl Application for Chat {
 }
 
 impl Chat {
-    async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, TokenError> {
+    async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, Unwelcome> {
         let caller = self.authenticate(connect).await?;
         // Before it is asked about: a revocation between the two is heard.
-        let place = self.bearers.hold(&caller, &socket);
+        let place = self.bearers.hold(&caller, &socket).ok_or(Unwelcome::TooMany)?;
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
         let unasked = match asks::ask_revoked(&self.bus, &ask).await {
-            Some(Token::Revoked) => return Err(TokenError::Revoked),
+            Some(Token::Revoked) => return Err(TokenError::Revoked.into()),
             Some(Token::Counts(membership)) => {
                 place.counts(membership);
                 None
             }
-            None => {
-                tokio::spawn(place.later(self.bus.clone(), ask.clone(), socket.clone()));
-                Some(ask)
-            }
+            None => Some(self.ask_later(&place, ask, &socket)),
         };
+        let expiry = self.expiries.add(self.tokens.ends_at(&caller), &socket);
         Ok(Session {
             user: caller.id,
             role: caller.role,
@@ -106,7 +155,14 @@ impl Chat {
             rooms: HashSet::new(),
             unasked,
             place,
+            expiry,
+            joins: Used::default(),
         })
+    }
+
+    fn ask_later(&self, place: &Place, ask: RevokedAsk, socket: &Socket) -> Unasked {
+        let later = tokio::spawn(place.later(self.bus.clone(), ask.clone(), socket.clone()));
+        Unasked { ask, _later: AbortOnDropHandle::new(later) }
     }
 
     /// The token stands in the CONNECT's auth, in the handshake's header, or in its query.
@@ -121,8 +177,7 @@ impl Chat {
             .or_else(|| handshake.authorization())
             .or_else(|| handshake.query("token"))
             .ok_or(TokenError::Missing)?;
-        let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        self.tokens.verify(token, self.clock.now()).await
+        self.tokens.verify(bare_token(token), self.clock.now()).await
     }
 
     async fn join(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
@@ -130,8 +185,11 @@ impl Chat {
             Ok(join) => join,
             Err(refusal) => return self.refuse(&session.socket, ack, &refusal),
         };
-        if let Some(ask) = &session.unasked {
-            let patience = Patience::of(&session.socket);
+        if let Err(refusal) = self.admit(session, join.chat) {
+            return self.refuse(&session.socket, ack, &refusal);
+        }
+        if let Some(Unasked { ask, .. }) = &session.unasked {
+            let patience = self.rooms.patience(&session.socket);
             match asks::ask_revoked_patiently(&self.bus, ask, &patience).await {
                 Some(Token::Counts(membership)) => {
                     session.place.counts(membership);
@@ -140,10 +198,12 @@ impl Chat {
                 // Closed, it comes back, and is told why it may not.
                 Some(Token::Revoked) => {
                     self.metrics.join(TokenError::Revoked.code());
+                    self.metrics.sent_away(SentAway::TokenRevoked);
                     return session.socket.close(CloseReason::GoingAway);
                 }
                 None => {
                     self.metrics.join("unavailable");
+                    self.metrics.sent_away(SentAway::JoinTimeout);
                     return session.socket.close(CloseReason::GoingAway);
                 }
             }
@@ -163,10 +223,22 @@ impl Chat {
             }
             JoinOutcome::Unavailable => {
                 self.metrics.join("unavailable");
+                self.metrics.sent_away(SentAway::JoinTimeout);
                 // A stock client waits for an ack for ever; closed, it comes back.
                 session.socket.close(CloseReason::GoingAway);
             }
         }
+    }
+
+    /// Whether the connection may join this room now.
+    fn admit(&self, session: &mut Session, chat: ChatId) -> Result<(), Refusal> {
+        if !self.joins.take(&mut session.joins, Instant::now()) {
+            return Err(RATE_LIMITED);
+        }
+        if session.rooms.len() >= self.max_rooms && !session.rooms.contains(&chat) {
+            return Err(TOO_MANY_ROOMS);
+        }
+        Ok(())
     }
 
     async fn leave(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
@@ -186,6 +258,10 @@ impl Chat {
 
     fn refuse(&self, socket: &Socket, ack: Option<Ack>, refusal: &Refusal) {
         self.metrics.join(refusal.code);
+        Self::tell_refusal(socket, ack, refusal);
+    }
+
+    fn tell_refusal(socket: &Socket, ack: Option<Ack>, refusal: &Refusal) {
         // A socket that is closed needs no answer.
         match ack {
             Some(ack) => drop(socket.ack(ack, &protocol::refusal_ack(refusal))),

@@ -58,7 +58,7 @@ impl Rooms {
         ack: Option<Ack>,
     ) -> JoinOutcome {
         let ask = JoinAsk { chat_id: join.chat, user_id: user.clone(), role, position: None };
-        let patience = Patience::of(socket);
+        let patience = self.patience(socket);
         // Who may not enter must not make this pod subscribe.
         if !self.is_open(join.chat) {
             self.metrics().asked(Asking::Join);
@@ -112,7 +112,7 @@ impl Entrance<'_> {
             }
             let step = self.next_step(snapshot);
             if !step.events.is_empty() {
-                self.patience = Patience::of(self.socket);
+                self.patience = self.rooms.patience(self.socket);
             }
             for event in &step.events {
                 self.socket.has_room().await;

@@ -9,6 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::heads::Doubt;
+use crate::protocol::{OTHER_USER, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS};
 use crate::room::{Cause, Lost};
 
 /// Handles of this crate's metrics; cheap to clone.
@@ -25,6 +26,8 @@ pub(crate) struct Metrics {
     /// Events that a room could not hold while it caught up.
     pub(crate) overflowed: IntCounter,
     connects: IntCounterVec,
+    refreshes: IntCounterVec,
+    sent_away: IntCounterVec,
     joins: IntCounterVec,
     resyncs: IntCounterVec,
     lost: IntCounterVec,
@@ -56,6 +59,16 @@ impl Metrics {
                 "Events that a room could not hold while it caught up. Durable ones came with a page of that, receipts did not.",
             )?,
             connects: vec("parley_gateway_connects_total", "CONNECTs, by outcome.", "outcome")?,
+            refreshes: vec(
+                "parley_gateway_refreshes_total",
+                "New tokens of open connections, by outcome.",
+                "outcome",
+            )?,
+            sent_away: vec(
+                "parley_gateway_sent_away_total",
+                "Connections closed because of what they are here for, by reason.",
+                "reason",
+            )?,
             joins: vec(
                 "parley_gateway_joins_total",
                 "Joins and leaves that were answered, by outcome.",
@@ -94,6 +107,18 @@ impl Metrics {
         registry.register(Box::new(metrics.overflowed.clone()))?;
         registry.register(Box::new(metrics.lost.clone()))?;
         registry.register(Box::new(metrics.comparisons.clone()))?;
+        for code in [TOO_MANY_CONNECTIONS.code, "accepted"] {
+            metrics.connects.with_label_values(&[code]);
+        }
+        for code in [TOO_MANY_ROOMS.code, RATE_LIMITED.code, "joined"] {
+            metrics.joins.with_label_values(&[code]);
+        }
+        for code in [OTHER_USER.code, RATE_LIMITED.code, "accepted"] {
+            metrics.refreshes.with_label_values(&[code]);
+        }
+        for why in SentAway::ALL {
+            metrics.sent_away.with_label_values(&[why.as_str()]);
+        }
         // Nothing lost is told as 0, and not by silence.
         for cause in Cause::ALL {
             metrics.catch_ups.with_label_values(&[cause.as_str()]);
@@ -101,6 +126,8 @@ impl Metrics {
         registry.register(Box::new(metrics.catch_ups.clone()))?;
         registry.register(Box::new(metrics.asks.clone()))?;
         registry.register(Box::new(metrics.connects.clone()))?;
+        registry.register(Box::new(metrics.refreshes.clone()))?;
+        registry.register(Box::new(metrics.sent_away.clone()))?;
         registry.register(Box::new(metrics.joins.clone()))?;
         registry.register(Box::new(metrics.resyncs.clone()))?;
         Ok(metrics)
@@ -108,6 +135,14 @@ impl Metrics {
 
     pub(crate) fn connect(&self, outcome: &'static str) {
         self.connects.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn refreshed(&self, outcome: &'static str) {
+        self.refreshes.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn sent_away(&self, why: SentAway) {
+        self.sent_away.with_label_values(&[why.as_str()]).inc();
     }
 
     pub(crate) fn join(&self, outcome: &'static str) {
@@ -153,6 +188,29 @@ impl Metrics {
     }
 }
 
+/// Why a connection is closed that did nothing wrong to the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SentAway {
+    /// Its token has ended.
+    TokenExpired,
+    /// Its token was revoked.
+    TokenRevoked,
+    /// A join that nobody could answer for too long.
+    JoinTimeout,
+}
+
+impl SentAway {
+    const ALL: [Self; 3] = [Self::TokenExpired, Self::TokenRevoked, Self::JoinTimeout];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
+            Self::JoinTimeout => "join_timeout",
+        }
+    }
+}
+
 /// What is asked of api pods.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asking {
@@ -184,6 +242,8 @@ struct Sockets<A> {
     upgrades: IntCounterVec,
     bytes: IntCounterVec,
     frames: IntCounterVec,
+    pauses: IntCounter,
+    draining: IntGauge,
 }
 
 impl<A: Application> Sockets<A> {
@@ -211,10 +271,18 @@ impl<A: Application> Sockets<A> {
             )?,
             bytes: vec("parley_gateway_bytes_total", "Payload bytes, by direction.", "direction")?,
             frames: vec("parley_gateway_frames_total", "Messages, by direction.", "direction")?,
+            pauses: IntCounter::new(
+                "parley_gateway_inbox_pauses_total",
+                "Times that a connection was not read because enough of it waited to be handled.",
+            )?,
+            draining: IntGauge::new(
+                "parley_gateway_drain_remaining",
+                "Connections that a drain has still to close; 0 while the pod does not drain.",
+            )?,
         })
     }
 
-    fn families(&self) -> [&dyn Collector; 7] {
+    fn families(&self) -> [&dyn Collector; 9] {
         [
             &self.connections,
             &self.opened,
@@ -223,6 +291,8 @@ impl<A: Application> Sockets<A> {
             &self.upgrades,
             &self.bytes,
             &self.frames,
+            &self.pauses,
+            &self.draining,
         ]
     }
 
@@ -232,7 +302,10 @@ impl<A: Application> Sockets<A> {
             let counter = family.with_label_values(&[label]);
             counter.inc_by(value.saturating_sub(counter.get()));
         };
-        self.connections.set(i64::try_from(stats.connections).unwrap_or(i64::MAX));
+        let connections = i64::try_from(stats.connections).unwrap_or(i64::MAX);
+        self.connections.set(connections);
+        self.draining.set(if self.server.refuses_new() { connections } else { 0 });
+        self.pauses.inc_by(stats.inbox_pauses.saturating_sub(self.pauses.get()));
         set(&self.opened, "polling", stats.opened_polling);
         set(&self.opened, "websocket", stats.opened_websocket);
         set(&self.upgrades, "done", stats.upgraded);
@@ -245,6 +318,7 @@ impl<A: Application> Sockets<A> {
             set(&self.closed, reason.as_str(), count);
         }
         set(&self.refused, "too_many_connections", stats.connections_dropped);
+        set(&self.refused, "head_timeout", stats.head_timeouts);
         for (refusal, count) in stats.refused {
             set(&self.refused, refusal.as_str(), count);
         }

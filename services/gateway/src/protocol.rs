@@ -3,6 +3,8 @@
 use parley_domain::ask::{JoinSnapshot, Missed};
 use parley_domain::event::Refusal;
 use parley_domain::ids::ChatId;
+use parley_domain::time::Timestamp;
+use parley_domain::token::TokenError;
 use parley_domain::version::{Epoch, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,6 +39,46 @@ pub(crate) const INVALID_POSITION: Refusal = Refusal {
     code: "invalid_request",
     message: "since must be a version and epoch one that the server gave.",
 };
+
+pub(crate) const TOO_MANY_ROOMS: Refusal = Refusal {
+    code: "too_many_rooms",
+    message: "The connection is in as many rooms as it may be; leave one.",
+};
+pub(crate) const RATE_LIMITED: Refusal =
+    Refusal { code: "rate_limited", message: "Too much was asked for; try again in a second." };
+pub(crate) const TOO_MANY_CONNECTIONS: Refusal = Refusal {
+    code: "too_many_connections",
+    message: "You have as many connections as you may have; close one.",
+};
+pub(crate) const OTHER_USER: Refusal =
+    Refusal { code: "other_user", message: "The token is another user's; open a new connection." };
+
+/// Reads `'<token>'` or `{ token }`.
+pub(crate) fn parse_refresh(argument: Option<&Value>) -> Option<&str> {
+    let token = match argument? {
+        Value::Object(fields) => fields.get("token")?,
+        token => token,
+    };
+    token.as_str().map(bare_token)
+}
+
+/// A token as it stands in a header, or by itself.
+pub(crate) fn bare_token(token: &str) -> &str {
+    token.strip_prefix("Bearer ").unwrap_or(token)
+}
+
+/// Why a token does not count.
+pub(crate) const fn token_refusal(error: TokenError) -> Refusal {
+    let message = match error {
+        TokenError::Missing => "The event needs a token, or { token }.",
+        TokenError::Invalid => "The token is not valid.",
+        TokenError::UnknownKey => "The token is signed with an unknown key.",
+        TokenError::Expired => "The token has expired.",
+        TokenError::NotYetValid => "The token is not valid yet.",
+        TokenError::Revoked => "The token was revoked.",
+    };
+    Refusal { code: error.code(), message }
+}
 
 /// Reads `'<chatId>'`, `'chat-<chatId>'` or `{ chatId, since?, epoch? }`.
 pub(crate) fn parse_join(argument: Option<&Value>) -> Result<Join, Refusal> {
@@ -110,6 +152,17 @@ pub(crate) fn leave_ack(chat: ChatId) -> Vec<u8> {
     arguments(&LeaveAck { success: true, chat_id: chat })
 }
 
+/// The arguments of the ack for a new token, which ends then.
+pub(crate) fn refresh_ack(expires_at: Timestamp) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RefreshAck {
+        success: bool,
+        expires_at: Timestamp,
+    }
+    arguments(&RefreshAck { success: true, expires_at })
+}
+
 /// The arguments of the ack that refuses.
 pub(crate) fn refusal_ack(refusal: &Refusal) -> Vec<u8> {
     #[derive(Serialize)]
@@ -171,6 +224,17 @@ mod tests {
         }
         assert_eq!(code(&json!({ "chatId": ID, "epoch": "x" })), Err("invalid_request"));
         assert_eq!(parse_join(None).unwrap_err().code, "invalid_chat_id");
+    }
+
+    #[test]
+    fn every_form_of_a_token_is_read() {
+        for good in [json!("x.y"), json!("Bearer x.y"), json!({ "token": "x.y", "more": 1 })] {
+            assert_eq!(parse_refresh(Some(&good)), Some("x.y"), "{good}");
+        }
+        for bad in [json!(null), json!(7), json!(["x"]), json!({}), json!({ "token": 7 })] {
+            assert_eq!(parse_refresh(Some(&bad)), None, "{bad}");
+        }
+        assert_eq!(parse_refresh(None), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::asks::Patience;
 use crate::metrics::{Asking, Metrics};
 use crate::passing;
 use crate::planted;
@@ -43,6 +44,8 @@ struct Shared {
     pod: String,
     open: Mutex<HashMap<ChatId, Open>>,
     catch_ups: Arc<Semaphore>,
+    /// How long a join stays pending.
+    patience: Duration,
 }
 
 /// An open room, as others see it.
@@ -109,9 +112,9 @@ pub(crate) enum Ended {
 }
 
 impl Rooms {
-    pub(crate) fn new(bus: Bus, metrics: Metrics, pod: String) -> Self {
+    pub(crate) fn new(bus: Bus, metrics: Metrics, pod: String, patience: Duration) -> Self {
         let catch_ups = Arc::new(Semaphore::new(CATCH_UPS));
-        Self(Arc::new(Shared { bus, metrics, pod, open: Mutex::default(), catch_ups }))
+        Self(Arc::new(Shared { bus, metrics, pod, open: Mutex::default(), catch_ups, patience }))
     }
 
     pub(crate) fn bus(&self) -> &Bus {
@@ -120,6 +123,11 @@ impl Rooms {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// How long something is worth asking for this connection.
+    pub(crate) fn patience(&self, asker: &Socket) -> Patience {
+        Patience::of(asker, self.0.patience)
     }
 
     pub(crate) fn pod(&self) -> &str {

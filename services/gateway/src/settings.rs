@@ -8,6 +8,8 @@ use parley_relay::NatsSettings;
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 
+use crate::limits::LimitSettings;
+
 /// Parley's gateway pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "parley-gateway", version)]
@@ -18,6 +20,9 @@ pub struct Settings {
     /// The Socket.IO server.
     #[command(flatten)]
     pub sockets: SocketSettings,
+    /// What one pod, one user and one connection may have.
+    #[command(flatten)]
+    pub limits: LimitSettings,
     /// NATS.
     #[command(flatten)]
     pub nats: NatsSettings,
@@ -38,25 +43,18 @@ pub struct SocketSettings {
     #[arg(long, env = "PARLEY_LISTEN", default_value = "0.0.0.0:8091", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
-    /// Most connections of this pod; more are refused with 503
-    #[arg(long, env = "PARLEY_MAX_CONNECTIONS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER")]
-    pub max_connections: u32,
-
     /// Milliseconds between heartbeats
     #[arg(long, env = "PARLEY_PING_INTERVAL_MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(100..=300_000), value_name = "MS")]
     pub ping_interval_ms: u64,
 
-    /// Milliseconds that a client has to answer a heartbeat
-    #[arg(long, env = "PARLEY_PING_TIMEOUT_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=300_000), value_name = "MS")]
-    pub ping_timeout_ms: u64,
+    /// Connections per second that a drain closes
+    #[arg(long, env = "PARLEY_DRAIN_PER_SECOND", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "NUMBER")]
+    pub drain_per_second: u32,
 
-    /// Most bytes of one message from a client
-    #[arg(long, env = "PARLEY_MAX_PAYLOAD_BYTES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1024..=16_000_000), value_name = "BYTES")]
-    pub max_payload_bytes: u32,
-
-    /// Most bytes that may wait for one connection; one that reads too slowly is closed
-    #[arg(long, env = "PARLEY_OUTBOX_BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..), value_name = "BYTES")]
-    pub outbox_bytes: u32,
+    /// Most seconds that a drain takes; with more connections than that, it closes more per second. Less than
+    /// `PARLEY_SHUTDOWN_SECONDS`
+    #[arg(long, env = "PARLEY_DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3_600), value_name = "SECONDS")]
+    pub drain_seconds: u64,
 
     /// Origins whose pages may connect, separated by commas; `*` is every one
     #[arg(
@@ -77,6 +75,10 @@ impl process::Settings for Settings {
     fn check(&self) -> anyhow::Result<()> {
         self.nats.check()?;
         Verifier::new(&self.tokens)?;
+        anyhow::ensure!(
+            self.sockets.drain_seconds < self.process.shutdown_seconds,
+            "PARLEY_DRAIN_SECONDS must be less than PARLEY_SHUTDOWN_SECONDS"
+        );
         Ok(())
     }
 }

@@ -47,6 +47,11 @@ impl Tokens {
         });
     }
 
+    /// When the token of a bearer counts no more.
+    pub(crate) fn ends_at(&self, caller: &Caller) -> DateTime<Utc> {
+        self.verifier.ends_at(caller)
+    }
+
     /// The bearer of a token. A key that is not known may be a new one: the keys are read again, now and then.
     pub(crate) async fn verify(
         &self,

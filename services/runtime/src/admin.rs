@@ -3,6 +3,8 @@
 //! * `GET /livez`: 200 while the process can answer at all; it asks nothing else.
 //! * `GET /readyz`: 200, or 503 with the conditions that do not hold.
 //! * `GET /metrics`: Prometheus text.
+//! * `POST /drain`: the pod wants no new traffic from now on and lets go of what it has, without ending.
+//! * `GET /drain`: how far it is, `{ draining, remaining }`.
 
 use axum::Router;
 use axum::extract::State;
@@ -35,6 +37,7 @@ fn router(readiness: Readiness, registry: Registry) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/drain", get(drained).post(drain))
         .with_state(Admin { readiness, registry })
 }
 
@@ -46,6 +49,22 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", ")))
             .into_response()
     }
+}
+
+async fn drain(State(admin): State<Admin>) -> Response {
+    if !admin.readiness.drained().draining {
+        tracing::info!("draining, by hand");
+        admin.readiness.drain();
+    }
+    (StatusCode::ACCEPTED, state(&admin)).into_response()
+}
+
+async fn drained(State(admin): State<Admin>) -> Response {
+    state(&admin).into_response()
+}
+
+fn state(admin: &Admin) -> impl IntoResponse + use<> {
+    ([(header::CONTENT_TYPE, "application/json")], format!("{}\n", admin.readiness.drained()))
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -16,7 +16,7 @@ pub struct ProcessSettings {
     #[arg(long, env = "PARLEY_POD", default_value_t = host_name())]
     pub pod: String,
 
-    /// Where `/livez`, `/readyz` and `/metrics` are served
+    /// Where `/livez`, `/readyz`, `/metrics` and `/drain` are served
     #[arg(
         long,
         env = "PARLEY_ADMIN_LISTEN",

@@ -1,5 +1,6 @@
 //! Limits and timings.
 
+use crate::rate::Rate;
 use std::time::Duration;
 
 /// Limits and timings of one mounted engine.
@@ -52,6 +53,9 @@ pub struct Config {
     pub max_namespaces: usize,
     /// Binary attachments of one packet. Default 64.
     pub max_attachments: usize,
+    /// How often one connection may send a Socket.IO packet (of a CONNECT, an event, an ack; each
+    /// attachment counts too). Above it the connection is closed. Default: no limit.
+    pub messages: Option<Rate>,
     /// Which web origins may use the engine. Default [`Cors::Any`].
     pub cors: Cors,
 }
@@ -75,6 +79,7 @@ impl Default for Config {
             max_connections: 100_000,
             max_namespaces: 16,
             max_attachments: 64,
+            messages: None,
             cors: Cors::Any,
         }
     }

@@ -1,6 +1,7 @@
 //! One listener for several engines.
 
 use crate::engine::{Body, Engine, Upgrade, error_body, respond};
+use crate::stats::Stats;
 use crate::wire::{Exchange, Wire};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,7 +14,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -81,7 +82,7 @@ impl Router {
                     tracing::warn!("too many connections; new ones are closed");
                 }
                 full = true;
-                router.dropped();
+                router.count(|stats| &stats.connections_dropped);
                 continue;
             };
             if full {
@@ -107,9 +108,10 @@ impl Router {
         sessions.saturating_add(sessions / 4).clamp(MIN_ROOM, Semaphore::MAX_PERMITS)
     }
 
-    fn dropped(&self) {
+    /// What happens before it is known which engine a connection is for counts for each.
+    fn count(&self, counter: impl Fn(&Stats) -> &AtomicU64) {
         for engine in &self.engines {
-            engine.core().stats.connections_dropped.fetch_add(1, Relaxed);
+            counter(&engine.core().stats).fetch_add(1, Relaxed);
         }
     }
 
@@ -186,6 +188,9 @@ async fn connection(
     });
     let served = http.serve_connection(TokioIo::new(wire), service).without_shutdown().await;
     exchange.close();
+    if exchange.was_late() {
+        router.count(|stats| &stats.head_timeouts);
+    }
     match served {
         Ok(parts) => {
             let upgrade = upgrade.lock().take();

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::handshake::Handshake;
 use crate::namespaces::{Namespaces, Step};
 use crate::packet::{Decoder, Malformed};
+use crate::rate::Used;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::router::Router;
 use crate::socket::{Ack, Socket};
@@ -18,7 +19,9 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The application behind a Socket.IO server.
@@ -177,6 +180,18 @@ impl<A: Application> Server<A> {
         self.engine.refuse_new();
     }
 
+    /// Whether new connections are refused.
+    pub fn refuses_new(&self) -> bool {
+        self.engine.refuses_new()
+    }
+
+    /// Refuses new connections, and closes those that are open in random order, one `every` after the
+    /// other. Until its turn a connection is served as before, polls and upgrades too. Returns when the
+    /// last has been closed.
+    pub async fn close_paced(&self, reason: CloseReason, every: Duration) {
+        self.engine.close_paced(reason, every).await;
+    }
+
     /// Refuses new connections, closes all, and waits until [`Application::disconnect`] has run for
     /// every session.
     pub async fn close_all(&self, reason: CloseReason) {
@@ -210,6 +225,7 @@ struct Connection<S> {
     handle: Handle,
     decoder: Decoder,
     namespaces: Namespaces<Member<S>>,
+    messages: Used,
 }
 
 struct Member<S> {
@@ -252,7 +268,7 @@ impl<A: Application> Protocol<A> {
     }
 
     /// A connection in no namespace is of no use to anybody for long.
-    fn expect_connect(&self, handle: &Handle, since: tokio::time::Instant) {
+    fn expect_connect(&self, handle: &Handle, since: Instant) {
         let until = since + self.config.connect_timeout;
         handle.set_patience(Some((until, DisconnectReason::ConnectTimeout)));
     }
@@ -265,7 +281,7 @@ impl<A: Application> Protocol<A> {
     ) {
         member.socket.leave();
         if connection.namespaces.is_empty() {
-            self.expect_connect(&connection.handle, tokio::time::Instant::now());
+            self.expect_connect(&connection.handle, Instant::now());
         }
         self.app.disconnect(member.session, reason).await;
     }
@@ -277,12 +293,17 @@ impl<A: Application> Handler for Protocol<A> {
     fn open(&self, handle: Handle) -> Self::Connection {
         let decoder = Decoder::new(self.config.max_attachments, self.config.max_payload);
         let namespaces = Namespaces::new(self.config.max_namespaces);
-        let connection = Connection { handle, decoder, namespaces };
+        let connection = Connection { handle, decoder, namespaces, messages: Used::default() };
         self.expect_connect(&connection.handle, connection.handle.opened());
         connection
     }
 
     async fn message(&self, connection: &mut Self::Connection, message: Message) {
+        if let Some(rate) = &self.config.messages
+            && !rate.take(&mut connection.messages, Instant::now())
+        {
+            return connection.handle.close(DisconnectReason::TooManyMessages);
+        }
         let packet = match connection.decoder.decode(message) {
             Ok(Some(packet)) => packet,
             Ok(None) => return,

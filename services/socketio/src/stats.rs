@@ -88,6 +88,9 @@ pub struct StatsSnapshot {
     pub inbox_pauses: u64,
     /// TCP connections closed unread on the listener of this engine, because there were too many.
     pub connections_dropped: u64,
+    /// TCP connections closed on the listener of this engine because the head of a request did not come
+    /// in time.
+    pub head_timeouts: u64,
 }
 
 #[derive(Default)]
@@ -103,6 +106,7 @@ pub(crate) struct Stats {
     pub(crate) outbox_overflows: AtomicU64,
     pub(crate) inbox_pauses: AtomicU64,
     pub(crate) connections_dropped: AtomicU64,
+    pub(crate) head_timeouts: AtomicU64,
     closed: [AtomicU64; DisconnectReason::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
 }
@@ -148,6 +152,7 @@ impl Stats {
             outbox_overflows: self.outbox_overflows.load(Relaxed),
             inbox_pauses: self.inbox_pauses.load(Relaxed),
             connections_dropped: self.connections_dropped.load(Relaxed),
+            head_timeouts: self.head_timeouts.load(Relaxed),
         }
     }
 }

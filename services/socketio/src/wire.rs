@@ -8,7 +8,7 @@ use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +21,8 @@ pub(crate) struct Exchange(Mutex<State>);
 #[derive(Default)]
 struct State {
     turn: Turn,
+    /// A head did not come in time.
+    late: bool,
     /// Whose packets hyper has taken, and not yet written.
     unwritten: Option<Arc<Session>>,
 }
@@ -81,6 +83,11 @@ impl Exchange {
         begins
     }
 
+    /// Whether the connection has ended because a head did not come in time.
+    pub(crate) fn was_late(&self) -> bool {
+        self.0.lock().late
+    }
+
     fn awaits_head(&self) -> bool {
         self.0.lock().turn == Turn::Head
     }
@@ -127,7 +134,9 @@ impl AsyncRead for Wire {
         }
         let timeout = self.header_timeout;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(deadline.as_mut().poll(cx));
+        self.exchange.0.lock().late = true;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

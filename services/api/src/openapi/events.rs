@@ -65,7 +65,11 @@ fn document() -> Value {
             "The chat is not the user's any more; nothing that was said in it is told.",
         ),
     ];
-    let asks = [told.ask(client::JOIN, &join()), told.ask(client::LEAVE, &chat_reference())];
+    let asks = [
+        told.ask(client::JOIN, &join()),
+        told.ask(client::LEAVE, &chat_reference()),
+        told.ask(client::REFRESH, &refresh()),
+    ];
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -90,7 +94,7 @@ fn document() -> Value {
             "asks": {
                 "address": "/",
                 "description": "What a connection may ask, with an ack callback: it is answered with \
-                    `{ success: true, chatId, … }` or `{ success: false, error: { code, message } }`. Without one, a \
+                    `{ success: true, … }` (of a room, with `chatId`) or `{ success: false, error: { code, message } }`. Without one, a \
                     refusal comes as the event `error`.",
                 "messages": references(&asks),
             },
@@ -151,6 +155,17 @@ fn chat_reference() -> Value {
         "oneOf": [
             { "type": "string", "description": "A chat's id, or its id after `chat-`." },
             { "type": "object", "properties": { "chatId": { "type": "string" } }, "required": ["chatId"] },
+        ],
+    })
+}
+
+fn refresh() -> Value {
+    json!({
+        "description": "Go on with a newer token of the same user: a connection is closed when its token ends. The ack has \
+            `expiresAt`; a token that is refused changes nothing.",
+        "oneOf": [
+            { "type": "string", "description": "The token." },
+            { "type": "object", "properties": { "token": { "type": "string" } }, "required": ["token"] },
         ],
     })
 }

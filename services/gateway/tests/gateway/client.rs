@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
 use parley_domain::ids::ChatId;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use crate::server::soon;
 
@@ -44,6 +44,23 @@ impl Client {
             request.headers_mut().insert("authorization", authorization.parse().unwrap());
         }
         let (ws, _) = soon(connect_async(request)).await.expect("a WebSocket");
+        Self::opened(ws).await
+    }
+
+    /// In the default namespace, on a connection for which the system keeps little that was not read.
+    pub(crate) async fn connect_narrow(gateway: SocketAddr, token: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = MaybeTlsStream::Plain(soon(socket.connect(gateway)).await.unwrap());
+        let url = format!("ws://{gateway}/socket.io/?EIO=4&transport=websocket");
+        let (ws, _) = soon(client_async(url, stream)).await.expect("a WebSocket");
+        let mut client = Self::opened(ws).await;
+        client.send(&format!("40{}", json!({ "token": token }))).await;
+        assert_eq!(client.next().await, Heard::Connected);
+        client
+    }
+
+    async fn opened(ws: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         let mut client = Self { ws, heard: VecDeque::new(), next_ack: 0 };
         match soon(client.ws.next()).await.unwrap().unwrap() {
             Message::Text(open) if open.starts_with("0{") => client,
@@ -61,6 +78,11 @@ impl Client {
 
     pub(crate) async fn send(&mut self, packet: &str) {
         soon(self.ws.send(Message::text(packet))).await.unwrap();
+    }
+
+    /// The same, to a server that may be gone.
+    pub(crate) async fn try_send(&mut self, packet: &str) -> Result<(), ()> {
+        soon(self.ws.send(Message::text(packet))).await.map_err(drop)
     }
 
     /// Without waiting for the ack; its number.

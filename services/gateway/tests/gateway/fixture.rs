@@ -57,9 +57,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The gateway has these settings.
+    pub(crate) async fn with(settings: &[&str]) -> Self {
         let nats = NatsServer::start().await;
         let api = ApiPod::start(&nats).await;
-        let gateway = Gateway::start(&nats.url(), &[]).await;
+        let gateway = Gateway::start(&nats.url(), settings).await;
         gateway.is_ready().await;
         Self { nats, gateway, api }
     }
@@ -112,6 +117,10 @@ impl Gateway {
         }
     }
 
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
     pub(crate) async fn client(&self, user: &str) -> Client {
         Client::connect(self.address, &token_for(user, 60)).await
     }
@@ -120,6 +129,11 @@ impl Gateway {
         let (status, metrics) = get(self.admin_address, "/metrics").await.expect("metrics");
         assert_eq!(status, 200);
         sample(&metrics, series)
+    }
+
+    /// How many connections have ended for this reason.
+    pub(crate) async fn closed(&self, reason: &str) -> u64 {
+        self.metric(&format!("parley_gateway_closed_total{{reason=\"{reason}\"}}")).await
     }
 
     pub(crate) async fn reaches(&self, series: &str, value: u64) {

@@ -4,11 +4,14 @@
 
 mod client;
 mod connect;
+mod drain;
 mod endings;
+mod expiry;
 mod fixture;
 mod interruptions;
 mod join;
 mod keys;
+mod limits;
 mod order;
 mod outages;
 mod process;
@@ -20,4 +23,5 @@ mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;
+mod slow;
 mod users;

@@ -56,15 +56,17 @@ async fn a_join_waits_for_an_api_pod_that_cannot_find_out() {
 #[tokio::test]
 async fn i9_a_join_that_nobody_answers_ends_with_the_connection() {
     let nats = NatsServer::start().await;
-    let gateway = Gateway::start(&nats.url(), &[]).await;
+    let gateway = Gateway::start(&nats.url(), &["--join-timeout-ms=2000"]).await;
     gateway.is_ready().await;
     let mut client = gateway.client("alice").await;
     let begun = Instant::now();
     client.emit("join-chat-room", &json!(Chats::default().create(0))).await;
     // A stock client comes back by itself after that.
     assert_eq!(client.next().await, Heard::Closed(Some(1001)));
-    assert!(begun.elapsed() > SECOND * 15);
+    assert!(begun.elapsed() >= SECOND * 2);
     assert_eq!(gateway.metric("parley_gateway_joins_total{outcome=\"unavailable\"}").await, 1);
+    let series = "parley_gateway_sent_away_total{reason=\"join_timeout\"}";
+    assert_eq!(gateway.metric(series).await, 1);
     gateway.reaches("parley_gateway_connections", 0).await;
     assert_eq!(gateway.rooms().await, 0);
 }

@@ -12,9 +12,9 @@ use crate::client::Client;
 use crate::fixture::{ApiPod, Gateway, SECOND, SECRET, World, token_for};
 use crate::server::{NatsServer, eventually, soon};
 
-const NOWHERE: &str = "nats://127.0.0.1:9";
+pub(crate) const NOWHERE: &str = "nats://127.0.0.1:9";
 
-fn command(nats_url: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command(nats_url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parley-gateway"));
     command
         .env_clear()
@@ -31,32 +31,37 @@ fn command(nats_url: &str, arguments: &[&str]) -> Command {
 }
 
 /// A pod in a process of its own; killed when it is dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Process {
-    async fn start(nats: &NatsServer) -> Self {
-        let mut child = command(&nats.url(), &[]).spawn().unwrap();
+    pub(crate) async fn start(nats: &NatsServer, arguments: &[&str]) -> Self {
+        let mut child = command(&nats.url(), arguments).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = tokio::task::spawn_blocking(move || {
+        let addresses = tokio::task::spawn_blocking(move || {
             let serving = log.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()));
             let mut serving = serving.map(Result::unwrap);
             let line = serving.find(|line| line["message"] == "serving Socket.IO").unwrap();
             // A pod whose log nobody reads would wait.
             std::thread::spawn(move || log.for_each(drop));
-            line["address"].as_str().unwrap().parse().unwrap()
+            ["address", "admin"].map(|name| line[name].as_str().unwrap().parse().unwrap())
         });
-        let address = soon(address).await.unwrap();
-        Self { child, address }
+        let [address, admin] = soon(addresses).await.unwrap();
+        Self { child, address, admin }
     }
 
-    fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
-    async fn status(&mut self) -> Option<i32> {
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) async fn status(&mut self) -> Option<i32> {
         eventually("the process ends", async || self.child.try_wait().unwrap()).await.code()
     }
 }
@@ -86,7 +91,7 @@ async fn a_pod_that_is_told_to_stop_sends_its_clients_elsewhere() {
     let nats = NatsServer::start().await;
     let api = ApiPod::start(&nats).await;
     let chat = api.chats.create(0);
-    let mut pod = Process::start(&nats).await;
+    let mut pod = Process::start(&nats, &[]).await;
     let mut clients = Vec::new();
     for number in 0..20 {
         let token = token_for(&format!("user-{number}"), 60);
@@ -112,7 +117,7 @@ async fn a_pod_that_is_told_to_stop_sends_its_clients_elsewhere() {
 #[tokio::test]
 async fn i9_a_join_that_waits_does_not_hold_a_stop_for_long() {
     let nats = NatsServer::start().await;
-    let mut pod = Process::start(&nats).await;
+    let mut pod = Process::start(&nats, &[]).await;
     let mut client = Client::connect(pod.address, &token_for("alice", 60)).await;
     client.emit("join-chat-room", &json!("0192f0a4-7c3b-7d2e-8a1b-0123456789ab")).await;
     eventually("an ask in vain", async || {
@@ -158,6 +163,11 @@ fn wrong_settings_are_one_line_and_status_2() {
         ),
         (&["--jwks-url=ftp://x"], "PARLEY_JWKS_URL must begin with https:// or http://"),
         (&["--nats-url=http://x:secret@y"], "PARLEY_NATS_URL is not a list of nats:// URLs"),
+        (
+            &["--drain-seconds=25", "--shutdown-seconds=25"],
+            "PARLEY_DRAIN_SECONDS must be less than PARLEY_SHUTDOWN_SECONDS",
+        ),
+        (&["--joins-per-second=0"], "PARLEY_JOINS_PER_SECOND cannot be \"0\""),
         (&["--max-connections=0"], "PARLEY_MAX_CONNECTIONS cannot be \"0\""),
         (&["--ping-interval-ms=1"], "PARLEY_PING_INTERVAL_MS cannot be \"1\""),
         (&["--outbox-bytes=1"], "PARLEY_OUTBOX_BYTES cannot be \"1\""),

@@ -12,7 +12,7 @@ use crate::fixture::{ApiPod, Chats, EPOCH, Gateway, SECOND, SECRET, World, sign}
 use crate::server::NatsServer;
 
 /// The event by which these users have one more chat; of the pool, nobody is counted.
-fn chat_created(chats: &Chats, kind: Kind, users: &[&str]) -> RoomEvent {
+pub(crate) fn chat_created(chats: &Chats, kind: Kind, users: &[&str]) -> RoomEvent {
     let membership_versions = users.iter().map(|user| chats.has_other_chats(user)).collect();
     let chat_id = chats.create(0);
     let payload = json!({ "chatId": chat_id, "version": 0 });

@@ -281,6 +281,7 @@ fn offends(reason: DisconnectReason) -> bool {
         Why::ProtocolError
             | Why::PayloadTooLarge
             | Why::RequestOverlap
+            | Why::TooManyMessages
             | Why::ServerClose(CloseReason::Policy)
     )
 }
@@ -292,7 +293,9 @@ fn close_code(reason: DisconnectReason) -> u16 {
         Why::ServerClose(CloseReason::Slow) | Why::SlowConsumer | Why::WriteTimeout => {
             code::TRY_AGAIN
         }
-        Why::ServerClose(CloseReason::Policy) | Why::ConnectTimeout => code::POLICY,
+        Why::ServerClose(CloseReason::Policy) | Why::ConnectTimeout | Why::TooManyMessages => {
+            code::POLICY
+        }
         Why::ProtocolError | Why::RequestOverlap => code::PROTOCOL,
         Why::PayloadTooLarge => code::TOO_BIG,
         Why::ClientNamespace | Why::ServerNamespace | Why::TransportClose | Why::TransportError => {

@@ -14,6 +14,7 @@ mod http;
 mod link;
 mod machine;
 mod outbox;
+mod pace;
 mod packet;
 mod session;
 mod timer;
@@ -34,10 +35,12 @@ use crate::stats::{Refusal, Stats, StatsSnapshot};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use rand::seq::SliceRandom as _;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -118,6 +121,25 @@ impl Engine {
     /// From now on new sessions are refused with 503.
     pub fn refuse_new(&self) {
         self.core.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether new sessions are refused.
+    pub fn refuses_new(&self) -> bool {
+        self.core.draining.load(Ordering::SeqCst)
+    }
+
+    /// Refuses new sessions, and closes those that are open in random order, one `every` after the other.
+    /// Until its turn a session is served as before. Returns when the last has been closed.
+    pub async fn close_paced(&self, reason: CloseReason, every: Duration) {
+        self.refuse_new();
+        let mut sessions: Vec<_> = self.core.sessions.lock().values().cloned().collect();
+        sessions.shuffle(&mut rand::rng());
+        let close = |session: Arc<Session>| {
+            let open = !session.is_closed();
+            session.close(DisconnectReason::ServerClose(reason));
+            open
+        };
+        pace::paced(sessions, every, close).await;
     }
 
     /// Refuses new sessions, closes all, and waits until their handlers have been told.

@@ -1,11 +1,12 @@
 //! Everything has a limit, and a name for what happens there.
 
 use crate::support::{Answer, TestServer, quick, soon};
-use parley_socketio::{Config, DisconnectReason, Refusal};
+use parley_socketio::{Config, DisconnectReason, Rate, Refusal};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 fn small() -> Config {
     Config { max_payload: 100, ..Config::default() }
@@ -116,6 +117,7 @@ async fn a_head_has_to_come_in_time() {
         assert!(start.elapsed() >= Duration::from_millis(90));
         assert!(start.elapsed() < Duration::from_secs(5));
     }
+    assert_eq!(server.echo.stats().head_timeouts, 2);
 }
 
 #[tokio::test]
@@ -256,6 +258,35 @@ async fn a_body_has_to_come_in_time() {
     let head = format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n4hi", session.url);
     slow.write_all(head.as_bytes()).await.expect("written");
     assert_eq!(server.closed().await, DisconnectReason::TransportError);
+}
+
+#[tokio::test]
+async fn a_client_that_says_too_much_is_closed_whatever_it_says() {
+    let one = std::num::NonZeroU32::MIN;
+    let config = Config { messages: Some(Rate::per_second(one)), ..Config::default() };
+    let server = TestServer::with(config).await;
+    // Ten at once, of which the CONNECT is one.
+    for packet in ["42[\"echo\"]", "430[]", "40/nowhere,"] {
+        let mut ws = server.joined_ws().await;
+        for _ in 0..10 {
+            ws.send(packet).await;
+        }
+        let code = loop {
+            match ws.next().await {
+                Some(Message::Close(frame)) => break frame.map(|frame| u16::from(frame.code)),
+                Some(_) => {}
+                None => break None,
+            }
+        };
+        assert_eq!(code, Some(1008), "{packet}");
+        assert_eq!(server.disconnect().await.1, DisconnectReason::TooManyMessages, "{packet}");
+    }
+    let mut ws = server.joined_ws().await;
+    for _ in 0..9 {
+        ws.send("430[]").await;
+    }
+    ws.send("41").await;
+    assert_eq!(ws.close_code().await, Some(1008), "the goodbye is the eleventh");
 }
 
 #[tokio::test]

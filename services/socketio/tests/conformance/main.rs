@@ -3,6 +3,7 @@
 
 mod close;
 mod connect;
+mod drain;
 mod events;
 mod framing;
 mod handshake;
