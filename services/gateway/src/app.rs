@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::asks::Asks;
 use crate::bearers::Bearers;
 use crate::connection::Chat;
 use crate::metrics::Metrics;
@@ -51,11 +52,12 @@ impl App {
         let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
         let bearers = Bearers::default();
-        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone());
+        let asks = Asks::start(&bus, &metrics);
+        let rooms = Rooms::new(bus.clone(), asks.clone(), metrics.clone(), process.pod.clone());
         let chat = Chat {
             tokens,
             clock,
-            bus: bus.clone(),
+            asks,
             bearers: bearers.clone(),
             rooms: rooms.clone(),
             metrics: metrics.clone(),

@@ -9,13 +9,12 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError};
 use parley_domain::user::Role;
-use parley_relay::Bus;
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
 };
 use serde_json::{Value, json};
 
-use crate::asks::{self, Patience, Token};
+use crate::asks::{self, Asks, Patience, Token};
 use crate::bearers::{Bearers, Place};
 use crate::joins::JoinOutcome;
 use crate::metrics::Metrics;
@@ -27,7 +26,7 @@ use crate::tokens::Tokens;
 pub(crate) struct Chat {
     pub(crate) tokens: Tokens,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) bus: Bus,
+    pub(crate) asks: Asks,
     pub(crate) bearers: Bearers,
     pub(crate) rooms: Rooms,
     pub(crate) metrics: Metrics,
@@ -88,14 +87,14 @@ impl Chat {
         // Before it is asked about: a revocation between the two is heard.
         let place = self.bearers.hold(&caller, &socket);
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
-        let unasked = match asks::ask_revoked(&self.bus, &ask).await {
+        let unasked = match asks::ask_revoked(&self.asks, &ask).await {
             Some(Token::Revoked) => return Err(TokenError::Revoked),
             Some(Token::Counts(membership)) => {
                 place.counts(membership);
                 None
             }
             None => {
-                tokio::spawn(place.later(self.bus.clone(), ask.clone(), socket.clone()));
+                tokio::spawn(place.later(self.asks.clone(), ask.clone(), socket.clone()));
                 Some(ask)
             }
         };
@@ -132,7 +131,7 @@ impl Chat {
         };
         if let Some(ask) = &session.unasked {
             let patience = Patience::of(&session.socket);
-            match asks::ask_revoked_patiently(&self.bus, ask, &patience).await {
+            match asks::ask_revoked_patiently(&self.asks, ask, &patience).await {
                 Some(Token::Counts(membership)) => {
                     session.place.counts(membership);
                     session.unasked = None;
