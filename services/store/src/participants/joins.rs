@@ -60,6 +60,7 @@ impl Store {
         Ok(Found::of(rows, &questions, limits, self.epoch()).answer(&questions))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one statement")]
     async fn read(
         &self,
         questions: &Questions<'_>,
