@@ -1,5 +1,6 @@
 //! A Socket.IO client over a WebSocket, as little of it as both sides of the storm have in common.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,8 @@ pub(super) struct Socket {
     /// After so long without a word the server is gone.
     silence: Duration,
     last_word: Instant,
+    /// Events that stood before the answer to CONNECT: so socket.io tells what was missed.
+    early: VecDeque<String>,
 }
 
 /// What a connection hears: the arguments of an event or of an ack, as JSON.
@@ -49,17 +52,18 @@ impl Socket {
         let Handshake { ping_interval, ping_timeout } = serde_json::from_str(handshake)?;
         ws.send(Message::text(format!("40{auth}"))).await?;
         let silence = Duration::from_millis(ping_interval + ping_timeout);
-        let mut socket = Self { ws, silence, last_word: Instant::now() };
+        let mut socket = Self { ws, silence, last_word: Instant::now(), early: VecDeque::new() };
         loop {
             let packet = text(socket.ws.next().await)?;
             if let Some(answer) = packet.strip_prefix("40") {
                 let answer = serde_json::from_str(answer)?;
                 return Ok((socket, answer));
             }
-            if packet != "2" {
-                bail!("an answer to CONNECT expected, not {packet}");
+            match packet.strip_prefix("42") {
+                Some(event) => socket.early.push_back(event.to_owned()),
+                None if packet == "2" => socket.say("3".to_owned()).await?,
+                None => bail!("an answer to CONNECT expected, not {packet}"),
             }
-            socket.say("3".to_owned()).await?;
         }
     }
 
@@ -69,6 +73,9 @@ impl Socket {
 
     /// The next thing that is for the client. Heartbeats are answered on the way. May be dropped while it waits.
     pub(super) async fn next(&mut self) -> Heard {
+        if let Some(event) = self.early.pop_front() {
+            return Heard::Event(event);
+        }
         loop {
             let word = timeout_at(self.last_word + self.silence, self.ws.next()).await;
             self.last_word = Instant::now();
