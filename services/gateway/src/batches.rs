@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 const QUEUE: usize = 1_024;
 /// Asks of a kind that may be under way at a time.
 pub(crate) const UNDER_WAY: usize = 16;
+/// Turns of the pod's other tasks that an ask waits for at most, while each of them brings somebody.
+const TURNS: usize = 16;
 /// How long an ask that is not answered holds up the next one: a pod that hangs is not waited for by everybody.
 pub(crate) const HOLD: Duration = Duration::from_millis(100);
 
@@ -102,8 +104,22 @@ impl<B: Batch> Dispatcher<B> {
             }
             self.gather();
             while self.may_leave() {
+                self.muster().await;
                 self.leave();
                 self.gather();
+            }
+        }
+    }
+
+    /// Lets others who are about to ask do so first. They are waited for as tasks that can run, and not by the clock: where
+    /// there are none, this is over at once.
+    async fn muster(&mut self) {
+        for _ in 0..TURNS {
+            let before = self.waiting.len();
+            tokio::task::yield_now().await;
+            self.gather();
+            if self.waiting.len() == before {
+                break;
             }
         }
     }

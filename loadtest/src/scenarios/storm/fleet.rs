@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::socket::{Heard, Socket};
 
-/// `timeout` of a stock client.
+/// `timeout` of a stock client: it is for the handshake, and does not wait for the answer to CONNECT.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
 /// `reconnectionDelay`, `reconnectionDelayMax` and `randomizationFactor` of a stock client.
 const DELAY: Duration = Duration::from_secs(1);
@@ -249,7 +249,7 @@ impl Client {
     async fn open(&mut self) -> Result<Socket> {
         let address =
             &self.shared.addresses[self.chance.random_range(0..self.shared.addresses.len())];
-        let Memory { position, epoch, pid, offset } = &self.memory;
+        let Memory { pid, offset, .. } = &self.memory;
         let auth = match &self.identity.speech {
             Speech::Parley { token } => json!({ "token": token }),
             Speech::SocketIo => match (pid, offset) {
@@ -259,18 +259,21 @@ impl Client {
                 _ => json!({ "room": self.identity.room }),
             },
         };
-        let (mut socket, answer) = Socket::open(address, &auth).await?;
-        if matches!(self.identity.speech, Speech::Parley { .. }) {
-            let mut join = json!({ "chatId": self.identity.room });
-            if let (Some(since), Some(epoch)) = (position, epoch) {
-                join["since"] = (*since).into();
-                join["epoch"] = epoch.as_str().into();
-            }
-            socket.say(format!("421{}", json!(["join-chat-room", join]))).await?;
-        } else {
-            self.connected(&answer);
+        Socket::open(address, &auth).await
+    }
+
+    /// The answer to CONNECT. With Parley, the client is in its room only once that has let it in.
+    async fn on_connected(&mut self, socket: &mut Socket, answer: &str) -> Option<()> {
+        if matches!(self.identity.speech, Speech::SocketIo) {
+            self.connected(&serde_json::from_str(answer).ok()?);
+            return Some(());
         }
-        Ok(socket)
+        let mut join = json!({ "chatId": self.identity.room });
+        if let (Some(since), Some(epoch)) = (self.memory.position, &self.memory.epoch) {
+            join["since"] = since.into();
+            join["epoch"] = epoch.as_str().into();
+        }
+        socket.say(format!("421{}", json!(["join-chat-room", join]))).await.ok()
     }
 
     async fn live(&mut self, mut socket: Socket) -> End {
@@ -281,6 +284,7 @@ impl Client {
             tokio::select! {
                 heard = socket.next() => {
                     let understood = match heard {
+                        Heard::Connected(answer) => self.on_connected(&mut socket, &answer).await,
                         Heard::Event(event) => self.on_event(&event),
                         Heard::Ack(ack) => self.on_ack(&ack),
                         Heard::Closed => None,

@@ -43,12 +43,12 @@ pub struct Arguments {
     /// How many rooms there are, of 20 clients each
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=900))]
     rooms: u16,
-    /// How often all of them are dropped, on each side
+    /// How often all of them are dropped
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=20))]
     rounds: u16,
-    /// Parley alone, without its peer
-    #[arg(long)]
-    alone: bool,
+    /// How often the peer's are; 0: Parley alone
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=20))]
+    peer_rounds: u16,
     /// End with one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -126,16 +126,16 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let cluster = Cluster::start(&home, &options(), interrupt)?;
     let mut sides = Vec::new();
     let rooms = usize::from(arguments.rooms);
-    let storm = Storm { rounds: arguments.rounds, interrupt };
+    let storm = |rounds| Storm { rounds, interrupt };
     say::note(format_args!("making {rooms} chats of {MEMBERS}"));
     let mut ours = Ours::prepare(&home, &cluster, rooms, interrupt)?;
     let servers = Servers::of(cluster.description());
-    let rounds = storm.side(&mut ours, &servers, ours::fleet)?;
+    let rounds = storm(arguments.rounds).side(&mut ours, &servers, ours::fleet)?;
     sides.push(Side { name: "Parley", rounds });
-    if !arguments.alone {
+    if arguments.peer_rounds > 0 {
         let mut peer = Peer::start(&home, &cluster, rooms, interrupt)?;
         let servers = servers.and("node", peer.sockets().1);
-        let rounds = storm.side(&mut peer, &servers, peer::fleet)?;
+        let rounds = storm(arguments.peer_rounds).side(&mut peer, &servers, peer::fleet)?;
         sides.push(Side { name: "socket.io, redis-streams", rounds });
     }
     // Before the last line is written: a cluster that stops badly says so.
@@ -326,11 +326,12 @@ impl Round {
 fn report(arguments: &Arguments, sides: &[Side]) -> Result<bool> {
     let clients = usize::from(arguments.rooms) * MEMBERS;
     let header = format!(
-        "`cargo parley bench storm --rooms {} --rounds {}`\n\n{}. {clients} clients in rooms of {MEMBERS}, on two gateways or two \
+        "`cargo parley bench storm --rooms {} --rounds {} --peer-rounds {}`\n\n{}. {clients} clients in rooms of {MEMBERS}, on two gateways or two \
         Node processes by address, all dropped at once; a message into each room at once and another a second later. Clients \
         wait as stock ones do (1 s ± 50 %, then up to 5 s). Load and servers share the cores.",
         arguments.rooms,
         arguments.rounds,
+        arguments.peer_rounds,
         results::provenance(),
     );
     let table = report::table(&MEASURES, sides);

@@ -1,6 +1,5 @@
 //! A Socket.IO client over a WebSocket, as little of it as both sides of the storm have in common.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,13 +18,12 @@ pub(super) struct Socket {
     /// After so long without a word the server is gone.
     silence: Duration,
     last_word: Instant,
-    /// Events that stood before the answer to CONNECT: so socket.io tells what was missed.
-    early: VecDeque<String>,
 }
 
-/// What a connection hears: the arguments of an event or of an ack, as JSON.
+/// What a connection hears: the answer to CONNECT, the arguments of an event or of an ack, as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
+    Connected(String),
     Event(String),
     Ack(String),
     Closed,
@@ -39,8 +37,9 @@ struct Handshake {
 }
 
 impl Socket {
-    /// Connects with this `auth`; also what CONNECT was answered.
-    pub(super) async fn open(address: &str, auth: &Value) -> Result<(Self, Value)> {
+    /// Connects, and asks to enter with this `auth`. What that is answered is heard later; socket.io tells what was missed
+    /// before it.
+    pub(super) async fn open(address: &str, auth: &Value) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
@@ -52,19 +51,7 @@ impl Socket {
         let Handshake { ping_interval, ping_timeout } = serde_json::from_str(handshake)?;
         ws.send(Message::text(format!("40{auth}"))).await?;
         let silence = Duration::from_millis(ping_interval + ping_timeout);
-        let mut socket = Self { ws, silence, last_word: Instant::now(), early: VecDeque::new() };
-        loop {
-            let packet = text(socket.ws.next().await)?;
-            if let Some(answer) = packet.strip_prefix("40") {
-                let answer = serde_json::from_str(answer)?;
-                return Ok((socket, answer));
-            }
-            match packet.strip_prefix("42") {
-                Some(event) => socket.early.push_back(event.to_owned()),
-                None if packet == "2" => socket.say("3".to_owned()).await?,
-                None => bail!("an answer to CONNECT expected, not {packet}"),
-            }
-        }
+        Ok(Self { ws, silence, last_word: Instant::now() })
     }
 
     pub(super) async fn say(&mut self, packet: String) -> Result<()> {
@@ -73,15 +60,15 @@ impl Socket {
 
     /// The next thing that is for the client. Heartbeats are answered on the way. May be dropped while it waits.
     pub(super) async fn next(&mut self) -> Heard {
-        if let Some(event) = self.early.pop_front() {
-            return Heard::Event(event);
-        }
         loop {
             let word = timeout_at(self.last_word + self.silence, self.ws.next()).await;
             self.last_word = Instant::now();
             let Ok(Ok(packet)) = word.map(text) else { return Heard::Closed };
             if let Some(event) = packet.strip_prefix("42") {
                 return Heard::Event(event.to_owned());
+            }
+            if let Some(answer) = packet.strip_prefix("40") {
+                return Heard::Connected(answer.to_owned());
             }
             if let Some(ack) = packet.strip_prefix("43") {
                 return Heard::Ack(
