@@ -85,6 +85,18 @@ impl Process {
     }
 }
 
+/// The most memory that these processes have had so far, together, in MiB; shared pages count for each.
+pub(crate) fn largest(pids: &[u32]) -> f64 {
+    let status = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    pids.iter().filter_map(status).filter_map(|status| high_water(&status)).sum::<f64>() / 1024.0
+}
+
+/// In KiB.
+fn high_water(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// All cores together, since the machine's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Machine {
@@ -177,6 +189,12 @@ mod tests {
         let machine = Machine::parse(stat).unwrap();
         assert_eq!(machine, Machine { busy: ticks(81), total: ticks(531) });
         assert_eq!(Machine::parse("intr 5"), None);
+    }
+
+    #[test]
+    fn memory_is_read_at_its_highest() {
+        assert_eq!(high_water("VmPeak:\t 9 kB\nVmHWM:\t  2048 kB\nVmRSS:\t 1 kB\n"), Some(2048.0));
+        assert!(largest(&[std::process::id()]) > 1.0);
     }
 
     #[test]

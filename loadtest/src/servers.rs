@@ -32,6 +32,13 @@ impl Servers {
         ])
     }
 
+    /// These, and some others.
+    pub(crate) fn and(&self, name: &'static str, pids: Vec<u32>) -> Self {
+        let mut servers = self.clone();
+        servers.0.push(Group { name, pids });
+        servers
+    }
+
     /// What they, and the process that makes the load, have spent up to now.
     pub(crate) fn usage(&self, load: u32) -> Result<Usage> {
         // The moment stands between the two readings that it is for.

@@ -14,7 +14,7 @@ mod frozen;
 mod home;
 mod interrupt;
 mod nats;
-mod npm;
+pub mod npm;
 mod pods;
 mod ports;
 mod postgres;

@@ -13,12 +13,7 @@ use crate::say;
 use crate::tools::{logged, once};
 
 /// Installs what `source/package-lock.json` pins and returns the folder that holds `node_modules`.
-pub(crate) fn install(
-    home: &Home,
-    source: &Path,
-    name: &str,
-    interrupt: &Interrupt,
-) -> Result<PathBuf> {
+pub fn install(home: &Home, source: &Path, name: &str, interrupt: &Interrupt) -> Result<PathBuf> {
     let folder = home.tools().join(name);
     let lock_file = source.join("package-lock.json");
     let wanted = fs::read_to_string(&lock_file);
@@ -41,7 +36,7 @@ pub(crate) fn install(
 }
 
 /// Node.js, new enough.
-pub(crate) fn node() -> Result<PathBuf> {
+pub fn node() -> Result<PathBuf> {
     let node = on_path("node").context("Node.js is missing (version 20 or newer)")?;
     let version = capture(Command::new(&node).arg("--version"))?;
     let major = version.trim_start_matches('v').split('.').next().and_then(|it| it.parse().ok());

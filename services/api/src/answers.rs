@@ -1,8 +1,9 @@
 //! Answering what gateways ask over the bus.
 
 use parley_domain::ask::{
-    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal, MAX_HEADS,
-    MAX_USERS, RevokedAnswer, RevokedAsk, UsersAnswer, UsersAsk,
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinOutcome,
+    JoinRefusal, Joins, JoinsAnswer, JoinsAsk, MAX_HEADS, MAX_JOINS, MAX_USERS, RevokedAnswer,
+    RevokedAsk, UsersAnswer, UsersAsk,
 };
 use parley_domain::token::is_revoked;
 use parley_relay::Bus;
@@ -19,10 +20,12 @@ pub(crate) async fn run(
     teller: Teller,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let one = teller.clone();
     tokio::try_join!(
         bus.answer(with(&store, revoked), stop.cancelled()),
+        bus.answer(with(&store, move |store, ask| join(store, one.clone(), ask)), stop.cancelled()),
         bus.answer(
-            with(&store, move |store, ask| join(store, teller.clone(), ask)),
+            with(&store, move |store, ask| joins(store, teller.clone(), ask)),
             stop.cancelled()
         ),
         bus.answer(with(&store, catch_up), stop.cancelled()),
@@ -58,22 +61,49 @@ async fn revoked(store: Store, ask: RevokedAsk) -> RevokedAnswer {
     }
 }
 
+/// As gateways of the release before this one ask.
 async fn join(store: Store, teller: Teller, ask: JoinAsk) -> JoinAnswer {
-    enter(&store, &teller, &ask).await.unwrap_or_else(|error| {
-        tracing::warn!(chat.id = %ask.chat_id, %error, "a join could not be answered");
-        JoinAnswer::Unavailable
-    })
+    let user = ask.user_id.clone();
+    match joins(store, teller, JoinsAsk { joins: vec![ask] }).await {
+        JoinsAnswer::Joins(joins) => joins.answer(0, &user),
+        JoinsAnswer::Unavailable => JoinAnswer::Unavailable,
+    }
 }
 
-/// One of the support pool enters a support chat by joining its room.
-async fn enter(store: &Store, teller: &Teller, ask: &JoinAsk) -> Result<JoinAnswer, StoreError> {
-    let answer = store.join(ask).await?;
-    let outside = JoinAnswer::Refused { refusal: JoinRefusal::NotParticipant };
-    let who = (&ask.user_id, ask.role);
-    if answer == outside && agents::enter(store, teller, ask.chat_id, who).await? {
-        return store.join(ask).await;
+async fn joins(store: Store, teller: Teller, ask: JoinsAsk) -> JoinsAnswer {
+    let asks = ask.joins.get(..MAX_JOINS).unwrap_or(&ask.joins);
+    match enter(&store, &teller, asks).await {
+        Ok(joins) => JoinsAnswer::Joins(joins),
+        Err(error) => {
+            tracing::warn!(joins = asks.len(), %error, "joins could not be answered");
+            JoinsAnswer::Unavailable
+        }
     }
-    Ok(answer)
+}
+
+/// One of the support pool enters a support chat by joining its room: whoever is outside and may be inside goes in, and all
+/// are looked up again.
+async fn enter(store: &Store, teller: &Teller, asks: &[JoinAsk]) -> Result<Joins, StoreError> {
+    let joins = store.joins(asks).await?;
+    let outside = JoinOutcome::Refused { refusal: JoinRefusal::NotParticipant };
+    let outsiders = joins.joins.iter().enumerate().filter(|(_, outcome)| **outcome == outside);
+    let (mut entered, mut failed) = (false, Vec::new());
+    for (place, _) in outsiders {
+        let Some(ask) = asks.get(place) else { continue };
+        match agents::enter(store, teller, ask.chat_id, (&ask.user_id, ask.role)).await {
+            Ok(is_in) => entered |= is_in,
+            Err(error) => {
+                tracing::warn!(chat.id = %ask.chat_id, %error, "an agent could not enter");
+                failed.push(place);
+            }
+        }
+    }
+    let mut joins = if entered { store.joins(asks).await? } else { joins };
+    for place in failed {
+        // Only this one: the others are answered.
+        joins.joins[place] = JoinOutcome::Unavailable;
+    }
+    Ok(joins)
 }
 
 async fn catch_up(store: Store, ask: CatchUpAsk) -> CatchUpAnswer {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::chat::MAX_LISTED_PARTICIPANTS;
 use crate::event::Refusal;
 use crate::ids::{ChatId, UserId};
 use crate::user::Role;
@@ -14,6 +15,10 @@ use crate::version::{Epoch, Seq, Version};
 pub const MAX_HEADS: usize = 1_000;
 /// Most users of one [`UsersAsk`].
 pub const MAX_USERS: usize = 1_000;
+/// Most joins of one [`JoinsAsk`].
+pub const MAX_JOINS: usize = 256;
+/// Most bytes of the rooms and pages of one answer to a [`JoinsAsk`]; the first join is answered whatever it takes.
+pub const MAX_JOINS_BYTES: usize = 640 * 1024;
 /// Most changes of one page of a catch-up.
 pub const MAX_PAGE_EVENTS: usize = 200;
 /// Most bytes of the events of one page of a catch-up, as they stand in the answer; a page has at least one event.
@@ -97,6 +102,101 @@ impl JoinRefusal {
                 message: "You are not a participant of this chat.",
             },
         }
+    }
+}
+
+/// Many joins at once. They may be of different rooms and users; each has its own answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinsAsk {
+    /// At most [`MAX_JOINS`]; more are not answered.
+    pub joins: Vec<JoinAsk>,
+}
+
+/// The answer to a [`JoinsAsk`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum JoinsAnswer {
+    /// Here.
+    Joins(Joins),
+    /// Not now: the api pod could not find out about any of them. Ask again.
+    Unavailable,
+}
+
+/// Joins, all of one snapshot of the primary database. What several of them are told stands here once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Joins {
+    /// Rooms that somebody may enter.
+    pub rooms: Vec<RoomSnapshot>,
+    /// What somebody missed.
+    pub missed: Vec<Missed>,
+    /// What came of each join, in the order of the ask.
+    pub joins: Vec<JoinOutcome>,
+}
+
+/// A chat at the moment of joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomSnapshot {
+    /// The chat's version.
+    pub version: Version,
+    /// The history of that version.
+    pub epoch: Epoch,
+    /// How far participants have read: at most the first 100.
+    pub read_pointers: BTreeMap<UserId, Seq>,
+}
+
+/// What came of one join among many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "join", rename_all = "snake_case")]
+pub enum JoinOutcome {
+    /// Yes.
+    Joined {
+        /// Which of [`Joins::rooms`] it is.
+        room: usize,
+        /// How far the joiner has read.
+        read: Seq,
+        /// Which of [`Joins::missed`] the joiner missed, if the ask had a position.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missed: Option<usize>,
+    },
+    /// No, for good.
+    Refused {
+        /// Why.
+        refusal: JoinRefusal,
+    },
+    /// Not now: about this one the api pod could not find out.
+    Unavailable,
+    /// The answer had no room for it. Ask again at once.
+    Later,
+}
+
+impl RoomSnapshot {
+    /// The room as one joiner is told of it: with their own pointer, and at most 99 others.
+    pub fn seen_by(&self, user: &UserId, read: Seq) -> JoinSnapshot {
+        let mut read_pointers = self.read_pointers.clone();
+        if !read_pointers.contains_key(user) && read_pointers.len() >= MAX_LISTED_PARTICIPANTS {
+            read_pointers.pop_last();
+        }
+        read_pointers.insert(user.clone(), read);
+        JoinSnapshot { version: self.version, epoch: self.epoch, read_pointers, missed: None }
+    }
+}
+
+impl Joins {
+    /// The answer to one of the joins alone, if there is one.
+    pub fn answer(&self, join: usize, user: &UserId) -> JoinAnswer {
+        let whole = || match *self.joins.get(join)? {
+            JoinOutcome::Joined { room, read, missed } => {
+                let snapshot = self.rooms.get(room)?.seen_by(user, read);
+                let missed = match missed {
+                    Some(missed) => Some(self.missed.get(missed)?.clone()),
+                    None => None,
+                };
+                Some(JoinAnswer::Joined(JoinSnapshot { missed, ..snapshot }))
+            }
+            JoinOutcome::Refused { refusal } => Some(JoinAnswer::Refused { refusal }),
+            JoinOutcome::Unavailable | JoinOutcome::Later => None,
+        };
+        whole().unwrap_or(JoinAnswer::Unavailable)
     }
 }
 

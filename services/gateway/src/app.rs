@@ -15,6 +15,7 @@ use parley_socketio::{Config, Cors, Rate, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::asks::Asks;
 use crate::bearers::Bearers;
 use crate::connection::Chat;
 use crate::drain::{self, Pace};
@@ -55,11 +56,13 @@ impl App {
         let bearers = Bearers::new(limits.max_user_connections, metrics.clone());
         let expiries = Expiries::default();
         let patience = limits.join_timeout();
-        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone(), patience);
+        let asks = Asks::start(&bus, &metrics);
+        let rooms =
+            Rooms::new(bus.clone(), asks.clone(), metrics.clone(), process.pod.clone(), patience);
         let chat = Chat {
             tokens,
             clock: clock.clone(),
-            bus: bus.clone(),
+            asks,
             bearers: bearers.clone(),
             expiries: expiries.clone(),
             rooms: rooms.clone(),

@@ -12,11 +12,10 @@ use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::UserId;
 use parley_domain::token::{Caller, Revocation, is_revoked};
 use parley_domain::user::Role;
-use parley_relay::Bus;
 use parley_socketio::{CloseReason, Frame, Socket};
 use tokio::time::sleep;
 
-use crate::asks::{self, Token};
+use crate::asks::{self, Asks, Token};
 use crate::metrics::{Metrics, SentAway};
 
 /// The longest pause after an ask in vain; each is twice the one before.
@@ -247,7 +246,7 @@ impl Place {
     /// to its user all the same. Ends with the connection.
     pub(crate) fn later(
         &self,
-        bus: Bus,
+        asks: Asks,
         ask: RevokedAsk,
         socket: Socket,
     ) -> impl Future<Output = ()> + Send + 'static {
@@ -255,7 +254,7 @@ impl Place {
         async move {
             let mut pause = asks::PAUSE;
             while !socket.is_closed() {
-                match asks::ask_revoked(&bus, &ask).await {
+                match asks::ask_revoked(&asks, &ask).await {
                     Some(Token::Counts(version)) => return bearers.counts(&user, key, version),
                     // Closed, it comes back, and is told why it may not.
                     Some(Token::Revoked) => {

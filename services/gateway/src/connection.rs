@@ -11,7 +11,6 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError};
 use parley_domain::user::Role;
-use parley_relay::Bus;
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Rate, Socket,
     Used,
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::asks::{self, Token};
+use crate::asks::{self, Asks, Token};
 use crate::bearers::{Bearers, Place};
 use crate::expiry::{Expiries, Expiry};
 use crate::joins::JoinOutcome;
@@ -35,7 +34,7 @@ use crate::tokens::Tokens;
 pub(crate) struct Chat {
     pub(crate) tokens: Tokens,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) bus: Bus,
+    pub(crate) asks: Asks,
     pub(crate) bearers: Bearers,
     pub(crate) expiries: Expiries,
     pub(crate) rooms: Rooms,
@@ -139,7 +138,7 @@ impl Chat {
         // Before it is asked about: a revocation between the two is heard.
         let place = self.bearers.hold(&caller, &socket).ok_or(Unwelcome::TooMany)?;
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
-        let unasked = match asks::ask_revoked(&self.bus, &ask).await {
+        let unasked = match asks::ask_revoked(&self.asks, &ask).await {
             Some(Token::Revoked) => return Err(TokenError::Revoked.into()),
             Some(Token::Counts(membership)) => {
                 place.counts(membership);
@@ -161,7 +160,7 @@ impl Chat {
     }
 
     fn ask_later(&self, place: &Place, ask: RevokedAsk, socket: &Socket) -> Unasked {
-        let later = tokio::spawn(place.later(self.bus.clone(), ask.clone(), socket.clone()));
+        let later = tokio::spawn(place.later(self.asks.clone(), ask.clone(), socket.clone()));
         Unasked { ask, _later: AbortOnDropHandle::new(later) }
     }
 
@@ -190,7 +189,7 @@ impl Chat {
         }
         if let Some(Unasked { ask, .. }) = &session.unasked {
             let patience = self.rooms.patience(&session.socket);
-            match asks::ask_revoked_patiently(&self.bus, ask, &patience).await {
+            match asks::ask_revoked_patiently(&self.asks, ask, &patience).await {
                 Some(Token::Counts(membership)) => {
                     session.place.counts(membership);
                     session.unasked = None;

@@ -11,8 +11,7 @@ use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::asks::{self, Asked, PAUSE, Patience};
-use crate::metrics::Asking;
+use crate::asks::{self, Admission, Asked, PAUSE, Patience};
 use crate::passing;
 use crate::protocol::{self, Join};
 use crate::room::{Replay, Standing, Step, Then};
@@ -61,8 +60,7 @@ impl Rooms {
         let patience = self.patience(socket);
         // Who may not enter must not make this pod subscribe.
         if !self.is_open(join.chat) {
-            self.metrics().asked(Asking::Join);
-            match asks::ask_join(self.bus(), &ask, &patience).await {
+            match asks::ask_join(self.asks(), &ask, &patience).await {
                 Asked::Joined(_) => {}
                 Asked::Refused(refusal) => return JoinOutcome::Refused(refusal, ack),
                 Asked::Unavailable => return JoinOutcome::Unavailable,
@@ -99,18 +97,18 @@ impl Entrance<'_> {
     /// Asks and tells until the room takes the connection in; `None` when the room has ended meanwhile.
     async fn come_up(&mut self, begun: &Begun) -> Option<JoinOutcome> {
         loop {
-            self.rooms.metrics().asked(Asking::Join);
-            let snapshot = match asks::ask_join(self.rooms.bus(), &self.ask, &self.patience).await {
-                Asked::Joined(snapshot) => snapshot,
+            let admission = match asks::ask_join(self.rooms.asks(), &self.ask, &self.patience).await
+            {
+                Asked::Joined(admission) => admission,
                 Asked::Refused(refusal) => {
                     return Some(JoinOutcome::Refused(refusal, self.ack.take()));
                 }
                 Asked::Unavailable => return Some(JoinOutcome::Unavailable),
             };
-            if begun.is_in && self.replay.is_none() && self.rejoin(&begun.room, &snapshot).await? {
+            if begun.is_in && self.replay.is_none() && self.rejoin(&begun.room, &admission).await? {
                 return Some(JoinOutcome::Joined);
             }
-            let step = self.next_step(snapshot);
+            let step = self.next_step(admission);
             if !step.events.is_empty() {
                 self.patience = self.rooms.patience(self.socket);
             }
@@ -140,11 +138,11 @@ impl Entrance<'_> {
     async fn rejoin(
         &mut self,
         room: &mpsc::Sender<Command>,
-        snapshot: &JoinSnapshot,
+        admission: &Admission,
     ) -> Option<bool> {
         let (answered, answer) = oneshot::channel();
-        let (socket, snapshot) = (self.socket.clone(), snapshot.clone());
-        let rejoiner = Rejoiner { socket, join: self.join, snapshot, ack: self.ack.take() };
+        let (socket, admission) = (self.socket.clone(), admission.clone());
+        let rejoiner = Rejoiner { socket, join: self.join, admission, ack: self.ack.take() };
         room.send(Command::Rejoin { rejoiner: Box::new(rejoiner), answered }).await.ok()?;
         match answer.await {
             Ok(Ok(())) => Some(true),
@@ -161,10 +159,10 @@ impl Entrance<'_> {
     }
 
     /// What the connection is told next. The first answer is its ack.
-    fn next_step(&mut self, snapshot: JoinSnapshot) -> Step<Frame> {
+    fn next_step(&mut self, admission: Admission) -> Step<Frame> {
         let (step, at) = if let Some(replay) = &mut self.replay {
-            let another = snapshot.epoch != replay.at().epoch;
-            let step = replay.on_snapshot(passing::snapshot(snapshot));
+            let another = admission.chat.epoch != replay.at().epoch;
+            let step = replay.on_snapshot(passing::snapshot(admission));
             let at = replay.at();
             if step.resync {
                 self.tell_resync(if another { ResyncReason::History } else { ResyncReason::Gap });
@@ -172,10 +170,10 @@ impl Entrance<'_> {
             (step, at)
         } else {
             let (user, since) = (self.ask.user_id.clone(), self.join.since);
-            let told = passing::snapshot(snapshot.clone());
-            let (replay, step) = Replay::begin(user, since, told);
+            let chat = admission.chat.clone();
+            let (replay, step) = Replay::begin(user, since, passing::snapshot(admission));
             let at = replay.at();
-            self.acknowledge(&snapshot, step.resync || self.join.is_of_another(&snapshot));
+            self.acknowledge(&chat, step.resync || self.join.is_of_another(&chat));
             self.replay = Some(replay);
             (step, at)
         };

@@ -9,6 +9,7 @@
 
 mod app;
 mod asks;
+mod batches;
 mod bearers;
 mod connection;
 mod drain;

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     lost: IntCounterVec,
     catch_ups: IntCounterVec,
     asks: IntCounterVec,
+    asked: IntCounterVec,
     comparisons: IntCounterVec,
 }
 
@@ -99,6 +100,11 @@ impl Metrics {
                 "Asks that cost an api pod a look into its database, by kind.",
                 "kind",
             )?,
+            asked: vec(
+                "parley_gateway_asked_together_total",
+                "Joins and tokens that those asks were about, by kind.",
+                "kind",
+            )?,
         };
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.delivered.clone()))?;
@@ -125,6 +131,7 @@ impl Metrics {
         }
         registry.register(Box::new(metrics.catch_ups.clone()))?;
         registry.register(Box::new(metrics.asks.clone()))?;
+        registry.register(Box::new(metrics.asked.clone()))?;
         registry.register(Box::new(metrics.connects.clone()))?;
         registry.register(Box::new(metrics.refreshes.clone()))?;
         registry.register(Box::new(metrics.sent_away.clone()))?;
@@ -178,13 +185,13 @@ impl Metrics {
     }
 
     pub(crate) fn asked(&self, what: Asking) {
-        let kind = match what {
-            Asking::Join => "join",
-            Asking::CatchUp => "catch_up",
-            Asking::Heads => "heads",
-            Asking::Users => "users",
-        };
-        self.asks.with_label_values(&[kind]).inc();
+        self.asks.with_label_values(&[what.as_str()]).inc();
+    }
+
+    /// One ask about so many.
+    pub(crate) fn asked_together(&self, what: Asking, number: usize) {
+        self.asked(what);
+        self.asked.with_label_values(&[what.as_str()]).inc_by(number as u64);
     }
 }
 
@@ -216,12 +223,26 @@ impl SentAway {
 pub(crate) enum Asking {
     /// To enter a room, or for a page of what was missed there.
     Join,
+    /// Whether a token is revoked.
+    Token,
     /// What a room missed.
     CatchUp,
     /// Where rooms stand.
     Heads,
     /// How users stand.
     Users,
+}
+
+impl Asking {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Token => "token",
+            Self::CatchUp => "catch_up",
+            Self::Heads => "heads",
+            Self::Users => "users",
+        }
+    }
 }
 
 /// Adds what the Socket.IO server counts, read when it is asked for.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use parley_domain::ask::{CatchUpAnswer, JoinSnapshot, Missed, MissedEvent, MissedPage};
+use parley_domain::ask::{CatchUpAnswer, Missed, MissedEvent, MissedPage};
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::UserId;
 use parley_domain::version::Epoch;
 use parley_socketio::Frame;
 
+use crate::asks::Admission;
 use crate::room::{Answer, Event, Snapshot, Standing};
 
 /// An event of the bus.
@@ -34,12 +35,13 @@ pub(crate) fn caught_up(answer: CatchUpAnswer) -> Option<Answer<Frame>> {
 }
 
 /// What a joiner was answered.
-pub(crate) fn snapshot(snapshot: JoinSnapshot) -> Snapshot<Frame> {
-    let head = Standing { version: snapshot.version, epoch: snapshot.epoch };
-    Snapshot { head, missed: snapshot.missed.map(missed) }
+pub(crate) fn snapshot(Admission { chat, missed }: Admission) -> Snapshot<Frame> {
+    let head = Standing { version: chat.version, epoch: chat.epoch };
+    Snapshot { head, missed }
 }
 
-fn missed(missed: Missed) -> Answer<Frame> {
+/// What was missed.
+pub(crate) fn missed(missed: Missed) -> Answer<Frame> {
     match missed {
         Missed::Events(MissedPage { events, up_to, version, epoch }) => {
             let events = events.iter().map(|event| told_again(event, epoch)).collect();

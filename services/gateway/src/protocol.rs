@@ -1,6 +1,6 @@
 //! What clients send, parsed; and what they are answered.
 
-use parley_domain::ask::{JoinSnapshot, Missed};
+use parley_domain::ask::JoinSnapshot;
 use parley_domain::event::Refusal;
 use parley_domain::ids::ChatId;
 use parley_domain::time::Timestamp;
@@ -8,6 +8,9 @@ use parley_domain::token::TokenError;
 use parley_domain::version::{Epoch, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::asks::Admission;
+use crate::room::Answer;
 
 /// `join-chat-room`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +30,11 @@ impl Join {
 
     /// Whether a member that has heard everything up to `heard` says that it was elsewhere. It is told nothing twice, so
     /// it has to reload.
-    pub(crate) fn is_before(&self, heard: Version, snapshot: &JoinSnapshot) -> bool {
-        let led_nowhere = matches!(snapshot.missed, Some(Missed::Resync { .. }));
-        led_nowhere || self.is_of_another(snapshot) || self.since.is_some_and(|since| since < heard)
+    pub(crate) fn is_before(&self, heard: Version, admission: &Admission) -> bool {
+        let led_nowhere = matches!(admission.missed, Some(Answer::Reload(_)));
+        led_nowhere
+            || self.is_of_another(&admission.chat)
+            || self.since.is_some_and(|since| since < heard)
     }
 }
 
@@ -181,6 +186,7 @@ fn arguments(only: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::Standing;
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -239,18 +245,16 @@ mod tests {
 
     #[test]
     fn a_member_that_was_elsewhere_reloads() {
-        let snapshot = |missed| JoinSnapshot {
-            version: Version(7),
-            epoch: Epoch(1),
-            read_pointers: BTreeMap::new(),
-            missed,
-        };
+        let at = Standing { version: Version(7), epoch: Epoch(1) };
+        let (version, epoch, read_pointers) = (at.version, at.epoch, BTreeMap::new());
+        let chat = JoinSnapshot { version, epoch, read_pointers, missed: None };
+        let admission = |missed| Admission { chat: chat.clone(), missed };
         let join = |since: Option<u64>, epoch: Option<u64>| Join {
             chat: ChatId::parse(ID).unwrap(),
             since: since.map(Version),
             epoch: epoch.map(Epoch),
         };
-        let is_before = |since, epoch| join(since, epoch).is_before(Version(6), &snapshot(None));
+        let is_before = |since, epoch| join(since, epoch).is_before(Version(6), &admission(None));
         // The seventh is on its way to every member.
         for (since, epoch) in [(None, None), (Some(6), None), (Some(7), None), (Some(6), Some(1))] {
             assert!(!is_before(since, epoch), "{since:?} {epoch:?}");
@@ -258,7 +262,7 @@ mod tests {
         for (since, epoch) in [(Some(5), None), (Some(6), Some(2)), (None, Some(2))] {
             assert!(is_before(since, epoch), "{since:?} {epoch:?}");
         }
-        let nowhere = Missed::Resync { version: Version(7), epoch: Epoch(1) };
-        assert!(join(Some(8), None).is_before(Version(6), &snapshot(Some(nowhere))));
+        let nowhere = Answer::Reload(at);
+        assert!(join(Some(8), None).is_before(Version(6), &admission(Some(nowhere))));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parley_domain::ask::{CatchUpAsk, JoinSnapshot};
+use parley_domain::ask::CatchUpAsk;
 use parley_domain::bus::RoomEvent;
 use parley_domain::ids::{ChatId, UserId};
 use parley_relay::{Bus, BusState, RoomSubscription};
@@ -16,7 +16,7 @@ use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::asks::Patience;
+use crate::asks::{Admission, Asks, Patience};
 use crate::metrics::{Asking, Metrics};
 use crate::passing;
 use crate::planted;
@@ -40,6 +40,7 @@ pub(crate) struct Rooms(Arc<Shared>);
 
 struct Shared {
     bus: Bus,
+    asks: Asks,
     metrics: Metrics,
     pod: String,
     open: Mutex<HashMap<ChatId, Open>>,
@@ -93,7 +94,7 @@ pub(crate) enum Command {
 pub(crate) struct Rejoiner {
     pub(crate) socket: Socket,
     pub(crate) join: Join,
-    pub(crate) snapshot: JoinSnapshot,
+    pub(crate) admission: Admission,
     pub(crate) ack: Option<Ack>,
 }
 
@@ -112,9 +113,19 @@ pub(crate) enum Ended {
 }
 
 impl Rooms {
-    pub(crate) fn new(bus: Bus, metrics: Metrics, pod: String, patience: Duration) -> Self {
-        let catch_ups = Arc::new(Semaphore::new(CATCH_UPS));
-        Self(Arc::new(Shared { bus, metrics, pod, open: Mutex::default(), catch_ups, patience }))
+    pub(crate) fn new(
+        bus: Bus,
+        asks: Asks,
+        metrics: Metrics,
+        pod: String,
+        patience: Duration,
+    ) -> Self {
+        let (open, catch_ups) = (Mutex::default(), Arc::new(Semaphore::new(CATCH_UPS)));
+        Self(Arc::new(Shared { bus, asks, metrics, pod, open, catch_ups, patience }))
+    }
+
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.0.asks
     }
 
     pub(crate) fn bus(&self) -> &Bus {
@@ -348,11 +359,11 @@ impl RoomTask {
 
     /// A member is told nothing twice, and keeps its place. Its ack must not come after its removal.
     fn on_rejoiner(&self, rejoiner: Rejoiner) -> Result<(), Option<Ack>> {
-        let Rejoiner { socket, join, snapshot, ack } = rejoiner;
+        let Rejoiner { socket, join, admission, ack } = rejoiner;
         let Some(heard) = self.room.heard_by(socket.key()) else { return Err(ack) };
         if let Some(ack) = ack {
-            let resync = join.is_before(heard, &snapshot);
-            let arguments = protocol::join_ack(&join, &snapshot, resync, self.rooms.pod());
+            let resync = join.is_before(heard, &admission);
+            let arguments = protocol::join_ack(&join, &admission.chat, resync, self.rooms.pod());
             // A socket that is closed needs no answer.
             let _ = socket.ack(ack, &arguments);
         }

@@ -8,8 +8,8 @@ use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
 use parley_domain::ask::{
-    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, RevokedAnswer,
-    RevokedAsk, UsersAnswer, UsersAsk,
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinsAnswer, JoinsAsk,
+    RevokedAnswer, RevokedAsk, UsersAnswer, UsersAsk,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,8 @@ use crate::{RelayError, subject};
 
 /// Asks that one api pod works on at a time; more wait in the subscription, and their askers give up after 2 s.
 const CONCURRENT_ANSWERS: usize = 256;
+/// The same of asks that are many at once.
+const CONCURRENT_BATCHES: usize = 16;
 /// How long a pod that goes waits for an ask that may be on its way.
 const DRAIN: Duration = Duration::from_millis(200);
 
@@ -46,12 +48,21 @@ pub trait Ask: Serialize + DeserializeOwned + Send + 'static {
     const SUBJECT: &'static str;
     /// The answer of a pod that cannot find out.
     const UNAVAILABLE: Self::Answer;
+    /// How many of them one api pod works on at a time.
+    const CONCURRENT: usize = CONCURRENT_ANSWERS;
 }
 
 impl Ask for JoinAsk {
     type Answer = JoinAnswer;
     const SUBJECT: &'static str = subject::ASK_JOIN;
     const UNAVAILABLE: JoinAnswer = JoinAnswer::Unavailable;
+}
+
+impl Ask for JoinsAsk {
+    type Answer = JoinsAnswer;
+    const SUBJECT: &'static str = subject::ASK_JOINS;
+    const UNAVAILABLE: JoinsAnswer = JoinsAnswer::Unavailable;
+    const CONCURRENT: usize = CONCURRENT_BATCHES;
 }
 
 impl Ask for CatchUpAsk {
@@ -108,7 +119,7 @@ impl Bus {
             .await
             .map_err(RelayError::unavailable)?;
         let answer = Arc::new(answer);
-        let places = Arc::new(Semaphore::new(CONCURRENT_ANSWERS));
+        let places = Arc::new(Semaphore::new(A::CONCURRENT));
         tokio::pin!(stop);
         loop {
             let ask = tokio::select! {
@@ -126,7 +137,7 @@ impl Bus {
                 self.answer_one(ask, &answer, &places).await;
             }
         }
-        let everything = u32::try_from(CONCURRENT_ANSWERS).unwrap_or(u32::MAX);
+        let everything = u32::try_from(A::CONCURRENT).unwrap_or(u32::MAX);
         let _ = places.acquire_many(everything).await;
         Ok(())
     }

@@ -10,6 +10,9 @@ pub(crate) fn chat(chat: ChatId) -> String {
 /// Gateways ask to enter a room; one api pod answers.
 pub(crate) const ASK_JOIN: &str = "ask.join";
 
+/// The same, many at once.
+pub(crate) const ASK_JOINS: &str = "ask.joins";
+
 /// What did a room miss?
 pub(crate) const ASK_CATCH_UP: &str = "ask.catch-up";
 

@@ -15,8 +15,8 @@ use parley_domain::message::Message;
 use parley_domain::version::{Epoch, Version};
 use sqlx::PgConnection;
 
-use crate::messages::messages_at;
-use crate::participants::participants_of;
+use crate::messages::{MessageRow, messages_at};
+use crate::participants::{ParticipantRow, participants_of};
 use crate::{Store, StoreError, signed, unsigned};
 
 /// What was missed after a position.
@@ -77,26 +77,51 @@ impl Store {
     }
 }
 
+impl Standing {
+    /// Whether a position is too far back, in the future or in another history.
+    pub(crate) fn is_out_of_reach(&self, position: Position) -> bool {
+        let other_history = position.epoch.is_some_and(|other| other != self.epoch);
+        let behind = self.version.0.checked_sub(position.since.0);
+        other_history || behind.is_none_or(|behind| behind > MAX_MISSED)
+    }
+
+    pub(crate) const fn resync(&self) -> CatchUp {
+        CatchUp::Resync { version: self.version, epoch: self.epoch }
+    }
+
+    /// What was missed; as many places as `most` may not be all of them.
+    pub(crate) fn changes(
+        &self,
+        chat: ChatId,
+        places: Vec<Place>,
+        rows: &Rows,
+        most: usize,
+    ) -> Result<CatchUp, StoreError> {
+        let full = places.len() >= most;
+        let up_to = places.last().filter(|_| full).map_or(self.version, |last| last.version);
+        let changes = places.into_iter().map(|place| rows.change(chat, place));
+        let changes = changes.collect::<Result<_, _>>()?;
+        let (version, epoch, hidden) = (self.version, self.epoch, HashMap::new());
+        Ok(CatchUp::Changes { changes, up_to, version, epoch, hidden })
+    }
+}
+
 /// What was missed, in a snapshot.
-pub(crate) async fn missed(
+async fn missed(
     snapshot: &mut PgConnection,
     chat: ChatId,
     standing: &Standing,
     position: Position,
 ) -> Result<CatchUp, StoreError> {
-    let Standing { version, last_seq, epoch } = *standing;
-    let other_history = position.epoch.is_some_and(|other| other != epoch);
-    let behind = version.0.checked_sub(position.since.0);
-    let Some(behind) = behind.filter(|behind| *behind <= MAX_MISSED && !other_history) else {
-        return Ok(CatchUp::Resync { version, epoch });
-    };
+    if standing.is_out_of_reach(position) {
+        return Ok(standing.resync());
+    }
     // Every message takes one seq and one version: what was sent after the position lies above this seq.
-    let above_seq = last_seq.saturating_sub(behind);
+    let behind = standing.version.0.saturating_sub(position.since.0);
+    let above_seq = standing.last_seq.saturating_sub(behind);
     let places = places(snapshot, chat, position.since, above_seq).await?;
-    let full = places.len() >= MAX_PAGE_EVENTS;
-    let up_to = places.last().filter(|_| full).map_or(version, |last| last.version);
-    let changes = fill(snapshot, chat, places).await?;
-    Ok(CatchUp::Changes { changes, up_to, version, epoch, hidden: HashMap::new() })
+    let rows = read(snapshot, chat, &places).await?;
+    standing.changes(chat, places, &rows, MAX_PAGE_EVENTS)
 }
 
 /// Messages are shown as they are now. Whoever was removed before a message became that may not see it, although it was
@@ -138,17 +163,32 @@ async fn hide(
 }
 
 /// A change, found by its version.
-struct Place {
-    version: Version,
-    what: What,
+pub(crate) struct Place {
+    pub(crate) version: Version,
+    pub(crate) what: What,
 }
 
-enum What {
+pub(crate) enum What {
     Sent(i64),
     Edited(i64),
     Deleted(i64),
     Added(UserId),
     Removed(UserId),
+}
+
+impl What {
+    /// By the word that the statements have for it.
+    pub(crate) fn of_message(word: &str, seq: i64) -> Self {
+        match word {
+            "sent" => Self::Sent(seq),
+            "edited" => Self::Edited(seq),
+            _ => Self::Deleted(seq),
+        }
+    }
+
+    pub(crate) fn of_participant(word: &str, user: UserId) -> Self {
+        if word == "added" { Self::Added(user) } else { Self::Removed(user) }
+    }
 }
 
 async fn places(
@@ -197,17 +237,12 @@ async fn places(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let seq = row.seq.unwrap_or_default();
-            let user = || {
-                let id = row.user_id.as_deref().unwrap_or_default();
-                crate::users::user_id("participants", id)
-            };
-            let what = match row.what.as_str() {
-                "sent" => What::Sent(seq),
-                "edited" => What::Edited(seq),
-                "deleted" => What::Deleted(seq),
-                "added" => What::Added(user()?),
-                _ => What::Removed(user()?),
+            let what = match (row.seq, row.user_id) {
+                (Some(seq), _) => What::of_message(&row.what, seq),
+                (None, user) => {
+                    let user = crate::users::user_id("participants", &user.unwrap_or_default())?;
+                    What::of_participant(&row.what, user)
+                }
             };
             Ok(Place { version: Version(unsigned(row.version)), what })
         })
@@ -215,11 +250,11 @@ async fn places(
 }
 
 /// Reads what stands at the places.
-async fn fill(
+async fn read(
     snapshot: &mut PgConnection,
     chat: ChatId,
-    places: Vec<Place>,
-) -> Result<Vec<Change>, StoreError> {
+    places: &[Place],
+) -> Result<Rows, StoreError> {
     let seqs: Vec<i64> = places
         .iter()
         .filter_map(|place| match place.what {
@@ -244,16 +279,31 @@ async fn fill(
         rows.participants =
             participants.into_iter().map(|row| (row.0.user_id.clone(), row)).collect();
     }
-    places.into_iter().map(|place| rows.change(chat, place)).collect()
+    Ok(rows)
 }
 
 #[derive(Default)]
-struct Rows {
+pub(crate) struct Rows {
     messages: HashMap<i64, (Message, Option<UserId>)>,
     participants: HashMap<UserId, (Participant, Option<UserId>)>,
 }
 
 impl Rows {
+    pub(crate) fn put_message(&mut self, row: MessageRow) -> Result<(), StoreError> {
+        let seq = row.seq;
+        let row = row.message_and_deleter()?;
+        self.messages.insert(seq, row);
+        Ok(())
+    }
+
+    /// Says whose row it was.
+    pub(crate) fn put_participant(&mut self, row: ParticipantRow) -> Result<UserId, StoreError> {
+        let row = row.participant()?;
+        let user = row.0.user_id.clone();
+        self.participants.insert(user.clone(), row);
+        Ok(user)
+    }
+
     fn change(&self, chat_id: ChatId, place: Place) -> Result<Change, StoreError> {
         let message = |seq: i64| {
             let found = self.messages.get(&seq).cloned();
@@ -281,8 +331,13 @@ impl Rows {
 impl CatchUp {
     /// The answer to a gateway: finished events, cut to one page's bytes.
     pub fn into_missed(self) -> Missed {
+        self.into_page(MAX_PAGE_BYTES).0
+    }
+
+    /// The same cut to so many bytes, and how many there are; one event at least.
+    pub(crate) fn into_page(self, most: usize) -> (Missed, usize) {
         match self {
-            Self::Resync { version, epoch } => Missed::Resync { version, epoch },
+            Self::Resync { version, epoch } => (Missed::Resync { version, epoch }, 0),
             Self::Changes { changes, mut up_to, version, epoch, mut hidden } => {
                 let mut events = Vec::with_capacity(changes.len());
                 let mut bytes = 0;
@@ -291,17 +346,18 @@ impl CatchUp {
                     let hidden_from = hidden.remove(&change.version).unwrap_or_default();
                     let event = missed_event(change, epoch, hidden_from);
                     // As text within the answer, every quotation mark counts twice.
-                    bytes += event.event.len() + event.event.matches(['"', '\\']).count();
-                    if bytes > MAX_PAGE_BYTES
+                    let more = event.event.len() + event.event.matches(['"', '\\']).count();
+                    if bytes + more > most
                         && let Some(last) = last
                     {
                         up_to = last;
                         break;
                     }
+                    bytes += more;
                     last = Some(change.version);
                     events.push(event);
                 }
-                Missed::Events(MissedPage { events, up_to, version, epoch })
+                (Missed::Events(MissedPage { events, up_to, version, epoch }), bytes)
             }
         }
     }

@@ -75,12 +75,7 @@ pub(crate) async fn messages_at(
         message_rows!("where m.chat_id = $1 and m.seq = any($2) order by m.seq", chat.uuid(), seqs)
             .fetch_all(connection)
             .await?;
-    rows.into_iter()
-        .map(|mut row| {
-            let by = row.deleted_by.take().map(|id| user_id("messages", &id)).transpose()?;
-            Ok((row.message()?, by))
-        })
-        .collect()
+    rows.into_iter().map(MessageRow::message_and_deleter).collect()
 }
 
 /// The newest message of each chat that has one.
@@ -97,28 +92,34 @@ pub(crate) async fn last_messages(
     rows.into_iter().map(MessageRow::message).collect()
 }
 
-struct MessageRow {
-    chat_id: Uuid,
-    seq: i64,
-    id: Uuid,
-    version: i64,
-    changed_version: Option<i64>,
-    sender_id: String,
-    message_type: String,
-    content: String,
-    reply_to_id: Option<Uuid>,
-    metadata: Option<Json<Box<RawValue>>>,
-    client_message_id: Option<String>,
-    created_at: DateTime<Utc>,
-    edited_at: Option<DateTime<Utc>>,
-    deleted_at: Option<DateTime<Utc>>,
-    deleted_by: Option<String>,
-    sender_name: Option<String>,
-    sender_avatar: Option<String>,
-    attachments: Option<Json<Vec<AttachmentRow>>>,
+pub(crate) struct MessageRow {
+    pub(crate) chat_id: Uuid,
+    pub(crate) seq: i64,
+    pub(crate) id: Uuid,
+    pub(crate) version: i64,
+    pub(crate) changed_version: Option<i64>,
+    pub(crate) sender_id: String,
+    pub(crate) message_type: String,
+    pub(crate) content: String,
+    pub(crate) reply_to_id: Option<Uuid>,
+    pub(crate) metadata: Option<Json<Box<RawValue>>>,
+    pub(crate) client_message_id: Option<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) edited_at: Option<DateTime<Utc>>,
+    pub(crate) deleted_at: Option<DateTime<Utc>>,
+    pub(crate) deleted_by: Option<String>,
+    pub(crate) sender_name: Option<String>,
+    pub(crate) sender_avatar: Option<String>,
+    pub(crate) attachments: Option<Json<Vec<AttachmentRow>>>,
 }
 
 impl MessageRow {
+    /// With who has deleted it.
+    pub(crate) fn message_and_deleter(mut self) -> Result<(Message, Option<UserId>), StoreError> {
+        let by = self.deleted_by.take().map(|id| user_id("messages", &id)).transpose()?;
+        Ok((self.message()?, by))
+    }
+
     fn message(self) -> Result<Message, StoreError> {
         let broken =
             |error: parley_domain::Invalid| StoreError::inconsistent("messages", error.to_string());

@@ -1,23 +1,18 @@
 //! Table `participants`: who is in which chat.
 
+mod joins;
 mod membership;
 
-use std::collections::BTreeMap;
-
-use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
-use parley_domain::chat::{ChatType, MAX_LISTED_PARTICIPANTS, ParticipantRole};
+use parley_domain::chat::{ChatType, ParticipantRole};
 use parley_domain::ids::{ChatId, UserId};
-use parley_domain::version::{Seq, Version};
 
 use sqlx::PgConnection;
 
-use crate::changes::{CatchUp, Standing, missed};
 use crate::chats::chat_type;
-use crate::users::user_id;
-use crate::{ComesBack, Store, StoreError, unsigned};
+use crate::{ComesBack, Store, StoreError};
 
-pub(crate) use membership::participants_of;
 pub use membership::{AddParticipant, ChangeAs, EnterSupport, RemoveParticipant};
+pub(crate) use membership::{ParticipantRow, participants_of};
 
 /// A current participant's place in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,71 +86,6 @@ impl Store {
         .await?;
         Ok(archived)
     }
-
-    /// Membership, version, read positions and what was missed, of one moment: what a joining connection starts from.
-    pub async fn join(&self, ask: &JoinAsk) -> Result<JoinAnswer, StoreError> {
-        let (chat, user) = (ask.chat_id, &ask.user_id);
-        let mut snapshot = self.snapshot().await?;
-        let row = sqlx::query!(
-            r#"
-            select c.version, c.last_seq, p.read_seq as "read_seq?"
-            from chats c
-            left join participants p on p.chat_id = c.id and p.user_id = $2 and p.left_at is null
-            where c.id = $1
-            "#,
-            chat.uuid(),
-            user.as_str(),
-        )
-        .fetch_optional(&mut *snapshot)
-        .await?;
-        let refused = |refusal| Ok(JoinAnswer::Refused { refusal });
-        let Some(row) = row else { return refused(JoinRefusal::ChatNotFound) };
-        let Some(own) = row.read_seq else { return refused(JoinRefusal::NotParticipant) };
-        let standing = Standing {
-            version: Version(unsigned(row.version)),
-            last_seq: unsigned(row.last_seq),
-            epoch: self.epoch(),
-        };
-        let missed = match ask.position {
-            Some(position) => Some(missed(&mut snapshot, chat, &standing, position).await?),
-            None => None,
-        };
-        let mut read_pointers = read_pointers(&mut snapshot, chat, user).await?;
-        snapshot.commit().await?;
-        read_pointers.insert(user.clone(), Seq(unsigned(own)));
-        Ok(JoinAnswer::Joined(JoinSnapshot {
-            version: standing.version,
-            epoch: standing.epoch,
-            read_pointers,
-            missed: missed.map(CatchUp::into_missed),
-        }))
-    }
-}
-
-/// How far 99 participants besides `user` have read.
-async fn read_pointers(
-    connection: &mut PgConnection,
-    chat: ChatId,
-    user: &UserId,
-) -> Result<BTreeMap<UserId, Seq>, StoreError> {
-    let others = sqlx::query!(
-        r#"
-        select user_id, read_seq
-        from participants
-        where chat_id = $1 and user_id <> $2 and left_at is null
-        order by user_id
-        limit $3
-        "#,
-        chat.uuid(),
-        user.as_str(),
-        i64::try_from(MAX_LISTED_PARTICIPANTS).unwrap_or(i64::MAX) - 1,
-    )
-    .fetch_all(connection)
-    .await?;
-    others
-        .into_iter()
-        .map(|other| Ok((user_id("participants", &other.user_id)?, Seq(unsigned(other.read_seq)))))
-        .collect()
 }
 
 /// Whether a user is in a chat now.

@@ -6,7 +6,7 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::user::Role;
 use parley_domain::version::Version;
 use parley_local::testing;
-use parley_relay::{Bus, NatsSettings};
+use parley_relay::{Ask, Bus, NatsSettings};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -60,7 +60,7 @@ async fn i4_how_far_a_chat_is_is_announced_after_every_change() {
 
 /// The queue group of asks is shared by every pod on the bus, and the tests' pods have different databases, so this asks
 /// until the pod that knows the chat happens to answer.
-pub(crate) async fn ask(bus: &Bus, ask: &JoinAsk, wanted: impl Fn(&JoinAnswer) -> bool) {
+pub(crate) async fn ask<A: Ask>(bus: &Bus, ask: &A, wanted: impl Fn(&A::Answer) -> bool) {
     for _ in 0..2_000 {
         if bus.ask(ask).await.is_ok_and(|answer| wanted(&answer)) {
             return;

@@ -1,5 +1,5 @@
 use futures_util::future::join_all;
-use parley_domain::ask::{JoinAnswer, JoinAsk};
+use parley_domain::ask::{JoinAnswer, JoinAsk, JoinOutcome, JoinRefusal, JoinsAnswer, JoinsAsk};
 use parley_domain::bus::Kind;
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::user::Role;
@@ -216,6 +216,38 @@ async fn i6_an_agent_enters_by_joining_the_room() {
         |answer| matches!(answer, JoinAnswer::Joined(snapshot) if snapshot.version.0 == 1),
     )
     .await;
+}
+
+#[tokio::test]
+async fn i6_an_agent_enters_by_one_of_many_joins_and_nobody_else_does() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = opened(&alice, json!({})).await;
+    let agent = agent(&world, "support");
+    let join = |user: &str, role| JoinAsk {
+        chat_id: ChatId::parse(&chat).unwrap(),
+        user_id: UserId::parse(user).unwrap(),
+        role,
+        position: None,
+    };
+    let joins = JoinsAsk {
+        joins: vec![
+            join(&alice.id, Role::User),
+            join(&bob.id, Role::User),
+            join(&agent.id, Role::Support),
+        ],
+    };
+    let outsider = JoinOutcome::Refused { refusal: JoinRefusal::NotParticipant };
+    ask(&bus().await, &joins, |answer| {
+        let JoinsAnswer::Joins(joins) = answer else { return false };
+        let [alice, bob, agent] = joins.joins[..] else { return false };
+        let is_in = |outcome| matches!(outcome, JoinOutcome::Joined { room: 0, .. });
+        // All of one moment, in which the agent is in.
+        is_in(alice) && bob == outsider && is_in(agent) && joins.rooms[0].version.0 == 1
+    })
+    .await;
+    let people = people(&alice, &chat).await;
+    assert!(people.contains(&(agent.id.clone(), "agent".to_owned())) && people.len() == 2);
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ impl Chat {
             return Err(OTHER_USER);
         }
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
-        let asked = asks::ask_revoked(&self.bus, &ask).await;
+        let asked = asks::ask_revoked(&self.asks, &ask).await;
         // What was revoked since the answer was heard, as of any connection.
         if matches!(asked, Some(Token::Revoked)) || !session.place.renew(&caller) {
             return Err(token_refusal(TokenError::Revoked));

@@ -9,11 +9,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::Parser;
+use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parley_domain::ask::{
-    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinRefusal,
-    JoinSnapshot, MAX_MISSED, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Missed, MissedEvent, MissedPage,
-    Position, RevokedAnswer, RevokedAsk, UserStanding, UsersAnswer, UsersAsk,
+    CatchUpAnswer, CatchUpAsk, HeadsAnswer, HeadsAsk, JoinAnswer, JoinAsk, JoinOutcome,
+    JoinRefusal, JoinSnapshot, Joins, JoinsAnswer, JoinsAsk, MAX_MISSED, MAX_PAGE_BYTES,
+    MAX_PAGE_EVENTS, Missed, MissedEvent, MissedPage, Position, RevokedAnswer, RevokedAsk,
+    RoomSnapshot, UserStanding, UsersAnswer, UsersAsk,
 };
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
@@ -181,6 +183,8 @@ struct Inner {
     revoked: Mutex<HashMap<UserId, DateTime<Utc>>>,
     memberships: Mutex<HashMap<UserId, u64>>,
     asked: AtomicU64,
+    /// Most joins that one ask was about.
+    asked_together: AtomicU64,
     /// Catch-ups and comparisons that were asked for.
     caught_up: AtomicU64,
     compared: AtomicU64,
@@ -334,6 +338,11 @@ impl Chats {
         self.0.asked.load(Ordering::SeqCst)
     }
 
+    /// Most joins that one ask was about.
+    pub(crate) fn asked_together(&self) -> u64 {
+        self.0.asked_together.load(Ordering::SeqCst)
+    }
+
     /// Waits until so many asks have come in all.
     pub(crate) async fn has_been_asked(&self, times: u64) {
         eventually("asks", async || (self.asked() >= times).then_some(())).await;
@@ -403,6 +412,30 @@ impl Chats {
         }
     }
 
+    /// Each by itself, at the same time.
+    async fn answer_joins(self, ask: JoinsAsk) -> JoinsAnswer {
+        self.0.asked_together.fetch_max(ask.joins.len() as u64, Ordering::SeqCst);
+        let answers = ask.joins.into_iter().map(|ask| {
+            let (chats, user) = (self.clone(), ask.user_id.clone());
+            async move { (user, chats.answer(ask).await) }
+        });
+        let mut joins = Joins::default();
+        for (user, answer) in join_all(answers).await {
+            joins.joins.push(match answer {
+                JoinAnswer::Joined(JoinSnapshot { version, epoch, read_pointers, missed }) => {
+                    let read = read_pointers[&user];
+                    joins.rooms.push(RoomSnapshot { version, epoch, read_pointers });
+                    joins.missed.extend(missed.clone());
+                    let missed = missed.map(|_| joins.missed.len() - 1);
+                    JoinOutcome::Joined { room: joins.rooms.len() - 1, read, missed }
+                }
+                JoinAnswer::Refused { refusal } => JoinOutcome::Refused { refusal },
+                JoinAnswer::Unavailable => JoinOutcome::Unavailable,
+            });
+        }
+        JoinsAnswer::Joins(joins)
+    }
+
     async fn answer_catch_up(self, ask: CatchUpAsk) -> CatchUpAnswer {
         let chat = self.0.chats.lock().unwrap().get(&ask.chat_id).cloned();
         self.0.caught_up.fetch_add(1, Ordering::SeqCst);
@@ -437,6 +470,15 @@ impl ApiPod {
 
     /// Waits until it can be asked.
     pub(crate) async fn with(nats: &NatsServer, chats: Chats) -> Self {
+        Self::answering(nats, chats, true).await
+    }
+
+    /// One of the release that was asked about one join at a time.
+    pub(crate) async fn of_an_older_release(nats: &NatsServer) -> Self {
+        Self::answering(nats, Chats::default(), false).await
+    }
+
+    async fn answering(nats: &NatsServer, chats: Chats, many_joins: bool) -> Self {
         let settings = NatsSettings { nats_url: vec![nats.url()] };
         let bus = Bus::connect(&settings, "api", &Registry::new()).await.unwrap();
         let (publisher, task) = bus.publisher();
@@ -447,6 +489,11 @@ impl ApiPod {
             let answer = move |ask| chats.clone().answer(ask);
             async move { bus.answer(answer, stop.cancelled_owned()).await }
         });
+        if many_joins {
+            let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
+            let answer = move |ask| chats.clone().answer_joins(ask);
+            tokio::spawn(async move { bus.answer(answer, stop.cancelled_owned()).await });
+        }
         tokio::spawn({
             let (bus, stop, chats) = (bus.clone(), stop.clone(), chats.clone());
             let answer = move |ask| std::future::ready(chats.answer_revoked(&ask));
@@ -469,7 +516,8 @@ impl ApiPod {
         });
         tokio::spawn(bus.announce_heads().run(stop.clone().cancelled_owned()));
         eventually("the api pod listens", async || {
-            for kind in ["join", "revoked", "catch-up", "heads", "users"] {
+            let joins = if many_joins { "joins" } else { "join" };
+            for kind in [joins, "join", "revoked", "catch-up", "heads", "users"] {
                 let subscriptions = nats.subscriptions(&format!("ask.{kind}")).await;
                 if subscriptions.is_empty() {
                     return None;

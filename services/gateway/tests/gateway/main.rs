@@ -24,4 +24,5 @@ mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;
 mod slow;
+mod storm;
 mod users;

@@ -422,19 +422,19 @@ pub(crate) async fn participants_of(
     rows.into_iter().map(ParticipantRow::participant).collect()
 }
 
-struct ParticipantRow {
-    user_id: String,
-    role: String,
-    joined_at: DateTime<Utc>,
-    read_seq: i64,
-    changed_by: Option<String>,
-    name: Option<String>,
-    avatar: Option<String>,
-    last_seen_at: Option<DateTime<Utc>>,
+pub(crate) struct ParticipantRow {
+    pub(crate) user_id: String,
+    pub(crate) role: String,
+    pub(crate) joined_at: DateTime<Utc>,
+    pub(crate) read_seq: i64,
+    pub(crate) changed_by: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) avatar: Option<String>,
+    pub(crate) last_seen_at: Option<DateTime<Utc>>,
 }
 
 impl ParticipantRow {
-    fn participant(self) -> Result<(Participant, Option<UserId>), StoreError> {
+    pub(crate) fn participant(self) -> Result<(Participant, Option<UserId>), StoreError> {
         let id = user_id("participants", &self.user_id)?;
         let by = self.changed_by.map(|by| user_id("participants", &by)).transpose()?;
         let participant = Participant {

@@ -7,6 +7,7 @@ mod changes;
 mod chats;
 mod files;
 mod fixture;
+mod joins;
 mod membership;
 mod messages;
 mod migrations;
