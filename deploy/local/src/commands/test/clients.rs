@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::bench::Bench;
 use super::counting::{self, Tally};
-use crate::home::{make_folder, remove_folder, workspace};
+use crate::home::{remove_folder, workspace};
 use crate::npm;
 use crate::tools::{Group, install, venv_program};
 
@@ -25,23 +25,9 @@ pub(super) fn prepare(bench: &Bench<'_>) -> Result<PathBuf> {
     let installed = npm::install(bench.home, &sources(), "clients", bench.interrupt)?;
     let folder = bench.folder.join("clients");
     remove_folder(&folder)?;
-    copy(&sources(), &folder)?;
+    npm::copy(&sources(), &folder)?;
     symlink(installed.join("node_modules"), folder.join("node_modules"))?;
     Ok(folder)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    make_folder(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("no {}", from.display()))? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            copy(&source, &target)?;
-        } else {
-            fs::copy(source, target)?;
-        }
-    }
-    Ok(())
 }
 
 /// `node --test` over all but the browser's test.
