@@ -42,7 +42,9 @@ fn fingerprint(folder: &Path) -> Result<String> {
     let mut text = String::new();
     let mut add = |path: &Path| -> Result<()> {
         let content = fs::read_to_string(path).with_context(|| format!("no {}", shown(path)))?;
-        text.push_str(&format!("{}\n{content}\n", path.display()));
+        for part in [&path.to_string_lossy(), "\n", &content, "\n"] {
+            text.push_str(part);
+        }
         Ok(())
     };
     for name in ["package.json", "package-lock.json", "tsconfig.json", "tsconfig.cjs.json"] {
