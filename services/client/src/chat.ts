@@ -44,6 +44,12 @@ type Durable = ChatEvents['new-message' | 'message-edited' | 'message-deleted' |
 
 type HeldEvent = [name: keyof ChatEvents, event: Durable];
 
+/** Where the chat stood when it was taken from the user. */
+interface Removal {
+  version: number;
+  epoch: string;
+}
+
 interface Opening {
   resolve(joined: Joined): void;
   reject(error: ParleyError): void;
@@ -61,6 +67,8 @@ export class Chat extends Emitter<ChatEvents> {
   /** What the last join was answered; `null` while there is none on this connection. */
   #live: Joined | null = null;
   #hasJoined = false;
+  /** A removal that was told while a join was under way: its answer says whether it is the later of both. */
+  #removal: Removal | null = null;
   /** Which try to join counts. */
   #join = 0;
   #reload: { again: boolean; held: HeldEvent[]; reason: Reset['reason'] } | null = null;
@@ -100,6 +108,8 @@ export class Chat extends Emitter<ChatEvents> {
     const stop = (): void => this.#end(aborted(signal));
     signal?.addEventListener('abort', stop, { once: true });
     const settled = opened.finally(() => signal?.removeEventListener('abort', stop));
+    // An app that does not wait hears of a refusal by `closed`.
+    settled.catch(() => {});
     if (this.#life === null) this.#begin(since);
     return settled;
   }
@@ -124,6 +134,7 @@ export class Chat extends Emitter<ChatEvents> {
     if (this.#live !== null) this.#host.emit('leave-chat-room', { chatId: this.id });
     this.#join += 1;
     this.#live = null;
+    this.#removal = null;
     this.#reload = null;
     this.#order.moveTo(null);
     this.#host.unfollow(this);
@@ -149,6 +160,9 @@ export class Chat extends Emitter<ChatEvents> {
   }
 
   #onJoined(ack: JoinAck, since: Position | null): void {
+    const removal = this.#removal;
+    this.#removal = null;
+    if (removal !== null && isAfter(removal, ack)) return this.#shut('removed', null);
     const { success: _, ...told } = ack;
     const joined = { ...told, again: this.#hasJoined };
     this.#live = joined;
@@ -177,15 +191,15 @@ export class Chat extends Emitter<ChatEvents> {
   onDisconnected(): void {
     this.#join += 1;
     this.#live = null;
+    this.#removal = null;
     this.#typedAt = null;
   }
 
   /** @internal The chat is not the user's any more: unless that was said of a time before the last join. */
-  onRemoved({ version, epoch }: { version: number; epoch: string }): void {
+  onRemoved(removal: Removal): void {
     if (this.#life === null) return;
-    const at = this.#live;
-    if (at !== null && at.epoch === epoch && version <= at.version) return;
-    this.#shut('removed', null);
+    if (this.#live === null) this.#removal = removal;
+    else if (isAfter(removal, this.#live)) this.#shut('removed', null);
   }
 
   // ---- what is told
@@ -327,4 +341,9 @@ export class Chat extends Emitter<ChatEvents> {
 
 function isDurable(event: object): event is Durable {
   return 'version' in event && typeof event.version === 'number';
+}
+
+/** Whether a join's answer, of one moment of the chat, did not know of a removal yet. */
+function isAfter(removal: Removal, joined: { version: number; epoch: string }): boolean {
+  return removal.epoch !== joined.epoch || removal.version > joined.version;
 }

@@ -194,6 +194,27 @@ test('removed from the chat, it is closed; of a removal before the last join, no
   assert.deepEqual([it.told, it.chat.isOpen, it.emitted], [['closed'], false, []]);
 });
 
+test('told of a removal while it joins, it goes by which of both is later', async () => {
+  const [, removed] = recorded('chat-removed');
+  for (const [version, isOpen] of [[6, true], [9, false]]) {
+    const it = await opened(5);
+    it.chat.onDisconnected();
+    it.chat.onRemoved({ ...removed, version });
+    assert.equal(it.chat.isOpen, true);
+    it.join({ version: 8 });
+    assert.deepEqual([it.told, it.chat.isOpen], [[isOpen ? 'joined' : 'closed'], isOpen]);
+  }
+});
+
+test('an app that does not wait for an opening is not bothered by its end', async () => {
+  const it = stage();
+  void it.chat.open();
+  it.chat.close();
+  // An unhandled rejection would fail this test.
+  await new Promise(setImmediate);
+  assert.deepEqual([it.told, it.chat.isOpen], [[], false]);
+});
+
 test('closed by the app, it leaves and is silent; opened again, it begins anew', async () => {
   const it = await opened(5);
   it.chat.close();
