@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { ParleyError } from '@parley/client';
-import { Listener, Wires, clientOf, cluster, expired, inTime, people, rising, sign } from './stage.mjs';
+import { Listener, Wires, clientOf, cluster, expired, frame, inTime, people, rising, sign } from './stage.mjs';
 
 async function chatOf(t, creator, others) {
   const parley = clientOf(creator, {}, t);
@@ -206,4 +206,68 @@ test('while the network is away it says so; once it is back, what was missed com
   wires.dead = false;
   await listener.hears('while away');
   assert.deepEqual(listener.events, ['reset opened', 'joined', 'joined', 'new-message']);
+});
+
+test('a server that says goodbye, after which a stock client stays away, is come back to', async (t) => {
+  const [alice, bob] = await people('alice', 'bob');
+  const own = await chatOf(t, alice, [bob]);
+  const wires = await Wires.before(t, cluster.url);
+  const { parley, listener } = await listenIn(t, bob, own.id, { socketUrl: wires.url });
+  wires.inject('41');
+  await state(parley, 'reconnecting');
+  await own.send({ content: 'while away' });
+  await listener.hears('while away');
+});
+
+test('a connection that is refused for now, whatever for, is tried again', async (t) => {
+  const [bob] = await people('bob');
+  const wires = await Wires.before(t, cluster.url);
+  let refusals = 0;
+  wires.alters = (bytes) => {
+    // The answer to Socket.IO's CONNECT.
+    const at = bytes.indexOf('40{"sid"');
+    if (at < 0 || refusals === 2) return bytes;
+    refusals += 1;
+    const head = bytes.subarray(0, at - 2);
+    return Buffer.concat([head, frame('44{"message":"busy","data":{"code":"too_many_connections","message":"Later"}}')]);
+  };
+  const parley = clientOf(bob, { socketUrl: wires.url }, t);
+  parley.connect();
+  assert.equal((await state(parley, 'reconnecting')).error.code, 'too_many_connections');
+  await state(parley, 'connected');
+  assert.equal(refusals, 2);
+});
+
+test('i3: what a gateway tells twice is heard once, and a reload in the middle of a stream loses nothing', async (t) => {
+  const [alice, bob] = await people('alice', 'bob');
+  const own = await chatOf(t, alice, [bob]);
+  const wires = await Wires.before(t, cluster.url);
+  const { chat, listener } = await listenIn(t, bob, own.id, { socketUrl: wires.url });
+  let told = null;
+  chat.on('new-message', (event) => { told ??= event; });
+  await own.send({ content: 'first' });
+  await listener.hears('first');
+  wires.inject(`42${JSON.stringify(['new-message', told])}`);
+  await own.send({ content: 'second' });
+  await listener.hears('second');
+  wires.inject(`42${JSON.stringify(['resync', { chatId: own.id, reason: 'gap' }])}`);
+  for (let number = 0; number < 10; number += 1) await own.send({ content: `after ${number}` });
+  await listener.until(() => listener.events.includes('reset gap') && listener.contents.includes('after 9'), 'the reload and what followed');
+  assert.deepEqual(listener.contents, ['first', 'second', ...Array.from({ length: 10 }, (_, number) => `after ${number}`)]);
+});
+
+test('where the server says that chats may have changed, who was removed unheard finds out', async (t) => {
+  const [alice, bob] = await people('alice', 'bob');
+  const own = await chatOf(t, alice, [bob]);
+  const wires = await Wires.before(t, cluster.url);
+  // Neither the removal nor its telling arrives.
+  let isDeaf = false;
+  wires.alters = (bytes) => (isDeaf && bytes.includes('-removed') ? Buffer.alloc(0) : bytes);
+  const { parley, listener } = await listenIn(t, bob, own.id, { socketUrl: wires.url });
+  isDeaf = true;
+  await clientOf(alice, {}, t).rest.call('removeParticipant', { path: { id: own.id, userId: bob.id } });
+  const changed = parley.once('chats-changed');
+  wires.inject(`42${JSON.stringify(['resync', { chatId: null, reason: 'chats' }])}`);
+  assert.deepEqual(await inTime(changed, () => 'chats-changed'), { reason: 'chats' });
+  await listener.until(() => listener.events.includes('closed'), 'the end of the chat');
 });

@@ -55,6 +55,8 @@ export function clientOf(who, options = {}, t = null) {
 export class Wires {
   /** Asked when an answer comes: is it lost? The request has arrived by then. */
   loses = () => false;
+  /** What comes instead of what was answered. */
+  alters = (bytes) => bytes;
   /** Whoever comes is sent away. */
   dead = false;
   lost = 0;
@@ -87,6 +89,11 @@ export class Wires {
     for (const pair of this.#pairs) for (const end of pair) end.resetAndDestroy();
   }
 
+  /** Says this to every client, as if its gateway had: one Socket.IO packet in a WebSocket frame. */
+  inject(packet) {
+    for (const [near] of this.#pairs) near.write(frame(packet));
+  }
+
   #relay(near, address) {
     if (this.dead) return near.resetAndDestroy();
     const far = connect(address);
@@ -100,12 +107,19 @@ export class Wires {
     far.on('close', (broken) => (broken ? near.resetAndDestroy() : near.end()));
     near.pipe(far);
     far.on('data', (bytes) => {
-      if (!this.loses()) return near.write(bytes);
+      if (!this.loses()) return near.write(this.alters(bytes));
       this.lost += 1;
       near.resetAndDestroy();
     });
     return undefined;
   }
+}
+
+/** A text as a server's WebSocket frame. */
+export function frame(text) {
+  const body = Buffer.from(text);
+  const head = body.length < 126 ? [0x81, body.length] : [0x81, 126, body.length >> 8, body.length & 0xff];
+  return Buffer.concat([Buffer.from(head), body]);
 }
 
 /** Numbers that look random, the same ones for the same seed. */
