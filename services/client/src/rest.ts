@@ -2,7 +2,7 @@ import { ParleyError, asParleyError } from './errors.js';
 import { operations } from './schema.js';
 import type { FailureDetails, Operations } from './schema.js';
 import type { Tokens } from './token.js';
-import { Backoff, aborted, retryAfter } from './waiting.js';
+import { Backoff, Turns, aborted, retryAfter } from './waiting.js';
 import type { Surroundings } from './waiting.js';
 
 /** The operations that answer in the envelope; a file's bytes come by `download`. */
@@ -41,9 +41,13 @@ export interface RestSettings {
   around: Surroundings;
 }
 
+/** How many requests of those that are made until they are answered are under way: forty chats reload as four. */
+const AT_ONCE = 4;
+
 /** Parley's REST interface, with the app's token. */
 export class Rest {
   readonly #settings: RestSettings;
+  readonly #turns = new Turns(AT_ONCE);
 
   constructor(settings: RestSettings) {
     this.#settings = settings;
@@ -62,7 +66,7 @@ export class Rest {
     const backoff = new Backoff(500, 10_000, around.random);
     for (;;) {
       try {
-        return await this.call(operation, input, options);
+        return await this.#turns.run(() => this.call(operation, input, options));
       } catch (error) {
         const failure = asParleyError(error);
         if (!failure.isTransient) throw failure;

@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { prepare } from '../../dist/esm/rest.js';
+import { Rest, prepare } from '../../dist/esm/rest.js';
+import { Tokens } from '../../dist/esm/token.js';
 import { Backoff, retryAfter } from '../../dist/esm/waiting.js';
-import { chance } from './recorded.mjs';
+import { chance, stillness } from './recorded.mjs';
 
 test('ids of the host are encoded, and what is not given is not asked', () => {
   const removal = prepare('removeParticipant', { path: { id: 'c', userId: 'auth0|a/b?c' } });
@@ -42,4 +43,29 @@ test('pauses grow to a bound, and differ from client to client', () => {
     assert.ok(pause >= whole / 2 && pause <= whole, `${index}: ${pause}`);
   });
   assert.notDeepEqual(one, other);
+});
+
+test('what is asked until it is answered goes four at a time, and a refusal ends it', async () => {
+  const around = stillness();
+  const tried = new Map();
+  let [running, most] = [0, 0];
+  const fetch = async (path) => {
+    running += 1;
+    most = Math.max(most, running);
+    await new Promise(setImmediate);
+    running -= 1;
+    const tries = (tried.get(path) ?? 0) + 1;
+    tried.set(path, tries);
+    if (path.includes('/gone/')) return Response.json({ success: false, error: { code: 'chat_not_found', message: 'no' }, requestId: 'r-7' }, { status: 404 });
+    if (tries === 1) throw new TypeError('fetch failed');
+    if (tries === 2) return new Response('<html>Bad gateway</html>', { status: 502, headers: { 'retry-after': '3' } });
+    return Response.json({ success: true, data: { path } });
+  };
+  const rest = new Rest({ url: '', tokens: new Tokens(() => 'token', around), fetch, timeoutMs: 1_000, around });
+  const pages = await Promise.all(Array.from({ length: 40 }, (_, number) => rest.persist('getChat', { path: { id: `${number}` } })));
+  assert.deepEqual(pages.map(({ path }) => path), Array.from({ length: 40 }, (_, number) => `/api/chat/${number}/info`));
+  assert.equal(most, 4);
+  assert.ok(around.pauses.filter((pause) => pause >= 3_000).length >= 40, 'as the server asks');
+  await assert.rejects(rest.persist('listMessages', { path: { id: 'gone' } }), { status: 404, code: 'chat_not_found', requestId: 'r-7' });
+  assert.equal(tried.get('/api/chat/gone/messages'), 1);
 });
