@@ -13,7 +13,7 @@ export function drawMessages(list, { history, me, retry, discard }) {
       key: keyOf(message, me),
       senderId: message.senderId,
       sender: nameOf(message.sender ?? { userId: message.senderId }),
-      content: message.content ?? '',
+      content: message.deletedAt ? 'Deleted' : (message.content ?? ''),
       at: new Date(message.createdAt),
       system: message.type === 'system',
       version: message.changedVersion ?? message.version,

@@ -1,4 +1,4 @@
-// Names, times and initials as people read them, in the browser's own language and zone.
+// Names, times, initials and errors as people read them, in the browser's own language and zone.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
@@ -46,3 +46,6 @@ export function hue(id) {
   for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) >>> 0;
   return `hue-${sum % 8}`;
 }
+
+/** An error's sentence first, then the code for whoever looks it up. */
+export const sentence = ({ message, code }) => `${message.replace(/\.$/u, '')} (${code})`;

@@ -8,10 +8,8 @@ export class History {
   #pending = new Map();
   #sorted = null;
 
-  /** Everything up to this version is known; null before the first page. */
-  version = null;
-  /** Something may be missing: the newest page has to be fetched (again). */
-  stale = true;
+  /** Whether the newest page is there. */
+  isLoaded = false;
 
   get messages() {
     this.#sorted ??= [...this.#byId.values()].sort((a, b) => a.seq - b.seq);
@@ -32,7 +30,7 @@ export class History {
   }
 
   /** The newest page. What is loaded below it and does not touch it goes: better short than with a hole. */
-  takeNewest({ messages, version }) {
+  takeNewest({ messages }) {
     this.#merge(messages);
     if (messages.length > 0) {
       const loaded = new Set(this.messages.map(({ seq }) => seq));
@@ -41,22 +39,21 @@ export class History {
       for (const { _id, seq } of this.messages) if (seq < floor) this.#byId.delete(_id);
       this.#sorted = null;
     }
-    this.version = Math.max(version, this.version ?? 0);
+    this.isLoaded = true;
   }
 
   takeOlder({ messages }) {
     this.#merge(messages);
   }
 
-  /** A live message. What came before it is known too, or the history is stale and will be fetched. */
-  takeLive(message, version) {
+  /** A live message, its edit, or the answer to an own send. */
+  take(message) {
     this.#merge([message]);
-    this.version = Math.max(version, this.version ?? 0);
   }
 
-  /** The answer to an own send. It says nothing of what others sent before it, so the version stays. */
-  takeSent(message) {
-    this.#merge([message]);
+  takeDeletion({ messageId, deletedAt, version }) {
+    const known = this.#byId.get(messageId);
+    if (known) this.#merge([{ ...known, content: '', attachments: [], deletedAt, changedVersion: version }]);
   }
 
   addPending(clientMessageId, content) {
@@ -118,6 +115,10 @@ export class Inbox {
       this.#chats.set(chatId, { ...chat, version, lastMessage: message, unreadCount: chat.unreadCount + unread });
     }
     return true;
+  }
+
+  remove(chatId) {
+    this.#chats.delete(chatId);
   }
 
   /** What the server counts, less what this page has shown: it does not tell the server what was read. */

@@ -1,16 +1,16 @@
-// One user: their REST client, their socket, their part of the page.
+// One user: their client, their part of the page.
 
-import { Api } from './rest.js';
+import { Parley } from '@parley/client';
 import { drawChats, faceOf } from './chat-list.js';
 import { drawMessages } from './conversation.js';
 import { parts } from './dom.js';
-import { hue, initials } from './format.js';
-import { Live } from './live.js';
+import { hue, initials, sentence } from './format.js';
 import { History, Inbox, nameOf, titleOf } from './model.js';
+import { NewChat } from './new-chat.js';
 
-// A chat that somebody else starts is found by asking: no event tells of it yet.
-const LIST_EVERY_MS = 10_000;
-const RETRY_MS = 2_000;
+/** How long a message is tried before the page asks what to do. */
+const SEND_MS = 30_000;
+const PAGE = 30;
 const NEAR_THE_END_PX = 80;
 
 /**
@@ -21,16 +21,19 @@ const NEAR_THE_END_PX = 80;
 export class Pane extends EventTarget {
   #user;
   #ui;
-  #api;
-  #live;
+  #parley;
   #inbox;
   #histories = new Map();
   #drafts = new Map();
   #openId = null;
   #gateway = null;
+  /** Who is typing where: names by chat and user. */
+  #typing = new Map();
+  /** Which api pod took a message, by its `clientMessageId`. */
+  #podOf = new Map();
   #listing = null;
   #listAgain = false;
-  #reloading = new Set();
+  #loading = new Set();
   #loadingOlder = false;
   #atEnd = true;
   #alertAbout = null;
@@ -41,21 +44,24 @@ export class Pane extends EventTarget {
     this.#inbox = new Inbox(user.id);
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#ui = parts(this.element);
-    this.#api = new Api(user.token, (pod) => this.#showPod('api', pod));
-    this.#live = new Live(user.token, (chatId) => this.#positionIn(chatId));
+    this.#parley = new Parley({
+      getToken: () => user.token,
+      fetch: (path, request) => this.#fetch(path, request),
+      io: { reconnectionDelay: 300, reconnectionDelayMax: 3000 },
+      sendDeadlineMs: SEND_MS,
+    });
     this.#dress();
+    new NewChat(this.#ui, user.id, (wanted) => this.#createChat(wanted));
     this.#listenToPage();
-    this.#listenToSocket();
+    this.#listenToParley();
   }
 
   async start() {
-    this.#live.start();
+    this.#showState(this.#parley.state);
+    this.#parley.connect();
     await this.#refreshList();
     const first = this.#inbox.all[0];
     if (first && this.#openId === null && this.#showsBoth()) this.#open(first._id, { focus: false });
-    setInterval(() => {
-      if (document.visibilityState === 'visible') this.#refreshList();
-    }, LIST_EVERY_MS);
   }
 
   // ---- the page
@@ -77,18 +83,13 @@ export class Pane extends EventTarget {
 
   #listenToPage() {
     const ui = this.#ui;
-    ui.drop.onclick = () => this.#live.drop();
+    ui.drop.onclick = () => {
+      if (this.#parley.state.state === 'connected') this.#parley.dropConnection();
+      else this.#parley.connect();
+    };
+    for (const change of ['online', 'offline']) window.addEventListener(change, () => this.#showState(this.#parley.state));
     ui['alert-close'].onclick = () => this.#hideAlert();
     ui.back.onclick = () => this.#close();
-    ui['new-chat'].onclick = () => this.#showNewChat(ui['new-chat-form'].hidden);
-    ui['new-chat-cancel'].onclick = () => this.#showNewChat(false);
-    ui['new-chat-form'].onsubmit = (event) => {
-      event.preventDefault();
-      this.#createChat();
-    };
-    ui['new-chat-form'].onkeydown = (event) => {
-      if (event.key === 'Escape') this.#showNewChat(false);
-    };
     ui.composer.onsubmit = (event) => {
       event.preventDefault();
       this.#submit();
@@ -99,7 +100,12 @@ export class Pane extends EventTarget {
         this.#submit();
       }
     };
-    ui.input.oninput = () => this.#fitComposer();
+    ui.input.oninput = () => {
+      this.#fitComposer();
+      if (this.#openId === null) return;
+      if (ui.input.value === '') this.#parley.chat(this.#openId).stopTyping();
+      else this.#parley.chat(this.#openId).startTyping();
+    };
     ui.older.onclick = () => this.#loadOlder();
     ui.jump.onclick = () => {
       this.#scrollToEnd();
@@ -149,52 +155,101 @@ export class Pane extends EventTarget {
     this.#ui.alert.hidden = true;
   }
 
-  // ---- the socket
+  // ---- the client
 
-  #listenToSocket() {
-    const live = this.#live;
-    live.addEventListener('state', ({ detail: { state, transport, gateway, problem } }) => {
-      this.#gateway = gateway;
-      this.#showPod('gateway', gateway);
-      this.element.dataset.state = state;
-      this.#ui['state-text'].textContent = transport ? `${capital(state)} · ${transport}` : capital(state);
-      this.#ui.drop.textContent = state === 'offline' ? 'Connect' : 'Drop socket';
-      if (problem) {
-        const hint = problem.code === 'token_expired' ? ' Run “cargo parley up” again for a new one, then reload.' : '';
-        this.#showAlert(`The server refused the connection: ${problem.message} (${problem.code}).${hint}`, 'connection');
-      } else if (state === 'connected') {
-        this.#hideAlert('connection');
-        for (const [chatId, history] of this.#histories) if (history.stale) this.#reload(chatId);
-      }
+  /** The answers' own header says which pod gave them. */
+  async #fetch(path, request) {
+    const response = await fetch(path, request);
+    const pod = response.headers.get('x-parley-pod');
+    if (pod) this.#showPod('api', pod);
+    const isSend = request.method === 'POST' && path.endsWith('/messages');
+    if (pod && isSend && response.ok) this.#podOf.set(JSON.parse(request.body).clientMessageId, pod);
+    return response;
+  }
+
+  #showState({ state, transport, error }) {
+    const isOff = state === 'idle' || state === 'unauthorized' || (state !== 'connected' && !navigator.onLine);
+    const shown = state === 'connected' ? state : isOff ? 'offline' : 'reconnecting';
+    if (state !== 'connected') this.#gateway = null;
+    this.#showPod('gateway', this.#gateway);
+    this.element.dataset.state = shown;
+    this.#ui['state-text'].textContent = transport ? `${capital(shown)} · ${transport}` : capital(shown);
+    this.#ui.drop.textContent = isOff ? 'Connect' : 'Drop socket';
+    if (state === 'unauthorized') {
+      const hint = error.code === 'token_expired' ? ' Run “cargo parley up” again for a new one, then reload.' : '';
+      this.#showAlert(`The server refused the connection: ${sentence(error)}.${hint}`, 'connection');
+    } else if (state === 'connected') {
+      this.#hideAlert('connection');
+    }
+  }
+
+  #listenToParley() {
+    const parley = this.#parley;
+    parley.on('state', (change) => this.#showState(change));
+    parley.on('joined', ({ chatId, pod, typing }) => {
+      this.#gateway = pod ?? null;
+      this.#showPod('gateway', this.#gateway);
+      this.#typing.set(chatId, new Map(typing.map(({ userId, name }) => [userId, name])));
+      if (chatId === this.#openId) this.#drawHead();
     });
 
-    live.addEventListener('message', ({ detail: { chatId, message, version } }) => {
-      this.#histories.get(chatId)?.takeLive(message, version);
+    parley.on('new-message', ({ chatId, message, version }) => {
+      this.#histories.get(chatId)?.take(message);
+      // Whoever has sent has stopped typing.
+      if (this.#typing.get(chatId)?.delete(message.senderId)) this.#drawHead();
       if (!this.#inbox.takeLive(chatId, message, version)) this.#refreshList();
       if (message.senderId !== this.#user.id) this.#tell('heard', { message, gateway: this.#gateway, at: performance.now() });
       this.#drawList();
       if (chatId === this.#openId) this.#drawOpen();
     });
-
-    live.addEventListener('stale', ({ detail: { chatId } }) => {
-      this.#refreshList();
-      const history = this.#histories.get(chatId);
-      if (!history) return;
-      history.stale = true;
-      this.#reload(chatId);
+    parley.on('message-edited', ({ chatId, message }) => {
+      this.#histories.get(chatId)?.take(message);
+      this.#drawChanged(chatId);
+    });
+    parley.on('message-deleted', (deletion) => {
+      this.#histories.get(deletion.chatId)?.takeDeletion(deletion);
+      this.#drawChanged(deletion.chatId);
+    });
+    parley.on('reset', (reset) => {
+      this.#histories.get(reset.chatId)?.takeNewest(reset);
+      this.#drawChanged(reset.chatId);
+    });
+    parley.on('user-typing', ({ chatId, userId, name, isTyping }) => {
+      const typists = this.#typing.get(chatId);
+      if (isTyping) typists?.set(userId, name);
+      else typists?.delete(userId);
+      if (chatId === this.#openId) this.#drawHead();
     });
 
-    live.addEventListener('refused', ({ detail: { chatId, error } }) => {
+    parley.on('chat-created', ({ chat }) => {
+      this.#takeChat(chat);
+      this.#drawList();
+    });
+    parley.on('chat-removed', ({ chatId }) => {
+      this.#inbox.remove(chatId);
+      if (chatId === this.#openId) this.#close();
+      this.#drawList();
+    });
+    parley.on('chats-changed', () => this.#refreshList());
+    parley.on('closed', ({ chatId, error }) => {
+      if (error === null) return;
       const chat = this.#inbox.get(chatId);
       const title = chat ? titleOf(chat, this.#user.id) : chatId;
-      this.#showAlert(`No live messages in “${title}”: ${error.message} (${error.code})`, `join:${chatId}`);
+      this.#showAlert(`No live messages in “${title}”: ${sentence(error)}`, `join:${chatId}`);
     });
   }
 
-  /** Up to where the page knows a chat: its loaded messages, or, when it was never opened, the list's entry. */
-  #positionIn(chatId) {
-    const known = this.#histories.get(chatId) ?? this.#inbox.get(chatId);
-    return known?.version ?? null;
+  /** Into the list, and live from where the list knows it. */
+  #takeChat(chat) {
+    this.#inbox.take(chat);
+    const live = this.#parley.chat(chat._id);
+    // What keeps it from being opened is told by `closed`.
+    if (!live.isOpen) live.open({ since: { version: chat.version, epoch: null }, limit: PAGE }).catch(() => {});
+  }
+
+  #drawChanged(chatId) {
+    this.#refreshList();
+    if (chatId === this.#openId) this.#drawOpen();
   }
 
   // ---- the list
@@ -217,10 +272,8 @@ export class Pane extends EventTarget {
 
   async #fetchList() {
     try {
-      for (const chat of await this.#api.chats()) {
-        this.#inbox.take(chat);
-        this.#live.follow(chat._id);
-      }
+      const { chats } = await this.#parley.rest.persist('listChats', { query: { limit: 50 } });
+      for (const chat of chats) this.#takeChat(chat);
       this.#hideAlert('list');
       this.#drawList();
       this.#drawHead();
@@ -246,6 +299,7 @@ export class Pane extends EventTarget {
   #close() {
     const chatId = this.#openId;
     this.#drafts.set(chatId, this.#ui.input.value);
+    this.#parley.chat(chatId).stopTyping();
     this.#openId = null;
     this.element.dataset.view = 'list';
     this.#drawList();
@@ -254,7 +308,10 @@ export class Pane extends EventTarget {
 
   #open(chatId, { focus = true } = {}) {
     const ui = this.#ui;
-    if (this.#openId !== null) this.#drafts.set(this.#openId, ui.input.value);
+    if (this.#openId !== null) {
+      this.#drafts.set(this.#openId, ui.input.value);
+      this.#parley.chat(this.#openId).stopTyping();
+    }
     this.#openId = chatId;
     this.element.dataset.view = 'chat';
     ui.input.value = this.#drafts.get(chatId) ?? '';
@@ -269,7 +326,7 @@ export class Pane extends EventTarget {
     this.#drawOpen();
     this.#scrollToEnd();
     ui.scroller.setAttribute('aria-busy', 'false');
-    if (this.#histories.get(chatId).stale) this.#reload(chatId);
+    if (!this.#histories.get(chatId).isLoaded) this.#load(chatId);
     if (focus) ui.input.focus();
   }
 
@@ -281,7 +338,9 @@ export class Pane extends EventTarget {
     ui.title.textContent = title;
     ui.title.className = hue(faceOf(chat, this.#user.id));
     ui.scroller.setAttribute('aria-label', `Messages with ${title}`);
-    ui.subtitle.textContent = chat.type === 'direct'
+    const typists = [...(this.#typing.get(chat._id) ?? [])].filter(([userId]) => userId !== this.#user.id);
+    if (typists.length > 0) ui.subtitle.textContent = `${typists.map(([userId, name]) => nameOf({ userId, name })).join(', ')} typing…`;
+    else ui.subtitle.textContent = chat.type === 'direct'
       ? 'Direct chat'
       : `${chat.participantCount} people: ${chat.participants.map((one) => (one.userId === this.#user.id ? 'you' : nameOf(one))).join(', ')}`;
   }
@@ -305,33 +364,24 @@ export class Pane extends EventTarget {
     });
     const empty = history.messages.length === 0 && history.pending.length === 0;
     ui['no-messages'].hidden = !empty;
-    ui['no-messages'].textContent = history.version === null ? 'Loading messages…' : 'No messages yet. Say hello.';
+    ui['no-messages'].textContent = !history.isLoaded ? 'Loading messages…' : 'No messages yet. Say hello.';
     ui.older.hidden = !history.hasOlder;
     if (follow) this.#scrollToEnd();
     else if (ui.messages.lastElementChild !== newest) ui.jump.hidden = false;
   }
 
-  /** Fetches the newest page until it is there: the server said that something may be missing. */
-  async #reload(chatId) {
-    if (this.#reloading.has(chatId)) return;
-    this.#reloading.add(chatId);
-    const history = this.#histories.get(chatId);
+  /** Fetches the newest page, however long it takes. What comes live meanwhile is told as ever. */
+  async #load(chatId) {
+    if (this.#loading.has(chatId)) return;
+    this.#loading.add(chatId);
     try {
-      do {
-        // `stale` set again during the request, by another resync, means one more round.
-        history.stale = false;
-        try {
-          history.takeNewest(await this.#api.messages(chatId));
-          this.#hideAlert(`messages:${chatId}`);
-        } catch (error) {
-          history.stale = true;
-          this.#showAlert(`The messages could not be loaded: ${sentence(error)}`, `messages:${chatId}`);
-          if (error.status >= 400 && error.status < 500) return;
-          await new Promise((resolve) => { setTimeout(resolve, RETRY_MS); });
-        }
-      } while (history.stale);
+      const page = await this.#parley.rest.persist('listMessages', { path: { id: chatId }, query: { limit: PAGE } });
+      this.#histories.get(chatId).takeNewest(page);
+      this.#hideAlert(`messages:${chatId}`);
+    } catch (error) {
+      this.#showAlert(`The messages could not be loaded: ${sentence(error)}`, `messages:${chatId}`);
     } finally {
-      this.#reloading.delete(chatId);
+      this.#loading.delete(chatId);
     }
     if (chatId === this.#openId) this.#drawOpen();
   }
@@ -345,7 +395,7 @@ export class Pane extends EventTarget {
     ui.older.disabled = true;
     ui.older.textContent = 'Loading…';
     try {
-      history.takeOlder(await this.#api.messages(chatId, { before: history.oldestSeq }));
+      history.takeOlder(await this.#parley.chat(chatId).history({ limit: PAGE, before: history.oldestSeq }));
       if (chatId === this.#openId) this.#drawAbove();
     } catch (error) {
       this.#showAlert(`Older messages could not be loaded: ${sentence(error)}`, 'older');
@@ -387,56 +437,21 @@ export class Pane extends EventTarget {
     const { content } = history.pending.find((pending) => pending.clientMessageId === clientMessageId);
     const startedAt = performance.now();
     try {
-      const { message, pod } = await this.#api.send(chatId, { content, clientMessageId });
-      history.takeSent(message);
-      this.#tell('sent', { message, pod, startedAt });
+      const message = await this.#parley.chat(chatId).send({ content, clientMessageId });
+      history.take(message);
+      this.#tell('sent', { message, pod: this.#podOf.get(clientMessageId), startedAt });
     } catch (error) {
       history.setFailure(clientMessageId, sentence(error));
+    } finally {
+      this.#podOf.delete(clientMessageId);
     }
     if (chatId === this.#openId) this.#drawOpen();
   }
 
-  // ---- a new chat
-
-  #showNewChat(shown) {
-    const ui = this.#ui;
-    const form = ui['new-chat-form'];
-    form.hidden = !shown;
-    ui['new-chat'].setAttribute('aria-expanded', String(shown));
-    this.#showNewChatError(null);
-    if (shown) {
-      form.elements.people.focus();
-    } else {
-      form.reset();
-      ui['new-chat'].focus();
-    }
-  }
-
-  #showNewChatError(text) {
-    const ui = this.#ui;
-    ui['new-chat-error'].hidden = text === null;
-    ui['new-chat-error'].textContent = text ?? '';
-    ui['new-chat-form'].elements.people.setAttribute('aria-invalid', String(text !== null));
-  }
-
-  async #createChat() {
-    const form = this.#ui['new-chat-form'];
-    const title = form.elements.title.value.trim();
-    const people = form.elements.people.value.split(',').map((id) => id.trim()).filter((id) => id !== '' && id !== this.#user.id);
-    if (people.length === 0) {
-      this.#showNewChatError('Name at least one other user.');
-      return;
-    }
-    const type = people.length > 1 || title !== '' ? 'group' : 'direct';
-    try {
-      const chat = await this.#api.createChat({ participantIds: people, type, title });
-      this.#inbox.take(chat);
-      this.#live.follow(chat._id);
-      this.#showNewChat(false);
-      this.#open(chat._id);
-    } catch (error) {
-      this.#showNewChatError(sentence(error));
-    }
+  async #createChat(wanted) {
+    const chat = await this.#parley.createChat(wanted);
+    this.#takeChat(chat);
+    return () => this.#open(chat._id);
   }
 
   #tell(type, detail) {
@@ -445,4 +460,3 @@ export class Pane extends EventTarget {
 }
 
 const capital = (text) => text.charAt(0).toLocaleUpperCase() + text.slice(1);
-const sentence = (error) => error.sentence ?? error.message;

@@ -55,11 +55,12 @@ impl Balancer<'_> {
         let Some(demo) = self.demo else {
             return Ok("        location / { return 404; }".to_owned());
         };
-        let (pages, vendor, file) =
-            (quoted(&demo.pages)?, quoted(&demo.vendor.join(""))?, quoted(&demo.file)?);
+        let (pages, vendor) = (quoted(&demo.pages)?, quoted(&demo.vendor.join(""))?);
+        let (client, file) = (quoted(&demo.client.join(""))?, quoted(&demo.file)?);
         Ok(format!(
             "        location / {{ root {pages}; index index.html; add_header Cache-Control no-cache; }}
         location /vendor/ {{ alias {vendor}; }}
+        location /client/ {{ alias {client}; add_header Cache-Control no-cache; }}
         location = /demo.json {{ alias {file}; add_header Cache-Control no-store; }}"
         ))
     }
@@ -91,6 +92,7 @@ mod tests {
         let demo = Demo {
             pages: "/clone/deploy/demo".into(),
             vendor: "/tools/dist".into(),
+            client: "/home/client/dist/esm".into(),
             file: "/home/demo.json".into(),
         };
         for demo in [None, Some(&demo)] {

@@ -13,6 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::npm;
 use crate::rest::Client;
 use crate::token::{Role, Token};
+use crate::typescript;
 
 const DAY: Duration = Duration::from_hours(24);
 const PEOPLE: [(&str, &str); 4] =
@@ -36,6 +37,7 @@ const TEAM: [(&str, &str); 4] = [
 pub(crate) struct Demo {
     pub(crate) pages: PathBuf,
     pub(crate) vendor: PathBuf,
+    pub(crate) client: PathBuf,
     pub(crate) file: PathBuf,
 }
 
@@ -57,11 +59,14 @@ impl Person {
 }
 
 impl Demo {
-    /// Gets the page's only library and writes fresh tokens for its two users.
+    /// Gets the page's two libraries, Parley's own client built on the spot, and writes fresh tokens for its two users.
     pub(crate) fn prepare(home: &Home, secret: &str, interrupt: &Interrupt) -> Result<Self> {
         let pages = workspace().join("deploy/demo");
         let vendor = npm::install(home, &pages, "demo", interrupt)?
             .join("node_modules/socket.io-client/dist");
+        let built = home.file("client");
+        typescript::build(home, &built, interrupt)?;
+        let client = built.join("dist/esm");
         let file = home.file("demo.json");
         let users: Vec<_> = Person::all(secret)?
             .iter()
@@ -69,7 +74,7 @@ impl Demo {
             .map(|person| json!({ "id": person.id, "name": person.name, "token": person.token }))
             .collect();
         write_json(&file, &json!({ "users": users, "api": "" }))?;
-        Ok(Self { pages, vendor, file })
+        Ok(Self { pages, vendor, client, file })
     }
 }
 

@@ -29,6 +29,7 @@ mod storage;
 pub mod testing;
 mod token;
 mod tools;
+mod typescript;
 
 pub use cluster::{Cluster, Durability, Options, Place};
 pub use frozen::Frozen;

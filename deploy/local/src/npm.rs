@@ -35,6 +35,24 @@ pub fn install(home: &Home, source: &Path, name: &str, interrupt: &Interrupt) ->
     Ok(folder)
 }
 
+/// A copy of a folder of sources, for work that leaves something behind: without what npm and builds have left in it.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    make_folder(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("no {}", shown(from)))? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name() == "node_modules" || entry.file_name() == "dist" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target)?;
+        } else {
+            fs::copy(source, target)?;
+        }
+    }
+    Ok(())
+}
+
 /// Node.js, new enough.
 pub fn node() -> Result<PathBuf> {
     let node = on_path("node").context("Node.js is missing (version 20 or newer)")?;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use parley_domain::ask::RevokedAsk;
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::event::{Resync, ResyncReason};
-use parley_domain::ids::UserId;
+use parley_domain::ids::{ChatId, UserId};
 use parley_domain::token::{Caller, Revocation, is_revoked};
 use parley_domain::user::Role;
 use parley_socketio::{CloseReason, Frame, Socket};
@@ -60,7 +60,13 @@ struct Heard {
     known: Option<u64>,
     /// The last one that it was told. What happened shortly before it came may still be on its way, and is told as well.
     told: u64,
+    /// What that was; `None`: a reload, which has brought everything up to there.
+    what: Option<What>,
 }
+
+/// A change of the set of a user's chats. Two of them may carry the same membership version: it is read when they are
+/// told, and a later change may be committed by then.
+type What = (ChatId, Kind);
 
 /// What becomes of an event for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +79,15 @@ enum Fate {
 }
 
 impl Heard {
-    fn hear(&mut self, version: u64) -> Fate {
-        if version <= self.told {
+    fn hear(&mut self, version: u64, what: What) -> Fate {
+        let again = version == self.told && self.what.is_none_or(|told| told == what);
+        if version < self.told || again {
             return Fate::Dropped;
         }
+        let next = version > self.told && self.known.is_none_or(|known| version <= known + 1);
         self.told = version;
-        let next = self.known.is_none_or(|known| version <= known + 1);
         self.known = self.known.max(Some(version));
+        self.what = next.then_some(what);
         if next { Fate::Passed } else { Fate::Missed }
     }
 }
@@ -127,7 +135,8 @@ impl Bearers {
         } else {
             for (user, version) in event.affected.iter().zip(&event.membership_versions) {
                 let connections = held.get_mut(user).into_iter().flatten();
-                connections.for_each(|held| held.hear(&frame, Some(*version)));
+                let what = (event.chat_id, event.kind);
+                connections.for_each(|held| held.hear(&frame, Some((*version, what))));
             }
         }
     }
@@ -154,7 +163,8 @@ impl Bearers {
             if let Hearing::Everything(heard) = &mut held.hearing
                 && heard.known < Some(membership_version)
             {
-                *heard = Heard { known: Some(membership_version), told: membership_version };
+                let known = Some(membership_version);
+                *heard = Heard { known, told: membership_version, what: None };
                 held.reload();
             }
         }
@@ -172,7 +182,8 @@ impl Bearers {
         let sockets = held.get_mut(user).into_iter().flatten();
         for held in sockets.filter(|held| held.socket.key() == key) {
             let Hearing::Nothing { missed } = held.hearing else { continue };
-            held.hearing = Hearing::Everything(Heard { known: membership_version, told: 0 });
+            let heard = Heard { known: membership_version, told: 0, what: None };
+            held.hearing = Hearing::Everything(heard);
             if missed {
                 held.reload();
             }
@@ -211,11 +222,11 @@ impl Bearers {
 
 impl Held {
     /// One that is closed comes back, and reads which chats it has.
-    fn hear(&mut self, frame: &Frame, version: Option<u64>) {
+    fn hear(&mut self, frame: &Frame, version: Option<(u64, What)>) {
         let fate = match (&mut self.hearing, version) {
             (Hearing::Nothing { missed }, _) => return *missed = true,
             (Hearing::Everything(_), None) => Fate::Passed,
-            (Hearing::Everything(heard), Some(version)) => heard.hear(version),
+            (Hearing::Everything(heard), Some((version, what))) => heard.hear(version, what),
         };
         match fate {
             Fate::Passed => drop(self.socket.send(frame)),
@@ -287,18 +298,37 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn chat(number: u8) -> ChatId {
+        ChatId::parse(&format!("0192f0a4-7c3b-7d2e-8a1b-0000000000{number:02x}")).unwrap()
+    }
+
     #[test]
     fn a_change_is_told_once_and_one_that_was_not_heard_shows() {
-        let mut heard = Heard { known: Some(4), told: 0 };
-        assert_eq!(heard.hear(4), Fate::Passed, "on its way while the connection came");
-        assert_eq!(heard.hear(4), Fate::Dropped, "told again");
-        assert_eq!(heard.hear(5), Fate::Passed);
-        assert_eq!(heard.hear(7), Fate::Missed);
-        assert_eq!(heard.hear(6), Fate::Dropped, "the reload has brought it");
-        assert_eq!(heard.hear(8), Fate::Passed);
-        assert_eq!(heard, Heard { known: Some(8), told: 8 });
-        let mut unknown = Heard { known: None, told: 0 };
-        assert_eq!(unknown.hear(3), Fate::Passed);
-        assert_eq!(unknown.hear(5), Fate::Missed);
+        let what = |number| (chat(number), Kind::ChatCreated);
+        let mut heard = Heard { known: Some(4), told: 0, what: None };
+        assert_eq!(heard.hear(4, what(4)), Fate::Passed, "on its way while the connection came");
+        assert_eq!(heard.hear(4, what(4)), Fate::Dropped, "told again");
+        assert_eq!(heard.hear(5, what(5)), Fate::Passed);
+        assert_eq!(heard.hear(7, what(7)), Fate::Missed);
+        assert_eq!(heard.hear(6, what(6)), Fate::Dropped, "the reload has brought it");
+        assert_eq!(heard.hear(7, what(8)), Fate::Dropped, "and this one");
+        assert_eq!(heard.hear(8, what(9)), Fate::Passed);
+        assert_eq!(heard, Heard { known: Some(8), told: 8, what: Some(what(9)) });
+        let mut unknown = Heard { known: None, told: 0, what: None };
+        assert_eq!(unknown.hear(3, what(3)), Fate::Passed);
+        assert_eq!(unknown.hear(5, what(5)), Fate::Missed);
+    }
+
+    #[test]
+    fn a_change_that_was_told_late_carries_the_number_of_a_later_one_and_hides_it_from_nobody() {
+        let (made, gone) = ((chat(1), Kind::ChatCreated), (chat(1), Kind::ChatRemoved));
+        let connected = Heard { known: Some(1), told: 0, what: None };
+        let mut heard = connected;
+        assert_eq!(heard.hear(2, made), Fate::Passed, "counted after the removal");
+        assert_eq!(heard.hear(2, gone), Fate::Missed);
+        assert_eq!(heard.hear(2, gone), Fate::Dropped, "the reload has brought it");
+        let mut other = connected;
+        assert_eq!(other.hear(2, made), Fate::Passed);
+        assert_eq!(other.hear(2, (chat(2), Kind::ChatCreated)), Fate::Missed);
     }
 }

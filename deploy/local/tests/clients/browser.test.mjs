@@ -125,20 +125,49 @@ test('a dropped socket comes back, and shows what was said meanwhile', { timeout
   assert.deepEqual(complaints, []);
 });
 
-test('a send that fails says so, and is sent once when tried again', { timeout: 90_000 }, async (t) => {
-  const { page, alice, bob } = await openPage(t);
-  await openTheirChat({ alice, bob });
-  const text = `Tried twice ${randomUUID().slice(0, 8)}`;
+/** Answers the first sends of a page so; gives the `clientMessageId` of every try. */
+async function answerSends(page, ...answers) {
   const ids = [];
-  // The message is stored, and its answer lost: the worst case for sending again.
   await page.route('**/api/chat/*/messages', async (route) => {
     if (route.request().method() !== 'POST') return route.continue();
     ids.push(route.request().postDataJSON().clientMessageId);
-    if (ids.length > 1) return route.continue();
-    return route.fulfill({ status: 503, contentType: 'application/json', body: JSON.stringify({ success: false, error: { code: 'unavailable', message: 'Try again' }, requestId: 'r' }) });
+    const answer = answers.shift();
+    return answer ? answer(route) : route.continue();
   });
+  return ids;
+}
+
+const failing = (status, code) => (route) => route.fulfill({
+  status, contentType: 'application/json', body: JSON.stringify({ success: false, error: { code, message: 'No' }, requestId: 'r' }),
+});
+
+test('a send whose answer is lost, or that nobody can take, is tried again by itself, and sent once', { timeout: 90_000 }, async (t) => {
+  const { page, alice, bob } = await openPage(t);
+  await openTheirChat({ alice, bob });
+  const text = `Tried by itself ${randomUUID().slice(0, 8)}`;
+  // The message is stored, and its answer lost: the worst case for sending again.
+  const lost = async (route) => {
+    assert.equal((await route.fetch()).status(), 201);
+    await route.abort('connectionreset');
+  };
+  const ids = await answerSends(page, failing(503, 'unavailable'), lost);
   await alice.write(text);
-  await alice.part('failure').filter({ hasText: 'unavailable' }).waitFor();
+  await bob.message(text).waitFor();
+  await alice.root.locator('[data-testid="message"][data-state="sent"]').filter({ hasText: text }).waitFor();
+  await page.waitForFunction(() => document.querySelectorAll('[data-state="sending"]').length === 0);
+  assert.equal(await alice.message(text).count(), 1);
+  assert.equal(await bob.message(text).count(), 1);
+  assert.ok(ids.length >= 2, `${ids}`);
+  assert.equal(new Set(ids).size, 1, 'the same clientMessageId');
+});
+
+test('a send that is refused says so, and is sent once when tried again', { timeout: 90_000 }, async (t) => {
+  const { page, alice, bob } = await openPage(t);
+  await openTheirChat({ alice, bob });
+  const text = `Tried twice ${randomUUID().slice(0, 8)}`;
+  const ids = await answerSends(page, failing(403, 'forbidden'));
+  await alice.write(text);
+  await alice.part('failure').filter({ hasText: 'forbidden' }).waitFor();
   await alice.part('retry').click();
   await bob.message(text).waitFor();
   await alice.part('failure').waitFor({ state: 'detached' });

@@ -5,13 +5,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::bench::Bench;
 use super::counting::{self, Tally};
-use crate::home::{make_folder, remove_folder, workspace};
+use super::errands::Errands;
+use crate::cluster::Cluster;
+use crate::home::{remove_folder, workspace};
 use crate::npm;
 use crate::tools::{Group, install, venv_program};
+use crate::typescript;
 
 const BROWSER: &str = "browser.test.mjs";
 
@@ -25,23 +28,9 @@ pub(super) fn prepare(bench: &Bench<'_>) -> Result<PathBuf> {
     let installed = npm::install(bench.home, &sources(), "clients", bench.interrupt)?;
     let folder = bench.folder.join("clients");
     remove_folder(&folder)?;
-    copy(&sources(), &folder)?;
+    npm::copy(&sources(), &folder)?;
     symlink(installed.join("node_modules"), folder.join("node_modules"))?;
     Ok(folder)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    make_folder(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("no {}", from.display()))? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            copy(&source, &target)?;
-        } else {
-            fs::copy(source, target)?;
-        }
-    }
-    Ok(())
 }
 
 /// `node --test` over all but the browser's test.
@@ -71,6 +60,52 @@ fn node(folder: &Path, cluster: &Path) -> Result<Command> {
     let mut command = Command::new(npm::node()?);
     command.args(["--test", "--test-reporter=spec"]).current_dir(folder);
     command.env("PARLEY_CLUSTER", cluster);
+    Ok(command)
+}
+
+/// The TypeScript package, built as an app would get it.
+pub(super) fn build_package(bench: &Bench<'_>) -> Result<PathBuf> {
+    let folder = bench.folder.join("client");
+    typescript::build(bench.home, &folder, bench.interrupt)?;
+    Ok(folder)
+}
+
+/// Its tests without a cluster; the types and the events are those of this source tree.
+pub(super) fn package(bench: &Bench<'_>, folder: &Path) -> Result<Tally> {
+    let mut command = package_tests(folder, "unit")?;
+    command.env("PARLEY_DOCUMENTS", workspace().join("services/api"));
+    command.env("PARLEY_GOLDEN", workspace().join("services/domain/tests/golden"));
+    bench.tests(&mut command, counting::node)
+}
+
+/// Its tests on a cluster.
+pub(super) fn package_on_cluster(bench: &Bench<'_>, folder: &Path, file: &Path) -> Result<Tally> {
+    let mut command = package_tests(folder, "cluster")?;
+    bench.tests(command.env("PARLEY_CLUSTER", file), counting::node)
+}
+
+/// Its test in which pods die.
+pub(super) fn package_over_restarts(
+    bench: &Bench<'_>,
+    folder: &Path,
+    file: &Path,
+    cluster: &mut Cluster,
+) -> Result<Tally> {
+    let errands = Errands::new(folder.join("errands"))?;
+    let mut command = package_tests(folder, "restarts")?;
+    command.env("PARLEY_CLUSTER", file).env("PARLEY_ERRANDS", errands.folder());
+    errands.run(cluster, || bench.tests(&mut command, counting::node))
+}
+
+fn package_tests(folder: &Path, part: &str) -> Result<Command> {
+    let tests = Path::new("tests").join(part);
+    let entries = fs::read_dir(folder.join(&tests))?.flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".test.mjs")).collect();
+    names.sort();
+    let mut command = Command::new(npm::node()?);
+    command.args(["--test", "--test-reporter=spec"]).current_dir(folder);
+    command.args(names.iter().map(|name| tests.join(name)));
     Ok(command)
 }
 

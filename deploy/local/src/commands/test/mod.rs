@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod clients;
 mod counting;
+mod errands;
 mod steps;
 
 use std::fs;

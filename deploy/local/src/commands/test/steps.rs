@@ -88,10 +88,13 @@ fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
         let cluster = Cluster::start(&home, &options, bench.interrupt)?;
         Ok(((cluster, binaries), Tally::PASSED))
     });
-    let Some((cluster, binaries)) = cluster else { return };
+    let Some((mut cluster, binaries)) = cluster else { return };
     let file = home.cluster_file();
     system_tests(bench, arguments, &file, &binaries);
     client_tests(bench, arguments, &file);
+    package_tests(bench, &file, &mut cluster);
+    // Last: it ends users, and revokes tokens.
+    bench.step("Schemathesis", |bench| clients::schemathesis(bench, &file));
     drop(cluster);
 }
 
@@ -145,8 +148,21 @@ fn client_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path) {
         let good = load::smoke(bench.home, &bench.folder, url, secret, bench.interrupt)?;
         Ok(if good { Tally::PASSED } else { Tally::FAILED })
     });
-    // Last: it ends users, and revokes tokens.
-    bench.step("Schemathesis", |bench| clients::schemathesis(bench, file));
+}
+
+/// The TypeScript package: by itself, on the cluster, and while pods of it die.
+fn package_tests(bench: &mut Bench<'_>, file: &Path, cluster: &mut Cluster) {
+    let folder = bench.obtain("build the TypeScript client", |bench| {
+        Ok((clients::build_package(bench)?, Tally::PASSED))
+    });
+    let Some(folder) = &folder else { return };
+    bench.step("TypeScript client", |bench| clients::package(bench, folder));
+    bench.step("TypeScript client on the cluster", |bench| {
+        clients::package_on_cluster(bench, folder, file)
+    });
+    bench.step("TypeScript client while pods die", |bench| {
+        clients::package_over_restarts(bench, folder, file, cluster)
+    });
 }
 
 /// Timing has many faces: what depends on it runs many times.
