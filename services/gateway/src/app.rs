@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use parley_domain::time::SystemClock;
 use parley_domain::token::Revocation;
-use parley_relay::{Bus, BusState};
+use parley_relay::{Bus, BusState, Presence};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::readiness::Condition;
 use parley_runtime::settings::listen;
@@ -15,7 +15,7 @@ use parley_runtime::{admin, telemetry};
 use parley_socketio::{CloseReason, Config, Cors, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::bearers::Bearers;
 use crate::connection::Chat;
@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, heads, metrics, users};
+use crate::{Settings, heads, metrics, presence, users};
 
 /// A running gateway pod.
 pub struct App {
@@ -51,7 +51,10 @@ impl App {
         let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
         let bearers = Bearers::default();
-        let rooms = Rooms::new(bus.clone(), metrics.clone(), process.pod.clone());
+        let seen = Presence::connect(&settings.redis, &registry).await?;
+        let (typing, told) = bus.typing_publisher(seen.clone());
+        let rooms =
+            Rooms::new(bus.clone(), (typing, seen.clone()), metrics.clone(), process.pod.clone());
         let chat = Chat {
             tokens,
             clock,
@@ -67,6 +70,12 @@ impl App {
         let nats = lifecycle.readiness().condition("nats");
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
         lifecycle.spawn("heads", heads::run(rooms, stop.clone()));
+        // It ends with the last room.
+        tokio::spawn(told.run());
+        let closed = CancellationToken::new();
+        let (pod, here, all_closed) = (process.pod.clone(), bearers.clone(), closed.clone());
+        lifecycle
+            .spawn("presence", async move { presence::run(seen, &pod, here, all_closed).await });
         let stopped = stop.clone();
         let users = users::run(bus.clone(), bearers.clone(), metrics, stop.clone());
         lifecycle.spawn("revocations", async move {
@@ -76,7 +85,7 @@ impl App {
         lifecycle.spawn("users", users);
         let readiness = lifecycle.readiness().clone();
         lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
-        lifecycle.spawn("sockets", serve_sockets(server, listener, stop));
+        lifecycle.spawn("sockets", serve_sockets(server, listener, stop, closed.drop_guard()));
         tracing::info!(pod = process.pod, address = %app.address, "serving Socket.IO");
         Ok(app)
     }
@@ -105,6 +114,7 @@ async fn serve_sockets(
     server: Arc<Server<Chat>>,
     listener: TcpListener,
     stop: CancellationToken,
+    _closed: DropGuard,
 ) -> anyhow::Result<()> {
     server.clone().serve(listener, stop).await.context("accept connections")?;
     tracing::info!(connections = server.connections(), "closing connections");

@@ -17,13 +17,21 @@ use parley_socketio::{CloseReason, Frame, Socket};
 use tokio::time::sleep;
 
 use crate::asks::{self, Token};
+use crate::presence::Comings;
 
 /// The longest pause after an ask in vain; each is twice the one before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The connections of this pod by their bearers; clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Bearers(Arc<Mutex<HashMap<UserId, Vec<Held>>>>);
+pub(crate) struct Bearers(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    held: Mutex<HashMap<UserId, Vec<Held>>>,
+    /// Whose first connection has come, or last one has gone.
+    comings: Comings,
+}
 
 struct Held {
     hearing: Hearing,
@@ -91,14 +99,20 @@ impl Bearers {
             issued_at: caller.issued_at,
             socket: socket.clone(),
         };
-        self.0.lock().entry(caller.id.clone()).or_default().push(held);
+        let mut all = self.0.held.lock();
+        let connections = all.entry(caller.id.clone()).or_default();
+        if connections.is_empty() {
+            self.0.comings.note(&caller.id, true);
+        }
+        connections.push(held);
+        drop(all);
         Place { bearers: self.clone(), user: caller.id.clone(), key: socket.key() }
     }
 
     /// Passes an event on to the connections that it is for.
     pub(crate) fn tell(&self, event: &RoomEvent) {
         let frame = Frame::event("/", &event.event);
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         if event.kind == Kind::SupportOpened {
             let pool = held.values_mut().flatten().filter(|held| held.role.is_in_support_pool());
             pool.for_each(|held| held.hear(&frame, None));
@@ -110,14 +124,19 @@ impl Bearers {
         }
     }
 
+    /// Who has come and gone since it was last told.
+    pub(crate) fn comings(&self) -> &Comings {
+        &self.0.comings
+    }
+
     /// Everybody who has a connection here.
     pub(crate) fn users(&self) -> Vec<UserId> {
-        self.0.lock().keys().cloned().collect()
+        self.0.held.lock().keys().cloned().collect()
     }
 
     /// Whether a user's connections have heard of every change of the set of the user's chats.
     pub(crate) fn has_heard(&self, user: &UserId, membership_version: u64) -> bool {
-        let held = self.0.lock();
+        let held = self.0.held.lock();
         let mut hearings = held.get(user).into_iter().flatten().map(|held| held.hearing);
         hearings.all(|hearing| match hearing {
             Hearing::Nothing { .. } => true,
@@ -127,7 +146,7 @@ impl Bearers {
 
     /// Has a user's connections reload which chats there are, unless they have heard of every change.
     pub(crate) fn catch_up(&self, user: &UserId, membership_version: u64) {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         for held in held.get_mut(user).into_iter().flatten() {
             if let Hearing::Everything(heard) = &mut held.hearing
                 && heard.known < Some(membership_version)
@@ -140,13 +159,13 @@ impl Bearers {
 
     /// Has the pool's connections reload which chats there are: what is opened for the pool is not counted.
     pub(crate) fn catch_up_pool(&self) {
-        let held = self.0.lock();
+        let held = self.0.held.lock();
         let pool = held.values().flatten().filter(|held| held.role.is_in_support_pool());
         pool.filter(|held| matches!(held.hearing, Hearing::Everything(_))).for_each(Held::reload);
     }
 
     fn counts(&self, user: &UserId, key: u64, membership_version: Option<u64>) {
-        let mut held = self.0.lock();
+        let mut held = self.0.held.lock();
         let sockets = held.get_mut(user).into_iter().flatten();
         for held in sockets.filter(|held| held.socket.key() == key) {
             let Hearing::Nothing { missed } = held.hearing else { continue };
@@ -160,7 +179,7 @@ impl Bearers {
     /// Closes what was opened with a token that is revoked now. A stock client comes back by itself, and is told why it
     /// may not.
     pub(crate) fn revoke(&self, revocation: &Revocation) {
-        let held = self.0.lock();
+        let held = self.0.held.lock();
         for held in held.get(&revocation.user_id).into_iter().flatten() {
             if is_revoked(held.issued_at, Some(revocation.valid_after)) {
                 held.socket.close(CloseReason::GoingAway);
@@ -225,11 +244,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.bearers.0.lock();
+        let mut held = self.bearers.0.held.lock();
         if let Some(sockets) = held.get_mut(&self.user) {
             sockets.retain(|held| held.socket.key() != self.key);
             if sockets.is_empty() {
                 held.remove(&self.user);
+                self.bearers.0.comings.note(&self.user, false);
             }
         }
     }

@@ -8,7 +8,7 @@ use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError};
-use parley_domain::user::Role;
+use parley_domain::user::{Name, Role};
 use parley_relay::Bus;
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
@@ -19,7 +19,7 @@ use crate::asks::{self, Patience, Token};
 use crate::bearers::{Bearers, Place};
 use crate::joins::JoinOutcome;
 use crate::metrics::Metrics;
-use crate::protocol::{self, parse_join, parse_leave};
+use crate::protocol::{self, parse_chat, parse_join};
 use crate::rooms::Rooms;
 use crate::tokens::Tokens;
 
@@ -36,6 +36,7 @@ pub(crate) struct Chat {
 /// A connection whose token counts.
 pub(crate) struct Session {
     user: UserId,
+    name: Option<Name>,
     role: Role,
     socket: Socket,
     rooms: HashSet<ChatId>,
@@ -70,6 +71,12 @@ impl Application for Chat {
         match event.name.as_str() {
             event::client::JOIN => self.join(session, argument.as_ref(), event.ack).await,
             event::client::LEAVE => self.leave(session, argument.as_ref(), event.ack).await,
+            event::client::TYPING_START => {
+                self.typing(session, argument.as_ref(), event.ack, true).await;
+            }
+            event::client::TYPING_STOP => {
+                self.typing(session, argument.as_ref(), event.ack, false).await;
+            }
             // As every Socket.IO server does with an event that nobody listens to.
             _ => {}
         }
@@ -101,6 +108,7 @@ impl Chat {
         };
         Ok(Session {
             user: caller.id,
+            name: caller.name,
             role: caller.role,
             socket,
             rooms: HashSet::new(),
@@ -170,22 +178,47 @@ impl Chat {
     }
 
     async fn leave(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
-        match parse_leave(argument) {
+        match parse_chat(argument) {
             Ok(chat) => {
                 if session.rooms.remove(&chat) {
                     self.rooms.leave(chat, &session.socket).await;
                 }
                 if let Some(ack) = ack {
                     // A socket that is closed needs no answer.
-                    let _ = session.socket.ack(ack, &protocol::leave_ack(chat));
+                    let _ = session.socket.ack(ack, &protocol::done_ack(chat));
                 }
             }
             Err(refusal) => self.refuse(&session.socket, ack, &refusal),
         }
     }
 
+    /// Only a member's typing is told of; the room itself knows who is one at that moment.
+    async fn typing(
+        &self,
+        session: &Session,
+        argument: Option<&Value>,
+        ack: Option<Ack>,
+        is_typing: bool,
+    ) {
+        let chat = match parse_chat(argument) {
+            Ok(chat) if session.rooms.contains(&chat) => chat,
+            Ok(_) => return Self::answer_refusal(&session.socket, ack, &protocol::NOT_JOINED),
+            Err(refusal) => return Self::answer_refusal(&session.socket, ack, &refusal),
+        };
+        let name = session.name.as_ref().map(Name::as_str);
+        self.rooms.typing(chat, &session.socket, name, is_typing).await;
+        if let Some(ack) = ack {
+            // A socket that is closed needs no answer.
+            let _ = session.socket.ack(ack, &protocol::done_ack(chat));
+        }
+    }
+
     fn refuse(&self, socket: &Socket, ack: Option<Ack>, refusal: &Refusal) {
         self.metrics.join(refusal.code);
+        Self::answer_refusal(socket, ack, refusal);
+    }
+
+    fn answer_refusal(socket: &Socket, ack: Option<Ack>, refusal: &Refusal) {
         // A socket that is closed needs no answer.
         match ack {
             Some(ack) => drop(socket.ack(ack, &protocol::refusal_ack(refusal))),
