@@ -120,11 +120,15 @@ impl Presence {
             if !was_there {
                 kept = Kept::Lost;
             }
-            let everybody = come.iter().chain(gone);
-            let noted = everybody.map(|user| {
-                let mut connection = live.connection();
-                async move { self.0.scripts.seen(&mut connection, user, now, SEEN).await }
-            });
+            // Whoever was forgotten meanwhile stays so.
+            let come = come.iter().map(|user| (user, false));
+            let noted =
+                come.chain(gone.iter().map(|user| (user, true))).map(|(user, if_known)| {
+                    let mut connection = live.connection();
+                    async move {
+                        self.0.scripts.seen(&mut connection, user, if_known, (now, SEEN)).await
+                    }
+                });
             let noted = async { join_all(noted).await.into_iter().collect() };
             let noted: Option<()> = self.0.link.run(&live, noted).await;
             if noted.is_none() {
@@ -167,6 +171,14 @@ impl Presence {
             last_seen_at,
         });
         Some(seen.collect())
+    }
+
+    /// When this user was there is nobody's business any more.
+    pub async fn forget(&self, user: &UserId) {
+        if let Some(live) = self.0.link.live() {
+            let mut connection = live.connection();
+            self.0.link.run(&live, self.0.scripts.forget(&mut connection, user)).await;
+        }
     }
 
     async fn gateways(&self) -> Option<Vec<String>> {

@@ -76,12 +76,19 @@ impl Scripts {
         &self,
         connection: &mut Convoy,
         user: &UserId,
-        now: Duration,
-        life: Duration,
+        if_known: bool,
+        (now, life): (Duration, Duration),
     ) -> RedisResult<()> {
         let mut set = cmd("SET");
         set.arg(seen_key(user)).arg(millis(now)).arg("PX").arg(millis(life));
+        if if_known {
+            set.arg("XX");
+        }
         set.query_async(connection).await
+    }
+
+    pub(super) async fn forget(&self, connection: &mut Convoy, user: &UserId) -> RedisResult<()> {
+        cmd("DEL").arg(seen_key(user)).query_async(connection).await
     }
 
     pub(super) async fn leave(&self, connection: &mut Convoy, pod: &str) -> RedisResult<()> {
