@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{self, Refusal};
@@ -14,6 +15,7 @@ use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::asks::{self, Patience, Token};
 use crate::bearers::{Bearers, Place};
@@ -22,6 +24,9 @@ use crate::metrics::Metrics;
 use crate::protocol::{self, parse_chat, parse_join};
 use crate::rooms::Rooms;
 use crate::tokens::Tokens;
+
+/// A connection's typing in one chat is looked at no more often than this.
+const TYPING_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the Socket.IO server runs.
 pub(crate) struct Chat {
@@ -40,6 +45,8 @@ pub(crate) struct Session {
     role: Role,
     socket: Socket,
     rooms: HashSet<ChatId>,
+    /// What was last said of typing: keys are pressed more often than anybody has to hear of it.
+    typed: Option<(ChatId, bool, Instant)>,
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
     /// connection enters no room, and hears nothing.
     unasked: Option<RevokedAsk>,
@@ -112,6 +119,7 @@ impl Chat {
             role: caller.role,
             socket,
             rooms: HashSet::new(),
+            typed: None,
             unasked,
             place,
         })
@@ -195,7 +203,7 @@ impl Chat {
     /// Only a member's typing is told of; the room itself knows who is one at that moment.
     async fn typing(
         &self,
-        session: &Session,
+        session: &mut Session,
         argument: Option<&Value>,
         ack: Option<Ack>,
         is_typing: bool,
@@ -205,8 +213,14 @@ impl Chat {
             Ok(_) => return Self::answer_refusal(&session.socket, ack, &protocol::NOT_JOINED),
             Err(refusal) => return Self::answer_refusal(&session.socket, ack, &refusal),
         };
-        let name = session.name.as_ref().map(Name::as_str);
-        self.rooms.typing(chat, &session.socket, name, is_typing).await;
+        let again = |(before, was, at): &(ChatId, bool, Instant)| {
+            (*before, *was) == (chat, is_typing) && at.elapsed() < TYPING_PAUSE
+        };
+        if !session.typed.as_ref().is_some_and(again) {
+            session.typed = Some((chat, is_typing, Instant::now()));
+            let name = session.name.as_ref().map(Name::as_str);
+            self.rooms.typing(chat, &session.socket, name, is_typing).await;
+        }
         if let Some(ack) = ack {
             // A socket that is closed needs no answer.
             let _ = session.socket.ack(ack, &protocol::done_ack(chat));

@@ -98,6 +98,7 @@ impl Teller {
         let mut movements = self.bearers.comings().take();
         if self.everybody {
             // Read after what has happened was taken: whoever comes or goes from here on is told of next time.
+            movements.everybody = true;
             movements.come = self.bearers.users();
         }
         let everybody = std::mem::take(&mut self.everybody);

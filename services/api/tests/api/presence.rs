@@ -24,7 +24,7 @@ impl Pod {
         let ids = |actors: &[&Actor<'_>]| -> Vec<UserId> {
             actors.iter().map(|actor| UserId::parse(&actor.id).unwrap()).collect()
         };
-        let movements = Movements { come: ids(come), gone: ids(gone) };
+        let movements = Movements { come: ids(come), gone: ids(gone), everybody: false };
         self.0.moved(&self.1, &movements).await;
     }
 }

@@ -62,6 +62,8 @@ pub struct Seen {
 /// Who has come to a pod, and who has gone from it, since it was last said.
 #[derive(Debug, Default)]
 pub struct Movements {
+    /// Those who have come are everybody: whoever else was known to be at the pod is not.
+    pub everybody: bool,
     /// Who has a connection now, and had none.
     pub come: Vec<UserId>,
     /// The other way round.
@@ -111,11 +113,12 @@ impl Presence {
         // A pod without anybody is there, too.
         let nobody = movements.come.is_empty() && movements.gone.is_empty();
         let steps = nobody.then_some((&[][..], &[][..])).into_iter().chain(steps);
-        let mut kept = Kept::Yes;
+        let (mut kept, mut anew) = (Kept::Yes, movements.everybody);
         for (come, gone) in steps {
             let Some(live) = self.0.link.live() else { return self.away() };
             let mut connection = live.connection();
-            let here = self.0.scripts.here(&mut connection, pod, LIFE, (come, gone));
+            let anew = std::mem::take(&mut anew);
+            let here = self.0.scripts.here(&mut connection, pod, LIFE, anew, (come, gone));
             let Some(was_there) = self.0.link.run(&live, here).await else { return self.away() };
             if !was_there {
                 kept = Kept::Lost;

@@ -62,10 +62,11 @@ impl Scripts {
         connection: &mut Convoy,
         pod: &str,
         life: Duration,
+        anew: bool,
         (come, gone): (&[UserId], &[UserId]),
     ) -> RedisResult<bool> {
         let mut call = self.here.key(users_at(pod));
-        call.arg(millis(life)).arg(come.len());
+        call.arg(millis(life)).arg(u8::from(anew)).arg(come.len());
         for user in come.iter().chain(gone) {
             call.arg(user.as_str());
         }

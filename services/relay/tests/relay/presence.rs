@@ -23,7 +23,7 @@ fn user(id: &str) -> UserId {
 }
 
 fn come(ids: &[&str]) -> Movements {
-    Movements { come: ids.iter().map(|id| user(id)).collect(), gone: Vec::new() }
+    Movements { come: ids.iter().map(|id| user(id)).collect(), ..Movements::default() }
 }
 
 async fn online(presence: &Presence, ids: &[&str]) -> Option<Vec<bool>> {
@@ -41,7 +41,7 @@ async fn a_user_is_there_as_long_as_any_pod_has_them() {
     one.moved("gateway-2", &come(&["alice", "auth0|käte"])).await;
     let all = ["alice", "bob", "carol", "auth0|käte"];
     assert_eq!(online(&asker, &all).await, Some(vec![true, true, false, true]));
-    let gone = Movements { come: Vec::new(), gone: vec![user("alice"), user("bob")] };
+    let gone = Movements { gone: vec![user("alice"), user("bob")], ..Movements::default() };
     assert_eq!(one.moved(POD, &gone).await, Kept::Yes);
     assert_eq!(online(&asker, &all).await, Some(vec![true, false, false, true]));
     one.leave("gateway-2").await;
@@ -73,6 +73,18 @@ async fn a_redis_that_has_forgotten_says_so() {
     assert_eq!(presence.beat(POD).await, Kept::Lost);
     redis.forget().await;
     assert_eq!(presence.moved(POD, &come(&["carol"])).await, Kept::Lost);
+}
+
+#[tokio::test]
+async fn whoever_went_unsaid_is_gone_once_everybody_is_told_again() {
+    let redis = RedisServer::start().await;
+    let presence = presence(&redis).await;
+    presence.beat(POD).await;
+    presence.moved(POD, &come(&["alice", "bob"])).await;
+    // Redis could not be told that bob has gone, and has kept what it had.
+    let everybody = Movements { everybody: true, ..come(&["alice", "carol"]) };
+    assert_eq!(presence.moved(POD, &everybody).await, Kept::Yes);
+    assert_eq!(online(&presence, &["alice", "bob", "carol"]).await, Some(vec![true, false, true]));
 }
 
 #[tokio::test]
