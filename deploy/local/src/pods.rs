@@ -82,9 +82,9 @@ impl Plan {
         command.env("PARLEY_WORKERS", settings.workers.to_string());
         command.env("PARLEY_NATS_URL", &settings.nats_url);
         command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
+        command.env("PARLEY_REDIS_URL", &settings.redis_url);
         if self.kind == Kind::Api {
             command.env("PARLEY_DATABASE_URL", &settings.database_url);
-            command.env("PARLEY_REDIS_URL", &settings.redis_url);
             command.env("PARLEY_FILES_FOLDER", &settings.files);
             command.env("PARLEY_LINK_SECRET", &settings.link_secret);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parley_domain::time::{Clock, SystemClock};
 use parley_files::Storage;
-use parley_relay::{Bus, LimitSettings, Limiter};
+use parley_relay::{Bus, LimitSettings, Limiter, Presence};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
 use parley_runtime::{admin, telemetry};
@@ -39,6 +39,7 @@ pub(crate) struct Parts {
     pub(crate) max_body: usize,
     pub(crate) appender: Appender,
     pub(crate) limiter: Limiter,
+    pub(crate) presence: Presence,
     pub(crate) limits: LimitSettings,
     pub(crate) participants: ParticipantSettings,
     pub(crate) teller: Teller,
@@ -81,6 +82,7 @@ impl App {
         let (peers, counting_peers) = bus.peers(&process.pod);
         let limiter =
             Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
+        let presence = Presence::connect(settings.redis()?, &registry).await?;
         let (publisher, publishing) = bus.publisher();
         let teller = Teller::new(publisher.clone(), store.clone());
         let telling = teller.clone();
@@ -109,6 +111,7 @@ impl App {
             max_body: usize::try_from(settings.http.max_body_bytes)?,
             appender,
             limiter,
+            presence,
             limits: settings.limits,
             participants: settings.participants,
             teller,

@@ -24,6 +24,7 @@ mod metrics;
 mod observe;
 mod openapi;
 mod places;
+mod presence;
 mod range;
 mod revocations;
 mod router;

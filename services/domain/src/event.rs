@@ -19,6 +19,10 @@ pub mod client {
     pub const LEAVE: &str = "leave-chat-room";
     /// Go on with a newer token.
     pub const REFRESH: &str = "refresh-token";
+    /// The user writes, or goes on writing.
+    pub const TYPING_START: &str = "typing-start";
+    /// The user has stopped.
+    pub const TYPING_STOP: &str = "typing-stop";
 }
 
 /// Names that a client hears.
@@ -35,6 +39,8 @@ pub mod server {
     pub const PARTICIPANT_REMOVED: &str = "participant-removed";
     /// Somebody has read.
     pub const MESSAGES_READ: &str = "messages-read";
+    /// Somebody writes, or has stopped.
+    pub const USER_TYPING: &str = "user-typing";
     /// To a user's connections: there is a chat that they have not had.
     pub const CHAT_CREATED: &str = "chat-created";
     /// To a user's connections: a chat is not theirs any more.
@@ -164,6 +170,29 @@ pub struct MessagesRead<'a> {
     pub read_up_to: Seq,
     /// When.
     pub read_at: Timestamp,
+}
+
+/// `user-typing`; takes no version. It is told when it begins and when it ends, and is written by the gateway at which the
+/// user is connected.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct UserTyping<'a> {
+    /// The room.
+    pub chat_id: ChatId,
+    /// Who.
+    pub user_id: &'a UserId,
+    /// Their name, as their token has it.
+    pub name: Option<&'a str>,
+    /// Whether they write now.
+    pub is_typing: bool,
+}
+
+impl UserTyping<'_> {
+    /// The event as it goes to clients.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(server::USER_TYPING, self)
+    }
 }
 
 /// Why a client is told to reload.

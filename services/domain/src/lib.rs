@@ -26,6 +26,7 @@ pub mod metadata;
 pub mod page;
 pub mod time;
 pub mod token;
+pub mod typing;
 pub mod user;
 pub mod version;
 

@@ -7,7 +7,7 @@ use chrono::DateTime;
 use parley_domain::bus::Kind;
 use parley_domain::change::{Change, ChangeKind};
 use parley_domain::chat::{Chat, ChatType, Participant, ParticipantRole};
-use parley_domain::event::{self, ChatShown, MessagesRead, Resync, ResyncReason};
+use parley_domain::event::{self, ChatShown, MessagesRead, Resync, ResyncReason, UserTyping};
 use parley_domain::ids::{AttachmentId, ChatId, ClientMessageId, MessageId, UserId};
 use parley_domain::message::{Attachment, Message, MessageType, Sender};
 use parley_domain::time::Timestamp;
@@ -134,6 +134,8 @@ fn events() -> Vec<(&'static str, Vec<u8>)> {
         read_up_to: Seq(4),
         read_at: time(7),
     };
+    let typing =
+        UserTyping { chat_id: chat_id(), user_id: &reader, name: Some("Bob"), is_typing: true };
     let added = vec![participant("carol", ParticipantRole::Member)];
     vec![
         (server::NEW_MESSAGE, change(7, ChangeKind::NewMessage(Box::new(message())))),
@@ -151,6 +153,7 @@ fn events() -> Vec<(&'static str, Vec<u8>)> {
             change(11, ChangeKind::ParticipantRemoved { user_id: user("carol"), by }),
         ),
         (server::MESSAGES_READ, event::encode(server::MESSAGES_READ, &read)),
+        (server::USER_TYPING, typing.encode()),
         (server::CHAT_CREATED, event::encode(server::CHAT_CREATED, &shown(&chat))),
         (server::CHAT_REMOVED, event::encode(server::CHAT_REMOVED, &shown(&chat))),
         (server::RESYNC, Resync { chat_id: Some(chat_id()), reason: ResyncReason::Gap }.encode()),
@@ -182,7 +185,10 @@ fn every_event_names_its_chat_and_every_durable_one_its_place() {
         let (called, payload): (String, Value) = serde_json::from_slice(&event).unwrap();
         assert_eq!(called, name);
         assert_eq!(payload["chatId"], chat_id().to_string(), "{name}");
-        let durable = !matches!(name, event::server::MESSAGES_READ | event::server::RESYNC);
+        let durable = !matches!(
+            name,
+            event::server::MESSAGES_READ | event::server::USER_TYPING | event::server::RESYNC
+        );
         assert_eq!(payload["version"].is_u64(), durable, "{name}");
         assert_eq!(payload.get("epoch").is_some(), durable, "{name}");
     }

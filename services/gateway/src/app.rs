@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parley_domain::time::SystemClock;
 use parley_domain::token::Revocation;
-use parley_relay::{Bus, BusState};
+use parley_relay::{Bus, BusState, Presence};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::readiness::Condition;
 use parley_runtime::settings::listen;
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, heads, metrics, users};
+use crate::{Settings, heads, metrics, presence, users};
 
 /// A running gateway pod.
 pub struct App {
@@ -57,8 +57,16 @@ impl App {
         let expiries = Expiries::default();
         let patience = limits.join_timeout();
         let asks = Asks::start(&bus, &metrics);
-        let rooms =
-            Rooms::new(bus.clone(), asks.clone(), metrics.clone(), process.pod.clone(), patience);
+        let seen = Presence::connect(&settings.redis, &registry).await?;
+        let (typing, told) = bus.typing_publisher(seen.clone());
+        let rooms = Rooms::new(
+            bus.clone(),
+            asks.clone(),
+            (typing, seen.clone()),
+            metrics.clone(),
+            process.pod.clone(),
+            patience,
+        );
         let chat = Chat {
             tokens,
             clock: clock.clone(),
@@ -79,6 +87,10 @@ impl App {
         // While connections wait for their turn to be closed, they hear everything.
         let gone = CancellationToken::new();
         lifecycle.spawn("heads", heads::run(rooms, gone.clone()));
+        // It ends with the last room.
+        tokio::spawn(told.run());
+        let (pod, here, all_gone) = (process.pod.clone(), bearers.clone(), gone.clone());
+        lifecycle.spawn("presence", async move { presence::run(seen, &pod, here, all_gone).await });
         let stopped = gone.clone();
         let users = users::run(bus.clone(), bearers.clone(), metrics.clone(), gone.clone());
         lifecycle.spawn("revocations", async move {

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::asks::{self, Asks, Token};
 use crate::metrics::{Metrics, SentAway};
+use crate::presence::Comings;
 
 /// The longest pause after an ask in vain; each is twice the one before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
@@ -27,6 +28,8 @@ pub(crate) struct Bearers(Arc<Shared>);
 
 struct Shared {
     held: Mutex<HashMap<UserId, Vec<Held>>>,
+    /// Whose first connection has come, or last one has gone.
+    comings: Comings,
     /// Of one user.
     max_connections: usize,
     metrics: Metrics,
@@ -103,7 +106,8 @@ impl Bearers {
     /// Nobody yet.
     pub(crate) fn new(max_connections: u32, metrics: Metrics) -> Self {
         let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX);
-        Self(Arc::new(Shared { held: Mutex::default(), max_connections, metrics }))
+        let (held, comings) = Default::default();
+        Self(Arc::new(Shared { held, comings, max_connections, metrics }))
     }
 
     /// Keeps a connection in mind; `None` if its user has as many as allowed.
@@ -120,6 +124,9 @@ impl Bearers {
         let open = connections.iter().filter(|held| !held.socket.is_closed()).count();
         if open >= self.0.max_connections {
             return None;
+        }
+        if connections.is_empty() {
+            self.0.comings.note(&caller.id, true);
         }
         connections.push(held);
         Some(Place { bearers: self.clone(), user: caller.id.clone(), key: socket.key() })
@@ -139,6 +146,11 @@ impl Bearers {
                 connections.for_each(|held| held.hear(&frame, Some((*version, what))));
             }
         }
+    }
+
+    /// Who has come and gone since it was last told.
+    pub(crate) fn comings(&self) -> &Comings {
+        &self.0.comings
     }
 
     /// Everybody who has a connection here.
@@ -289,6 +301,7 @@ impl Drop for Place {
             sockets.retain(|held| held.socket.key() != self.key);
             if sockets.is_empty() {
                 held.remove(&self.user);
+                self.bearers.0.comings.note(&self.user, false);
             }
         }
     }

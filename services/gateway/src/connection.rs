@@ -4,13 +4,14 @@ mod refresh;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError};
-use parley_domain::user::Role;
+use parley_domain::user::{Name, Role};
 use parley_socketio::{
     Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Rate, Socket,
     Used,
@@ -25,10 +26,13 @@ use crate::expiry::{Expiries, Expiry};
 use crate::joins::JoinOutcome;
 use crate::metrics::{Metrics, SentAway};
 use crate::protocol::{
-    self, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS, bare_token, parse_join, parse_leave,
+    self, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS, bare_token, parse_chat, parse_join,
 };
 use crate::rooms::Rooms;
 use crate::tokens::Tokens;
+
+/// A connection's typing in one chat is looked at no more often than this.
+const TYPING_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the Socket.IO server runs.
 pub(crate) struct Chat {
@@ -47,9 +51,12 @@ pub(crate) struct Chat {
 /// A connection whose token counts.
 pub(crate) struct Session {
     user: UserId,
+    name: Option<Name>,
     role: Role,
     socket: Socket,
     rooms: HashSet<ChatId>,
+    /// What was last said of typing: keys are pressed more often than anybody has to hear of it.
+    typed: Option<(ChatId, bool, Instant)>,
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
     /// connection enters no room, and hears nothing.
     unasked: Option<Unasked>,
@@ -120,6 +127,12 @@ impl Application for Chat {
             event::client::JOIN => self.join(session, argument.as_ref(), event.ack).await,
             event::client::LEAVE => self.leave(session, argument.as_ref(), event.ack).await,
             event::client::REFRESH => self.refresh(session, argument.as_ref(), event.ack).await,
+            event::client::TYPING_START => {
+                self.typing(session, argument.as_ref(), event.ack, true).await;
+            }
+            event::client::TYPING_STOP => {
+                self.typing(session, argument.as_ref(), event.ack, false).await;
+            }
             // As every Socket.IO server does with an event that nobody listens to.
             _ => {}
         }
@@ -149,9 +162,11 @@ impl Chat {
         let expiry = self.expiries.add(self.tokens.ends_at(&caller), &socket);
         Ok(Session {
             user: caller.id,
+            name: caller.name,
             role: caller.role,
             socket,
             rooms: HashSet::new(),
+            typed: None,
             unasked,
             place,
             expiry,
@@ -241,17 +256,44 @@ impl Chat {
     }
 
     async fn leave(&self, session: &mut Session, argument: Option<&Value>, ack: Option<Ack>) {
-        match parse_leave(argument) {
+        match parse_chat(argument) {
             Ok(chat) => {
                 if session.rooms.remove(&chat) {
                     self.rooms.leave(chat, &session.socket).await;
                 }
                 if let Some(ack) = ack {
                     // A socket that is closed needs no answer.
-                    let _ = session.socket.ack(ack, &protocol::leave_ack(chat));
+                    let _ = session.socket.ack(ack, &protocol::done_ack(chat));
                 }
             }
             Err(refusal) => self.refuse(&session.socket, ack, &refusal),
+        }
+    }
+
+    /// Only a member's typing is told of; the room itself knows who is one at that moment.
+    async fn typing(
+        &self,
+        session: &mut Session,
+        argument: Option<&Value>,
+        ack: Option<Ack>,
+        is_typing: bool,
+    ) {
+        let chat = match parse_chat(argument) {
+            Ok(chat) if session.rooms.contains(&chat) => chat,
+            Ok(_) => return Self::tell_refusal(&session.socket, ack, &protocol::NOT_JOINED),
+            Err(refusal) => return Self::tell_refusal(&session.socket, ack, &refusal),
+        };
+        let again = |(before, was, at): &(ChatId, bool, Instant)| {
+            (*before, *was) == (chat, is_typing) && at.elapsed() < TYPING_PAUSE
+        };
+        if !session.typed.as_ref().is_some_and(again) {
+            session.typed = Some((chat, is_typing, Instant::now()));
+            let name = session.name.as_ref().map(Name::as_str);
+            self.rooms.typing(chat, &session.socket, name, is_typing).await;
+        }
+        if let Some(ack) = ack {
+            // A socket that is closed needs no answer.
+            let _ = session.socket.ack(ack, &protocol::done_ack(chat));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use parley_domain::ask::{JoinAsk, JoinRefusal, JoinSnapshot, Position};
 use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::UserId;
+use parley_domain::typing::Typist;
 use parley_domain::user::Role;
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +16,7 @@ use crate::asks::{self, Admission, Asked, PAUSE, Patience};
 use crate::passing;
 use crate::protocol::{self, Join};
 use crate::room::{Replay, Standing, Step, Then};
-use crate::rooms::{Command, Ended, Joiner, Rejoiner, Rooms};
+use crate::rooms::{Command, Ended, Joiner, Rejoiner, Rooms, Welcome};
 
 /// How a join came out.
 pub(crate) enum JoinOutcome {
@@ -31,8 +32,7 @@ pub(crate) enum JoinOutcome {
 struct Begun {
     room: mpsc::Sender<Command>,
     _ticket: Arc<()>,
-    /// Whether the connection is a member already.
-    is_in: bool,
+    welcome: Welcome,
 }
 
 /// One join.
@@ -45,6 +45,8 @@ struct Entrance<'a> {
     patience: Patience,
     /// Where the connection is; `None` before it has its ack.
     replay: Option<Replay>,
+    /// Who writes, as its ack says.
+    typing: Vec<Typist>,
 }
 
 impl Rooms {
@@ -68,7 +70,8 @@ impl Rooms {
         }
         let position = join.since.map(|since| Position { since, epoch: join.epoch });
         let ask = JoinAsk { position, ..ask };
-        Entrance { rooms: self, socket, ask, join, ack, patience, replay: None }.run().await
+        let (replay, typing) = (None, Vec::new());
+        Entrance { rooms: self, socket, ask, join, ack, patience, replay, typing }.run().await
     }
 }
 
@@ -90,8 +93,8 @@ impl Entrance<'_> {
         let (ready, readied) = oneshot::channel();
         let (held, key): (Weak<()>, u64) = (Arc::downgrade(&ticket), self.socket.key());
         room.send(Command::Begin { ticket: held, key, ready }).await.ok()?;
-        let is_in = readied.await.ok()?;
-        Some(Begun { room, _ticket: ticket, is_in })
+        let welcome = readied.await.ok()?;
+        Some(Begun { room, _ticket: ticket, welcome })
     }
 
     /// Asks and tells until the room takes the connection in; `None` when the room has ended meanwhile.
@@ -105,10 +108,13 @@ impl Entrance<'_> {
                 }
                 Asked::Unavailable => return Some(JoinOutcome::Unavailable),
             };
-            if begun.is_in && self.replay.is_none() && self.rejoin(&begun.room, &admission).await? {
+            if begun.welcome.is_in
+                && self.replay.is_none()
+                && self.rejoin(&begun.room, &admission).await?
+            {
                 return Some(JoinOutcome::Joined);
             }
-            let step = self.next_step(admission);
+            let step = self.next_step(admission, &begun.welcome.typing);
             if !step.events.is_empty() {
                 self.patience = self.rooms.patience(self.socket);
             }
@@ -159,7 +165,7 @@ impl Entrance<'_> {
     }
 
     /// What the connection is told next. The first answer is its ack.
-    fn next_step(&mut self, admission: Admission) -> Step<Frame> {
+    fn next_step(&mut self, admission: Admission, typing: &[Typist]) -> Step<Frame> {
         let (step, at) = if let Some(replay) = &mut self.replay {
             let another = admission.chat.epoch != replay.at().epoch;
             let step = replay.on_snapshot(passing::snapshot(admission));
@@ -173,6 +179,7 @@ impl Entrance<'_> {
             let chat = admission.chat.clone();
             let (replay, step) = Replay::begin(user, since, passing::snapshot(admission));
             let at = replay.at();
+            self.typing = typing.to_vec();
             self.acknowledge(&chat, step.resync || self.join.is_of_another(&chat));
             self.replay = Some(replay);
             (step, at)
@@ -185,7 +192,8 @@ impl Entrance<'_> {
 
     fn acknowledge(&mut self, snapshot: &JoinSnapshot, resync: bool) {
         if let Some(ack) = self.ack.take() {
-            let arguments = protocol::join_ack(&self.join, snapshot, resync, self.rooms.pod());
+            let also = (resync, self.typing.as_slice());
+            let arguments = protocol::join_ack(&self.join, snapshot, also, self.rooms.pod());
             // A socket that is closed needs no answer.
             let _ = self.socket.ack(ack, &arguments);
         }
@@ -204,7 +212,7 @@ impl Entrance<'_> {
         self.socket.has_room().await;
         let (ended, end) = oneshot::channel();
         let (socket, user) = (self.socket.clone(), self.ask.user_id.clone());
-        let joiner = Joiner { socket, user, place };
+        let joiner = Joiner { socket, user, place, typing: self.typing.clone() };
         room.send(Command::End { joiner, ended }).await.ok()?;
         end.await.ok()
     }

@@ -4,8 +4,9 @@
 //! that the api pod encoded: one frame for all sockets of the room. What it has to know, it asks an api pod over the
 //! bus.
 //!
-//! This crate must never reach Postgres, directly or through a crate of ours, must never read or write the body of an
-//! event, and must never let one connection wait for another.
+//! Who writes, gateways tell each other; it is the one event whose body is written here.
+//!
+//! This crate must never reach Postgres, directly or through a crate of ours, must never read the body of an event, and must never let one connection wait for another.
 
 mod app;
 mod asks;
@@ -20,6 +21,7 @@ mod limits;
 mod metrics;
 mod passing;
 mod planted;
+mod presence;
 mod protocol;
 mod room;
 mod rooms;

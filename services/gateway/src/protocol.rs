@@ -5,6 +5,7 @@ use parley_domain::event::Refusal;
 use parley_domain::ids::ChatId;
 use parley_domain::time::Timestamp;
 use parley_domain::token::TokenError;
+use parley_domain::typing::Typist;
 use parley_domain::version::{Epoch, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,6 +41,8 @@ impl Join {
 
 pub(crate) const INVALID_CHAT_ID: Refusal =
     Refusal { code: "invalid_chat_id", message: "The chat id must be a UUID, or chat-<UUID>." };
+pub(crate) const NOT_JOINED: Refusal =
+    Refusal { code: "not_joined", message: "Join the chat's room first." };
 pub(crate) const INVALID_POSITION: Refusal = Refusal {
     code: "invalid_request",
     message: "since must be a version and epoch one that the server gave.",
@@ -106,8 +109,8 @@ pub(crate) fn parse_join(argument: Option<&Value>) -> Result<Join, Refusal> {
     }
 }
 
-/// Reads the chat of `leave-chat-room`, which takes the same forms.
-pub(crate) fn parse_leave(argument: Option<&Value>) -> Result<ChatId, Refusal> {
+/// Reads the chat of `leave-chat-room`, `typing-start` and `typing-stop`, which take the same forms.
+pub(crate) fn parse_chat(argument: Option<&Value>) -> Result<ChatId, Refusal> {
     parse_join(argument).map(|join| join.chat)
 }
 
@@ -128,12 +131,17 @@ struct JoinAck<'a> {
     read_pointers:
         &'a std::collections::BTreeMap<parley_domain::ids::UserId, parley_domain::version::Seq>,
     /// Who is typing now.
-    typing: [(); 0],
+    typing: &'a [Typist],
     pod: &'a str,
 }
 
 /// The arguments of a join's ack.
-pub(crate) fn join_ack(join: &Join, snapshot: &JoinSnapshot, resync: bool, pod: &str) -> Vec<u8> {
+pub(crate) fn join_ack(
+    join: &Join,
+    snapshot: &JoinSnapshot,
+    (resync, typing): (bool, &[Typist]),
+    pod: &str,
+) -> Vec<u8> {
     arguments(&JoinAck {
         success: true,
         chat_id: join.chat,
@@ -141,20 +149,20 @@ pub(crate) fn join_ack(join: &Join, snapshot: &JoinSnapshot, resync: bool, pod: 
         epoch: snapshot.epoch,
         resync,
         read_pointers: &snapshot.read_pointers,
-        typing: [],
+        typing,
         pod,
     })
 }
 
-/// The arguments of a leave's ack.
-pub(crate) fn leave_ack(chat: ChatId) -> Vec<u8> {
+/// The arguments of the ack of whatever else concerns a chat.
+pub(crate) fn done_ack(chat: ChatId) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct LeaveAck {
+    struct DoneAck {
         success: bool,
         chat_id: ChatId,
     }
-    arguments(&LeaveAck { success: true, chat_id: chat })
+    arguments(&DoneAck { success: true, chat_id: chat })
 }
 
 /// The arguments of the ack for a new token, which ends then.

@@ -1,6 +1,8 @@
 //! The rooms of this pod: one task and one subscription each, from the first local connection to a second after the
 //! last. What is decided is decided in [`crate::room`]; here bytes are moved.
 
+mod typing;
+
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +11,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use parley_domain::ask::CatchUpAsk;
-use parley_domain::bus::RoomEvent;
+use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
-use parley_relay::{Bus, BusState, RoomSubscription};
+use parley_domain::typing::Typist;
+use parley_relay::{
+    Bus, BusState, Presence, RoomSubscription, TypingPublisher, TypingSubscription,
+};
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -21,7 +26,7 @@ use crate::metrics::{Asking, Metrics};
 use crate::passing;
 use crate::planted;
 use crate::protocol::{self, Join};
-use crate::room::{Answer, CatchUp, Entered, Event, Heard, Room, Standing};
+use crate::room::{Answer, CatchUp, Entered, Event, Heard, Room, Standing, Typists, Writers};
 
 /// Joins and leaves that may wait for one room; more wait in their connections, each in its own.
 const COMMANDS: usize = 256;
@@ -43,6 +48,8 @@ struct Shared {
     asks: Asks,
     metrics: Metrics,
     pod: String,
+    typing: TypingPublisher,
+    presence: Presence,
     open: Mutex<HashMap<ChatId, Open>>,
     catch_ups: Arc<Semaphore>,
     /// How long a join stays pending.
@@ -76,9 +83,8 @@ impl Place {
 }
 
 pub(crate) enum Command {
-    /// A join begins: keep what passes from now on. Answered once the room is subscribed: whether the connection is a member
-    /// already.
-    Begin { ticket: Weak<()>, key: u64, ready: oneshot::Sender<bool> },
+    /// A join begins: keep what passes from now on. Answered once the room is subscribed.
+    Begin { ticket: Weak<()>, key: u64, ready: oneshot::Sender<Welcome> },
     /// A member joins again, and has been looked up. Answered with the ack, if it was not sent because the connection is no
     /// member any more.
     Rejoin { rejoiner: Box<Rejoiner>, answered: oneshot::Sender<Result<(), Option<Ack>>> },
@@ -86,8 +92,18 @@ pub(crate) enum Command {
     End { joiner: Joiner, ended: oneshot::Sender<Ended> },
     /// A connection leaves.
     Leave { key: u64, left: Option<oneshot::Sender<()>> },
+    /// A member writes, or has stopped.
+    Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
     /// Somebody says where the chat stands; when it was asked, if it was.
     Head { head: Standing, read_after: Option<Instant> },
+}
+
+/// What a join meets.
+pub(crate) struct Welcome {
+    /// Whether the connection is a member already.
+    pub(crate) is_in: bool,
+    /// Who writes now.
+    pub(crate) typing: Vec<Typist>,
 }
 
 /// A connection that joins a room in which it was a member a moment ago.
@@ -103,6 +119,8 @@ pub(crate) struct Joiner {
     pub(crate) socket: Socket,
     pub(crate) user: UserId,
     pub(crate) place: Standing,
+    /// Who writes, as its ack says.
+    pub(crate) typing: Vec<Typist>,
 }
 
 pub(crate) enum Ended {
@@ -116,12 +134,15 @@ impl Rooms {
     pub(crate) fn new(
         bus: Bus,
         asks: Asks,
+        (typing, presence): (TypingPublisher, Presence),
         metrics: Metrics,
         pod: String,
         patience: Duration,
     ) -> Self {
         let (open, catch_ups) = (Mutex::default(), Arc::new(Semaphore::new(CATCH_UPS)));
-        Self(Arc::new(Shared { bus, asks, metrics, pod, open, catch_ups, patience }))
+        let shared =
+            Shared { bus, asks, metrics, pod, typing, presence, open, catch_ups, patience };
+        Self(Arc::new(shared))
     }
 
     pub(crate) fn asks(&self) -> &Asks {
@@ -151,6 +172,18 @@ impl Rooms {
         if self.send(chat, Command::Leave { key: socket.key(), left: Some(left) }).await {
             let _ = done.await;
         }
+    }
+
+    /// A connection writes, or has stopped. Of whoever is no member, nothing is told.
+    pub(crate) async fn typing(
+        &self,
+        chat: ChatId,
+        socket: &Socket,
+        name: Option<&str>,
+        is_typing: bool,
+    ) {
+        let (key, name) = (socket.key(), name.map(Box::from));
+        self.send(chat, Command::Typing { key, name, is_typing }).await;
     }
 
     /// The connection is gone.
@@ -225,6 +258,10 @@ struct RoomTask {
     pace_ends: Instant,
     /// The catch-up under way; it gives `None` when it was not answered.
     catching_up: Option<CatchingUp>,
+    writers: Writers,
+    typists: Typists,
+    /// Who writes already, which is asked for once, when the room begins.
+    reading: Option<typing::Reading>,
 }
 
 type CatchingUp = Pin<Box<dyn Future<Output = Option<Answer<Frame>>> + Send>>;
@@ -244,14 +281,20 @@ impl RoomTask {
             closes_at: Some(Instant::now() + LINGER),
             pace_ends: Instant::now(),
             catching_up: None,
+            writers: Writers::default(),
+            typists: Typists::default(),
+            reading: None,
         }
     }
 
     async fn run(mut self) {
         let now = *self.state.borrow_and_update();
         self.connection = (now.connected, now.breaks);
-        match self.rooms.0.bus.subscribe(self.chat).await {
-            Ok(subscription) => self.serve(subscription).await,
+        match self.rooms.0.bus.subscribe_room(self.chat).await {
+            Ok((events, typing)) => {
+                self.reading = Some(typing::read(self.rooms.0.presence.clone(), self.chat));
+                self.serve(events, typing).await;
+            }
             Err(error) => {
                 tracing::warn!(chat.id = %self.chat, %error, "a room could not subscribe");
                 // Whoever waits tries again; not at once.
@@ -261,10 +304,10 @@ impl RoomTask {
         self.close();
     }
 
-    async fn serve(&mut self, mut subscription: RoomSubscription) {
+    async fn serve(&mut self, mut events: RoomSubscription, mut typing: TypingSubscription) {
         loop {
             tokio::select! {
-                event = subscription.next() => match event {
+                event = events.next() => match event {
                     Some(event) => self.on_event(event).await,
                     None => return,
                 },
@@ -277,12 +320,19 @@ impl RoomTask {
                     Err(_) => return,
                 },
                 answer = answered(&mut self.catching_up) => self.on_caught_up(answer).await,
+                signal = typing.next() => match signal {
+                    Some(signal) => self.on_typing(signal),
+                    None => return,
+                },
+                known = typing::answered(&mut self.reading) => self.on_known_typists(known).await,
+                () = until(typing::deadline(&self.writers, &self.typists)) => self.on_typing_over().await,
                 () = until(self.room.order.deadline().map(Instant::from_std)) => {
                     self.room.order.on_deadline(now());
                 }
                 () = until(self.closes_at) => if self.may_close() { return },
             }
             self.go_on();
+            self.release_typing().await;
         }
     }
 
@@ -312,6 +362,9 @@ impl RoomTask {
 
     async fn on_event(&mut self, event: RoomEvent) {
         self.expect_joins();
+        if event.kind == Kind::NewMessage {
+            self.on_authors_message(&event);
+        }
         let heard = self.room.order.on_event(passing::live(&event), now());
         self.fan_out(heard).await;
     }
@@ -335,7 +388,8 @@ impl RoomTask {
                 self.expect_joins();
                 self.linger();
                 // Whoever does not wait any more has dropped its ticket too.
-                let _ = ready.send(self.room.heard_by(key).is_some());
+                let is_in = self.room.heard_by(key).is_some();
+                let _ = ready.send(Welcome { is_in, typing: self.typists.now() });
             }
             Command::Rejoin { rejoiner, answered } => {
                 let _ = answered.send(self.on_rejoiner(*rejoiner));
@@ -344,8 +398,9 @@ impl RoomTask {
                 let outcome = self.on_joiner(joiner).await;
                 let _ = ended.send(outcome);
             }
+            Command::Typing { key, name, is_typing } => self.on_writer(key, name, is_typing),
             Command::Leave { key, left } => {
-                self.room.leave(key);
+                self.leave(key);
                 self.linger();
                 if let Some(left) = left {
                     let _ = left.send(());
@@ -363,7 +418,9 @@ impl RoomTask {
         let Some(heard) = self.room.heard_by(socket.key()) else { return Err(ack) };
         if let Some(ack) = ack {
             let resync = join.is_before(heard, &admission);
-            let arguments = protocol::join_ack(&join, &admission.chat, resync, self.rooms.pod());
+            let typing = self.typists.now();
+            let also = (resync, typing.as_slice());
+            let arguments = protocol::join_ack(&join, &admission.chat, also, self.rooms.pod());
             // A socket that is closed needs no answer.
             let _ = socket.ack(ack, &arguments);
         }
@@ -371,7 +428,7 @@ impl RoomTask {
     }
 
     async fn on_joiner(&mut self, joiner: Joiner) -> Ended {
-        let Joiner { socket, user, place } = joiner;
+        let Joiner { socket, user, place, typing } = joiner;
         let (entered, heard) = self.room.enter((socket.key(), socket.clone(), user), place, now());
         // For those who were here before.
         self.fan_out(heard).await;
@@ -385,7 +442,11 @@ impl RoomTask {
             let _ = socket.send(&event.frame);
         }
         self.rooms.0.metrics.replayed.inc_by(events.len() as u64);
-        if !is_in {
+        if is_in {
+            for remark in self.typists.since(&typing) {
+                let _ = socket.send(&self.frame(&remark));
+            }
+        } else {
             self.rooms.0.metrics.evicted.inc();
         }
         self.linger();
@@ -403,6 +464,7 @@ impl RoomTask {
                     for socket in left.closed {
                         socket.close(CloseReason::GoingAway);
                     }
+                    self.on_removed(&event).await;
                 }
                 Heard::Close(why) => {
                     tracing::warn!(chat.id = %self.chat, ?why, "a room's connections are closed");
@@ -410,6 +472,7 @@ impl RoomTask {
                     for socket in self.room.clear() {
                         socket.close(CloseReason::GoingAway);
                     }
+                    (self.writers, self.typists) = Default::default();
                 }
             }
             self.linger();
@@ -432,7 +495,14 @@ impl RoomTask {
         }
         self.rooms.0.metrics.delivered.inc_by(delivered as u64);
         for key in closed {
-            self.room.leave(key);
+            self.leave(key);
+        }
+    }
+
+    fn leave(&mut self, key: u64) {
+        self.room.leave(key);
+        if let Some(typist) = self.writers.stop(key) {
+            self.tell(typist, false);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser};
 use parley_domain::token::{TokenSettings, Verifier};
-use parley_relay::NatsSettings;
+use parley_relay::{NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 
@@ -26,6 +26,9 @@ pub struct Settings {
     /// NATS.
     #[command(flatten)]
     pub nats: NatsSettings,
+    /// Redis, for who is online and who is typing.
+    #[command(flatten)]
+    pub redis: RedisSettings,
     /// Which tokens count.
     #[command(flatten)]
     pub tokens: TokenSettings,
@@ -74,6 +77,7 @@ impl process::Settings for Settings {
 
     fn check(&self) -> anyhow::Result<()> {
         self.nats.check()?;
+        self.redis.check()?;
         Verifier::new(&self.tokens)?;
         anyhow::ensure!(
             self.sockets.drain_seconds < self.process.shutdown_seconds,

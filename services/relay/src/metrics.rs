@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) heads_lost: IntCounter,
     /// Events that no reader of this release understands.
     pub(crate) unreadable: IntCounter,
+    /// Signals of typing that were not told.
+    pub(crate) typing_dropped: IntCounter,
 }
 
 /// Why an event was not published.
@@ -62,6 +64,10 @@ impl Metrics {
                 "parley_bus_unreadable_total",
                 "Room events that this release cannot read.",
             )?,
+            typing_dropped: IntCounter::new(
+                "parley_bus_typing_dropped_total",
+                "Signals of typing that were not told, because too many waited or the bus was away; they end by themselves.",
+            )?,
         };
         registry.register(Box::new(metrics.connected.clone()))?;
         registry.register(Box::new(metrics.interruptions.clone()))?;
@@ -70,6 +76,7 @@ impl Metrics {
         registry.register(Box::new(metrics.received.clone()))?;
         registry.register(Box::new(metrics.heads_lost.clone()))?;
         registry.register(Box::new(metrics.unreadable.clone()))?;
+        registry.register(Box::new(metrics.typing_dropped.clone()))?;
         Ok(metrics)
     }
 

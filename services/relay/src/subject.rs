@@ -7,6 +7,11 @@ pub(crate) fn chat(chat: ChatId) -> String {
     format!("chat.{chat}")
 }
 
+/// Who writes in one chat: the one subject besides asks on which gateways speak.
+pub(crate) fn typing(chat: ChatId) -> String {
+    format!("typing.{chat}")
+}
+
 /// Gateways ask to enter a room; one api pod answers.
 pub(crate) const ASK_JOIN: &str = "ask.join";
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parley_domain::event::{
     ChatShown, MessageDeleted, MessageEdited, MessagesRead, NewMessage, ParticipantRemoved,
-    ParticipantsAdded, Resync, client, server,
+    ParticipantsAdded, Resync, UserTyping, client, server,
 };
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -50,6 +50,11 @@ fn document() -> Value {
             server::MESSAGES_READ,
             "Somebody has read. In chats of more than 100, told to them and to the authors only.",
         ),
+        told.event::<UserTyping<'_>>(
+            server::USER_TYPING,
+            "Somebody writes, or has stopped: at most 20 people of a room at a time. It ends by itself 6 s after their last \
+             `typing-start`, with their message and with their connection.",
+        ),
         told.event::<Resync>(
             server::RESYNC,
             "Something is not told one by one: reload the chat by REST.",
@@ -69,6 +74,11 @@ fn document() -> Value {
         told.ask(client::JOIN, &join()),
         told.ask(client::LEAVE, &chat_reference()),
         told.ask(client::REFRESH, &refresh()),
+        told.ask(
+            client::TYPING_START,
+            &typing("The user writes, or goes on writing: to be said every few seconds."),
+        ),
+        told.ask(client::TYPING_STOP, &typing("The user has stopped, and has not sent anything.")),
     ];
     json!({
         "asyncapi": "3.0.0",
@@ -170,12 +180,19 @@ fn refresh() -> Value {
     })
 }
 
+fn typing(what: &str) -> Value {
+    let mut typing = chat_reference();
+    typing["description"] = json!(format!("{what} Only of a room that was joined."));
+    typing
+}
+
 fn join() -> Value {
     let mut join = chat_reference();
     join["description"] = json!(
         "Enter a room. `since` is the version up to which the client has everything, of the history `epoch`: what it has \
          missed is told first, in order. The ack has `version` and `epoch`, from which it is live, and `resync: true` where \
-         nothing is told and the chat has to be reloaded."
+         nothing is told and the chat has to be reloaded; `readPointers` says how far others have read, `typing` who writes \
+         now: `[{ userId, name }]`."
     );
     join["oneOf"][1]["properties"]["since"] = json!({ "type": "integer", "minimum": 0 });
     join["oneOf"][1]["properties"]["epoch"] = json!({ "type": "string" });

@@ -116,7 +116,7 @@ async fn made(state: &State, new: &NewChat) -> Result<Success<ChatAnswer>, ApiEr
             if let Some(head) = created.head {
                 state.teller.tell_created(chat.clone(), head);
             }
-            Ok(Success::made(created.new, ChatAnswer { chat }))
+            Ok(Success::made(created.new, ChatAnswer { chat: state.with_presence(chat).await }))
         }
         CreateChat::UnknownParticipant(user) => {
             Err(ApiError::ParticipantNotFound { user_id: user.to_string() })
@@ -171,7 +171,7 @@ pub(crate) async fn purchase_request(
     if seller == caller.id {
         let found = state.store.purchase_chat(&request, &seller).await?;
         let chat = shown(&state, found.ok_or(ApiError::ChatNotFound)?, &seller).await?;
-        return Ok(Success::ok(ChatAnswer { chat }));
+        return Ok(Success::ok(ChatAnswer { chat: state.with_presence(chat).await }));
     }
     made(&state, &NewChat::of_purchase_request(request, caller.id, seller)?).await
 }
@@ -200,11 +200,12 @@ pub(crate) async fn list(
     };
     let all_support =
         filter.chat_type == Some(ChatType::Support) && caller.role.is_in_support_pool();
-    let (chats, pagination) = if all_support {
+    let (mut chats, pagination) = if all_support {
         state.store.support_chats(&caller.id, filter.archived, page).await?
     } else {
         state.store.chats(&caller.id, filter, page).await?
     };
+    state.add_presence(chats.iter_mut().flat_map(|chat| &mut chat.participants)).await;
     Ok(Success::ok(ListAnswer { chats, pagination }))
 }
 
@@ -229,7 +230,7 @@ pub(crate) async fn info(
     reader: Reader,
 ) -> Result<Success<ChatAnswer>, ApiError> {
     let chat = shown(&state, reader.chat, &reader.caller.id).await?;
-    Ok(Success::ok(ChatAnswer { chat }))
+    Ok(Success::ok(ChatAnswer { chat: state.with_presence(chat).await }))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -258,7 +259,7 @@ pub(crate) async fn archive(
     let archived = state.store.toggle_archived(chat, &caller.id, state.participants.unarchive);
     let archived = archived.await?.ok_or(ApiError::NotParticipant)?;
     let chat = shown(&state, chat, &caller.id).await?;
-    Ok(Success::ok(ArchiveAnswer { archived, chat }))
+    Ok(Success::ok(ArchiveAnswer { archived, chat: state.with_presence(chat).await }))
 }
 
 /// `PUT /api/chat/:id/archive`: the same as `PATCH`. The source front end sends `PUT` where its document says `PATCH`.

@@ -56,7 +56,8 @@ pub(crate) async fn list(
 ) -> Result<Success<ListAnswer>, ApiError> {
     let page = Page::parse(query.page.as_deref(), query.limit.as_deref(), DEFAULT_LIMIT)?;
     let listed = state.store.participants(reader.chat, page).await?;
-    let (participants, pagination) = listed.ok_or(ApiError::ChatNotFound)?;
+    let (mut participants, pagination) = listed.ok_or(ApiError::ChatNotFound)?;
+    state.add_presence(&mut participants).await;
     Ok(Success::ok(ListAnswer { participants, pagination }))
 }
 
@@ -99,7 +100,7 @@ pub(crate) async fn add(
     Json(body): Json<AddRequest>,
 ) -> Result<Success<AddAnswer>, ApiError> {
     let user = UserId::parse(&body.user_id)?;
-    let (new, participant) = match committed_add(&state, chat, &user, &caller).await? {
+    let (new, mut participant) = match committed_add(&state, chat, &user, &caller).await? {
         AddParticipant::Added(participant, _) => (true, *participant),
         AddParticipant::AlreadyIn(participant) => (false, *participant),
         AddParticipant::ChatNotFound => return Err(ApiError::ChatNotFound),
@@ -109,7 +110,8 @@ pub(crate) async fn add(
         AddParticipant::UserNotFound => return Err(unknown(&user)),
         AddParticipant::Full => return Err(ApiError::GroupFull),
     };
-    let chat = shown(&state, chat, &caller.id).await?;
+    let mut chat = shown(&state, chat, &caller.id).await?;
+    state.add_presence(chat.participants.iter_mut().chain([&mut participant])).await;
     Ok(Success::made(new, AddAnswer { chat, participant }))
 }
 
@@ -136,7 +138,9 @@ pub(crate) async fn remove(
     ParticipantPath { chat, user }: ParticipantPath,
 ) -> Result<Success<ChatAnswer>, ApiError> {
     match committed_removal(&state, chat, &user, &caller).await? {
-        RemoveParticipant::Removed(chat, _) => Ok(Success::ok(ChatAnswer { chat: *chat })),
+        RemoveParticipant::Removed(chat, _) => {
+            Ok(Success::ok(ChatAnswer { chat: state.with_presence(*chat).await }))
+        }
         RemoveParticipant::ChatNotFound => Err(ApiError::ChatNotFound),
         RemoveParticipant::NotGroup => Err(ApiError::NotGroup),
         RemoveParticipant::NotParticipant => Err(ApiError::NotParticipant),

@@ -69,7 +69,10 @@ pub(crate) async fn open(
         }
     };
     let chat = shown(&state, opened.id, &caller.id).await?;
-    Ok((LimitHeaders(usage), Success::made(opened.new, ChatAnswer { chat })))
+    Ok((
+        LimitHeaders(usage),
+        Success::made(opened.new, ChatAnswer { chat: state.with_presence(chat).await }),
+    ))
 }
 
 impl SupportRequest {

@@ -101,6 +101,9 @@ struct UserObject {
     name: Option<String>,
     avatar: Option<String>,
     deleted_at: Option<Timestamp>,
+    /// Whether connected; `null` while presence is not known.
+    online: Option<bool>,
+    /// When last connected, as far as known.
     last_seen_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -115,11 +118,23 @@ impl From<UserRecord> for UserAnswer {
             name,
             avatar,
             deleted_at: anonymised_at.map(Timestamp::new),
+            online: None,
             last_seen_at: last_seen_at.map(Timestamp::new),
             created_at: created_at.into(),
             updated_at: updated_at.into(),
         };
         Self { user }
+    }
+}
+
+impl UserAnswer {
+    async fn with_presence(mut self, state: &State) -> Self {
+        if let Some(seen) = state.seen(&self.user.id).await {
+            self.user.online = Some(seen.online);
+            self.user.last_seen_at =
+                seen.last_seen_at.map(Timestamp::new).or(self.user.last_seen_at);
+        }
+        self
     }
 }
 
@@ -189,6 +204,7 @@ pub(crate) async fn delete(
 ) -> Result<Success<UserAnswer>, ApiError> {
     let revocation = state.store.anonymise_user(&id).await?.ok_or(ApiError::UserNotFound)?;
     state.callers.revoke(&revocation).await;
+    state.presence.forget(&id).await;
     answer(&state, &id).await
 }
 
@@ -242,5 +258,5 @@ pub(crate) async fn get(
 
 async fn answer(state: &State, id: &UserId) -> Result<Success<UserAnswer>, ApiError> {
     let record = state.store.user(id).await?.ok_or(ApiError::UserNotFound)?;
-    Ok(Success::ok(record.into()))
+    Ok(Success::ok(UserAnswer::from(record).with_presence(state).await))
 }

@@ -66,16 +66,10 @@ impl World {
         if !arguments.contains(&"--request-ms") {
             all.extend(["--request-ms", "60000"]);
         }
-        all.extend([
-            "--database-url",
-            &url,
-            "--nats-url",
-            &nats,
-            "--redis-url",
-            &redis,
-            "--jwt-secret",
-            SECRET,
-        ]);
+        all.extend(["--database-url", &url, "--nats-url", &nats, "--jwt-secret", SECRET]);
+        if !arguments.contains(&"--redis-url") {
+            all.extend(["--redis-url", &redis]);
+        }
         let files = TempDir::new().unwrap();
         let folder = files.path().to_str().unwrap().to_owned();
         if !arguments.contains(&"--files-folder") {

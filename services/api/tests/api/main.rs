@@ -19,6 +19,7 @@ mod messages;
 mod openapi;
 mod participants;
 mod pod;
+mod presence;
 mod purchase_requests;
 mod read_state;
 mod refusals;

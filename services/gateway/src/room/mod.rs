@@ -7,6 +7,7 @@ mod replay;
 mod ring;
 #[cfg(test)]
 mod simulation;
+mod typing;
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use self::order::Order;
 pub(crate) use self::order::{Answer, CatchUp, Cause, Event, Heard, Lost, Standing};
 pub(crate) use self::replay::{Replay, Snapshot, Step, Then};
 use self::ring::Later;
+pub(crate) use self::typing::{Remark, Typists, Writers, deadline as typing_deadline};
 
 /// Somebody in a room. `S` is a connection.
 #[derive(Debug)]
@@ -72,6 +74,11 @@ impl<S, F: Clone> Room<S, F> {
     pub(crate) fn heard_by(&self, key: u64) -> Option<Version> {
         let member = self.members.get(&key)?;
         Some(self.order.at().map_or(member.floor, |at| at.version.max(member.floor)))
+    }
+
+    /// Whose connection a member is.
+    pub(crate) fn user_of(&self, key: u64) -> Option<&UserId> {
+        self.members.get(&key).map(|member| &member.user)
     }
 
     /// Somebody who knows everything up to `place` comes in. What is heard is for those who were here before.

@@ -53,6 +53,14 @@ pub(crate) struct Event<F> {
     pub(crate) frame: F,
 }
 
+impl<F> Event<F> {
+    /// One that is not durable, for everybody who is there.
+    pub(crate) fn passing(epoch: Epoch, frame: F) -> Self {
+        let (removed, only, hidden_from) = Default::default();
+        Self { version: None, epoch, removed, only, hidden_from, frame }
+    }
+}
+
 /// What the room's members are to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard<F> {

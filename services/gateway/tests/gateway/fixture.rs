@@ -50,6 +50,11 @@ pub(crate) fn sign(claims: &Value, secret: &str) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
 }
 
+/// The Redis of the test run; tests share it, and have pods, chats and users of their own.
+pub(crate) fn redis_url() -> String {
+    std::env::var("PARLEY_TEST_REDIS_URL").expect("PARLEY_TEST_REDIS_URL: see CONTRIBUTING.md")
+}
+
 /// One of everything.
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
@@ -106,7 +111,11 @@ impl Gateway {
     /// Does not wait until it is ready.
     pub(crate) async fn start(nats_url: &str, more: &[&str]) -> Self {
         let arguments = ["test", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
-        let named = [format!("--pod={POD}"), format!("--jwt-secret={SECRET}")];
+        let redis = format!("--redis-url={}", redis_url());
+        let mut named = vec![format!("--pod={POD}"), format!("--jwt-secret={SECRET}")];
+        if !more.iter().any(|argument| argument.starts_with("--redis-url")) {
+            named.push(redis);
+        }
         let arguments = arguments.into_iter().chain(named.iter().map(String::as_str));
         let settings = arguments.chain(["--nats-url", nats_url]).chain(more.iter().copied());
         let lifecycle = Lifecycle::default();

@@ -25,4 +25,5 @@ mod rooms;
 mod server;
 mod slow;
 mod storm;
+mod typing;
 mod users;

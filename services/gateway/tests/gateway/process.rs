@@ -19,6 +19,7 @@ pub(crate) fn command(nats_url: &str, arguments: &[&str]) -> Command {
     command
         .env_clear()
         .env("PARLEY_NATS_URL", nats_url)
+        .env("PARLEY_REDIS_URL", "redis://127.0.0.1:1")
         .env("PARLEY_JWT_SECRET", SECRET)
         .env("PARLEY_LISTEN", "127.0.0.1:0")
         .env("PARLEY_ADMIN_LISTEN", "127.0.0.1:0")

@@ -63,7 +63,7 @@ impl Link {
         let (live, generations) = (RwLock::new(None), AtomicU64::new(0));
         let link = Arc::new(Self { client, config, patience, live, generations, up });
         if let Err(error) = link.connect().await {
-            tracing::warn!(%error, "Redis is away: this pod limits by itself");
+            tracing::warn!(%error, "Redis is away: this pod does without it");
         }
         let prober = Prober(tokio::spawn(link.clone().probe()).abort_handle());
         Ok((link, prober))
@@ -99,7 +99,7 @@ impl Link {
         if live.as_ref().is_some_and(|current| current.generation == failed.generation) {
             *live = None;
             self.up.set(0);
-            tracing::warn!(error = %why, "Redis is gone: this pod limits by itself");
+            tracing::warn!(error = %why, "Redis is gone: this pod does without it");
         }
     }
 

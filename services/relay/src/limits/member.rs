@@ -52,6 +52,10 @@ impl UserKey {
         Self(encoded.into())
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The user's window. The braces say which part of it places it in a Redis Cluster.
     pub(crate) fn window(&self) -> String {
         format!("parley:limit:{{{}}}", self.0)

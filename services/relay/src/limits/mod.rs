@@ -12,9 +12,9 @@
 //! An attempt whose question was on its way when Redis was paused may be put into the window when Redis goes on, even if
 //! this pod has refused it meanwhile. The place is not lost: the next attempt at the same message is a replay of it.
 
-mod convoy;
-mod link;
-mod member;
+pub(crate) mod convoy;
+pub(crate) mod link;
+pub(crate) mod member;
 mod metrics;
 mod outcome;
 mod policy;

@@ -8,6 +8,7 @@ mod heads;
 mod limits;
 mod outage;
 mod peers;
+mod presence;
 mod publisher;
 mod redis;
 mod revocations;

@@ -1,0 +1,112 @@
+//! Who has a connection to this pod, told to Redis: in batches, and by one heartbeat for all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use parley_domain::ids::UserId;
+use parley_relay::{Kept, Movements, Presence};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::bearers::Bearers;
+
+/// How often it is said that this pod lives; a third of how long that is believed.
+const BEAT: Duration = Duration::from_secs(10);
+/// How long who comes and goes is gathered: a page that is reloaded does not show.
+const GATHER: Duration = Duration::from_millis(250);
+/// How soon it is tried again when Redis is away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Who has come and gone since it was last told. One entry a user, so it is bounded by those who were here meanwhile.
+#[derive(Clone, Default)]
+pub(crate) struct Comings(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    is_here: Mutex<HashMap<UserId, bool>>,
+    something: Notify,
+}
+
+impl Comings {
+    /// A user has a connection here, or none any more. To be called in the order in which it happens.
+    pub(crate) fn note(&self, user: &UserId, is_here: bool) {
+        self.0.is_here.lock().insert(user.clone(), is_here);
+        self.0.something.notify_one();
+    }
+
+    fn take(&self) -> Movements {
+        let mut movements = Movements::default();
+        for (user, is_here) in std::mem::take(&mut *self.0.is_here.lock()) {
+            if is_here { &mut movements.come } else { &mut movements.gone }.push(user);
+        }
+        movements
+    }
+}
+
+/// Tells for as long as connections are open; `closed` says when they are not any more.
+pub(crate) async fn run(
+    presence: Presence,
+    pod: &str,
+    bearers: Bearers,
+    closed: CancellationToken,
+) -> anyhow::Result<()> {
+    // A pod that comes again is another one: what its predecessor had is over by itself.
+    let mut teller = Teller {
+        pod: format!("{pod}-{:08x}", rand::random::<u32>()),
+        presence,
+        bearers,
+        everybody: true,
+    };
+    let mut beats = interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let comings = teller.bearers.comings().clone();
+    let mut again = Instant::now();
+    loop {
+        tokio::select! {
+            () = closed.cancelled() => break,
+            _ = beats.tick() => teller.beat().await,
+            () = comings.0.something.notified() => {
+                sleep(GATHER).await;
+                teller.tell().await;
+            }
+            () = tokio::time::sleep_until(again), if teller.everybody => teller.tell().await,
+        }
+        again = Instant::now() + AGAIN;
+    }
+    teller.presence.leave(&teller.pod).await;
+    Ok(())
+}
+
+struct Teller {
+    pod: String,
+    presence: Presence,
+    bearers: Bearers,
+    /// Redis does not have them all.
+    everybody: bool,
+}
+
+impl Teller {
+    async fn beat(&mut self) {
+        let kept = self.presence.beat(&self.pod).await;
+        self.everybody |= kept != Kept::Yes;
+    }
+
+    async fn tell(&mut self) {
+        let mut movements = self.bearers.comings().take();
+        if self.everybody {
+            // Read after what has happened was taken: whoever comes or goes from here on is told of next time.
+            movements.everybody = true;
+            movements.come = self.bearers.users();
+        }
+        let everybody = std::mem::take(&mut self.everybody);
+        match self.presence.moved(&self.pod, &movements).await {
+            Kept::Yes => {}
+            // It begins with everybody, and then nothing was lost.
+            Kept::Lost => self.everybody = !everybody,
+            Kept::Away => self.everybody = true,
+        }
+    }
+}
