@@ -105,7 +105,9 @@ async fn drive(mut connection: MultiplexedConnection, mut queue: mpsc::Receiver<
                 for answer in answers {
                     let _ = answer.send(Err(error.clone()));
                 }
-                calls.into_iter().for_each(|call| call.failed(&error));
+                for call in calls {
+                    call.failed(&error);
+                }
             }
         }
     }
