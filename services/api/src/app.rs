@@ -71,7 +71,8 @@ impl App {
         let admin_listener = listen("PARLEY_ADMIN_LISTEN", process.admin_listen).await?;
         let app =
             Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
-        let store = Store::connect(&settings.database).await?;
+        let store =
+            Store::connect_for_shards(&settings.database, settings.appender.append_shards).await?;
         store.check_schema().await?;
         let bus = Bus::connect(settings.nats()?, &process.pod, &registry).await?;
         // What is published before there is a connection is dropped; a bus that is away must not keep a pod away.

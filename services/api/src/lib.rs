@@ -16,6 +16,7 @@ mod directory;
 mod envelope;
 mod error;
 mod extract;
+mod finishing;
 mod form;
 mod limits;
 mod loose;

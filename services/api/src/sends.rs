@@ -11,6 +11,7 @@ use parley_store::{AppendMessage, Appended, StoreError};
 use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
+use crate::finishing::to_the_end;
 use crate::limits::Limited;
 use crate::uploads;
 
@@ -55,22 +56,11 @@ async fn send_as_agent(
     }
 }
 
-/// Charges a send, commits it, and settles the charge by what came of it. In a task of its own: a client that goes away
-/// must not leave a charge behind that nobody settles.
+/// Charges a send, commits it, and settles the charge by what came of it, to the end: a client that goes away must
+/// not leave a charge behind that nobody settles.
 async fn charge_and_commit(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
     let state = state.clone();
-    in_a_task(async move { charged(&state, role, new).await }).await
-}
-
-/// Lets something come to its end whether or not a client waits for it.
-pub(crate) async fn in_a_task<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> T {
-    match tokio::spawn(work).await {
-        Ok(outcome) => outcome,
-        // A bug, to be caught and counted where all panics are.
-        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
-    }
+    to_the_end(async move { charged(&state, role, new).await }).await
 }
 
 /// A place for a message that is still arriving.
@@ -171,7 +161,10 @@ async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, Api
     match state.limiter.charge(&new.sender_id, policy, member(&new)).await {
         Charge::Allowed(charged) => {
             let usage = charged.usage;
-            let outcome = expected.append(new).await;
+            let outcome = match charged.added {
+                true => expected.append(new).await,
+                false => expected.append_again(new).await,
+            };
             settle(state, charged, &outcome).await;
             sent(state, outcome?, Some(usage))
         }

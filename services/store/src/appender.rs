@@ -33,6 +33,7 @@ use metrics::{Metrics, Refused};
 use send::{Send, Ticket};
 use shard::Shard;
 
+pub(crate) use settings::connections_for_sends;
 pub use settings::{AppenderSettings, TooFewConnections};
 
 /// Most bytes of messages that wait.
@@ -92,8 +93,8 @@ impl Appender {
             patience: settings.patience(),
             metrics: metrics.clone(),
         });
-        // Lanes may wait for locks; they must leave connections for everybody else.
-        let lanes = Arc::new(Semaphore::new(settings.lanes(store.most_connections())));
+        let lanes = store.connections_for_sends().saturating_sub(settings.append_shards).max(1);
+        let lanes = Arc::new(Semaphore::new(lanes as usize));
         let (entrances, shards) = (0..settings.append_shards)
             .map(|_| {
                 let (queue, sends) = mpsc::unbounded_channel();
@@ -130,6 +131,7 @@ impl Appender {
     async fn enter(
         &self,
         new: NewMessage,
+        again: bool,
         shard: usize,
         on_its_way: OnItsWay,
     ) -> Result<AppendMessage, StoreError> {
@@ -144,9 +146,9 @@ impl Appender {
         let ticket = Ticket::new();
         let held = (place, bytes);
         let new = Box::new(new);
-        let ticket_kept = ticket.clone();
+        let (ticket_kept, passed_over) = (ticket.clone(), false);
         let send =
-            Send { new, answer, ticket: ticket_kept, deadline, passed_over: false, _held: held };
+            Send { new, again, answer, ticket: ticket_kept, deadline, passed_over, _held: held };
         if self.0.shards[shard].queue.send(send).is_err() {
             return Err(StoreError::NotBegun("the pod stops"));
         }
@@ -179,7 +181,12 @@ impl Expected {
     /// After [`StoreError::NotBegun`] nothing has happened and nothing will; after any other error the message may be
     /// committed, or may yet be.
     pub async fn append(self, new: NewMessage) -> Result<AppendMessage, StoreError> {
-        self.appender.enter(new, self.shard, self.on_its_way).await
+        self.appender.enter(new, false, self.shard, self.on_its_way).await
+    }
+
+    /// The same for a message that is known to have been tried before: it is looked for before anything is written.
+    pub async fn append_again(self, new: NewMessage) -> Result<AppendMessage, StoreError> {
+        self.appender.enter(new, true, self.shard, self.on_its_way).await
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_domain::version::Epoch;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
@@ -48,13 +48,16 @@ pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
 pub use settings::{ComesBack, DatabaseSettings, ParticipantSettings, UnknownUsers};
 pub use users::UserRecord;
 
+use crate::appender::connections_for_sends;
 use crate::epoch::CurrentEpoch;
 use crate::heads::ToldHeads;
 
-/// The database, through a bounded pool of connections.
+/// The database, through bounded pools of connections.
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    /// The appender's own, whose plans are made as its statements need them.
+    sends: PgPool,
     epoch: Arc<CurrentEpoch>,
     told: Arc<ToldHeads>,
 }
@@ -62,28 +65,26 @@ pub struct Store {
 impl Store {
     /// Connects, and proves it with one connection.
     pub async fn connect(settings: &DatabaseSettings) -> Result<Self, StoreError> {
+        Self::connect_for_shards(settings, 1).await
+    }
+
+    /// The same, with connections for an appender of so many shards.
+    pub async fn connect_for_shards(
+        settings: &DatabaseSettings,
+        shards: u32,
+    ) -> Result<Self, StoreError> {
         let options = settings.connect_options()?;
         // A pool tells only that it waited in vain; one connection by hand tells why.
         let attempt =
             timeout(settings.acquire_timeout(), PgConnection::connect_with(&options)).await;
         attempt.map_err(|_| StoreError::from(sqlx::Error::PoolTimedOut))??.close().await?;
         let epoch = Arc::new(CurrentEpoch::default());
-        let noted = epoch.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.database_connections)
-            .min_connections(settings.database_connections.min(2))
-            .acquire_timeout(settings.acquire_timeout())
-            // A ping per use would double the round trips; a broken connection shows itself.
-            .test_before_acquire(false)
-            .max_lifetime(Duration::from_mins(30))
-            // A database cannot be replaced under an open connection, so each new one tells which history it is in.
-            .after_connect(move |connection, _| {
-                let noted = noted.clone();
-                Box::pin(async move { noted.note(connection).await })
-            })
-            .connect_with(options)
-            .await?;
-        Ok(Self { pool, epoch, told: Arc::default() })
+        let all = settings.database_connections;
+        let for_sends = connections_for_sends(all, shards);
+        let others = all.saturating_sub(for_sends).max(1);
+        let pool = pool(settings, others, &epoch).connect_with(options.clone()).await?;
+        let sends = pool_for_sends(settings, for_sends, &epoch, options);
+        Ok(Self { pool, sends, epoch, told: Arc::default() })
     }
 
     /// The history that versions belong to now.
@@ -97,25 +98,63 @@ impl Store {
         Ok(())
     }
 
-    /// Most connections of the pool.
-    pub(crate) fn most_connections(&self) -> u32 {
-        self.pool.options().get_max_connections()
+    /// Most connections of the appender.
+    pub(crate) fn connections_for_sends(&self) -> u32 {
+        self.sends.options().get_max_connections()
     }
 
-    /// Connections of the pool: (all, idle).
+    /// Connections of the pools: (all, idle).
     pub fn connections(&self) -> (u32, usize) {
-        (self.pool.size(), self.pool.num_idle())
+        let Self { pool, sends, .. } = self;
+        (pool.size() + sends.size(), pool.num_idle() + sends.num_idle())
     }
 
     /// Ends every connection once its work is done.
     pub async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.sends.close());
     }
 
     /// A transaction in which all reads see one moment.
     async fn snapshot(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, StoreError> {
         Ok(self.pool.begin_with("begin isolation level repeatable read read only").await?)
     }
+}
+
+fn pool(settings: &DatabaseSettings, most: u32, epoch: &Arc<CurrentEpoch>) -> PgPoolOptions {
+    let noted = epoch.clone();
+    PgPoolOptions::new()
+        .max_connections(most)
+        .min_connections(most.min(2))
+        .acquire_timeout(settings.acquire_timeout())
+        // A ping per use would double the round trips; a broken connection shows itself.
+        .test_before_acquire(false)
+        .max_lifetime(Duration::from_mins(30))
+        // A database cannot be replaced under an open connection, so each new one tells which history it is in.
+        .after_connect(move |connection, _| {
+            let noted = noted.clone();
+            Box::pin(async move { noted.note(connection).await })
+        })
+}
+
+/// One plan is made per connection, perhaps while the tables are empty and every plan looks as good as any other. So it is
+/// left no choice: what is looked up by key always is, in the order of its index. Planning anew would cost more than the whole
+/// batch, and settings of the function's own nearly as much as a message.
+fn pool_for_sends(
+    settings: &DatabaseSettings,
+    most: u32,
+    epoch: &Arc<CurrentEpoch>,
+    options: PgConnectOptions,
+) -> PgPool {
+    let options = options.options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_sort", "off"),
+        ("enable_incremental_sort", "off"),
+        ("enable_bitmapscan", "off"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+    ]);
+    pool(settings, most, epoch).min_connections(1).connect_lazy_with(options)
 }
 
 /// Postgres has no unsigned numbers; ours begin at 0 and the schema keeps them there.

@@ -1,6 +1,7 @@
 //! Table `messages`: appending, reading in pages, and what a row looks like.
 
 mod append;
+mod at_once;
 mod change;
 mod history;
 

@@ -26,6 +26,7 @@ use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{DownloadableFile, LinkQuery, Participant, ReadableFile};
+use crate::finishing::to_the_end;
 use crate::form::Form;
 use crate::limits::LimitHeaders;
 use crate::range::{Asked, asked};
@@ -106,7 +107,7 @@ pub(crate) async fn send(
     let header_id = client_message_id(None, &headers)?;
     let place = state.files.uploads.take(&caller.id)?;
     // A client that goes away must leave neither a charge nor an object behind.
-    let Sent { appended, usage } = sends::in_a_task(async move {
+    let Sent { appended, usage } = to_the_end(async move {
         let _place = place;
         let admission = sends::admit(&state, &caller, chat, header_id.as_ref()).await?;
         match uploads::receive(&state, form).await {

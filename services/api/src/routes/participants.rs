@@ -15,7 +15,7 @@ use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Caller, ChatPath, Json, ParticipantPath, Query, Reader};
-use crate::sends::in_a_task;
+use crate::finishing::to_the_end;
 
 const DEFAULT_LIMIT: u32 = 50;
 
@@ -149,7 +149,7 @@ pub(crate) async fn remove(
     }
 }
 
-/// In a task: a client that goes away must not keep the room from hearing what is committed.
+/// To the end: a client that goes away must not keep the room from hearing what is committed.
 async fn committed_add(
     state: &State,
     chat: ChatId,
@@ -157,7 +157,7 @@ async fn committed_add(
     by: &token::Caller,
 ) -> Result<AddParticipant, StoreError> {
     let (state, user, by) = (state.clone(), user.clone(), by.clone());
-    in_a_task(async move {
+    to_the_end(async move {
         let (authority, settings) = (authority(by.role), &state.participants);
         let outcome = state.store.add_participant(chat, &user, &by.id, authority, settings).await?;
         if let AddParticipant::Added(_, committed) = &outcome {
@@ -168,7 +168,7 @@ async fn committed_add(
     .await
 }
 
-/// In a task, for the same reason.
+/// To the end, for the same reason.
 async fn committed_removal(
     state: &State,
     chat: ChatId,
@@ -176,7 +176,7 @@ async fn committed_removal(
     by: &token::Caller,
 ) -> Result<RemoveParticipant, StoreError> {
     let (state, user, by) = (state.clone(), user.clone(), by.clone());
-    in_a_task(async move {
+    to_the_end(async move {
         let authority = authority(by.role);
         let outcome = state.store.remove_participant(chat, &user, &by.id, authority).await?;
         if let RemoveParticipant::Removed(_, committed) = &outcome {

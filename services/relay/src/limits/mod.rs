@@ -18,6 +18,7 @@ pub(crate) mod member;
 mod metrics;
 mod outcome;
 mod policy;
+mod question;
 mod scripts;
 mod users;
 mod window;
@@ -33,7 +34,8 @@ use crate::{Peers, RedisSettings, RelayError};
 use link::{Link, Live, Prober};
 use member::UserKey;
 use metrics::{Metrics, Outcome, Source};
-use scripts::{Attempt, Ruling, Scripts, Verdict};
+use question::{Attempt, Question, Ruling, Verdict};
+use scripts::Scripts;
 use users::Users;
 use window::{Decision, Memory};
 
@@ -122,8 +124,8 @@ impl Inner {
         attempt: &Attempt,
         memory: Memory,
     ) -> RedisResult<(Ruling, Memory)> {
-        let (scripts, mut connection) = (&self.scripts, live.connection());
-        let ruling = scripts.charge(&mut connection, attempt, self.attempts, &memory).await?;
+        let connection = live.connection();
+        let ruling = connection.ask(Question::of(attempt, self.attempts, &memory)).await?;
         if ruling.verdict != Verdict::Lost {
             return Ok((ruling, memory));
         }
@@ -131,7 +133,7 @@ impl Inner {
         let everything =
             self.users.with(&attempt.user, window, |mine, now| mine.everything(now, window));
         let memory = Memory::Everything(everything);
-        let ruling = scripts.charge(&mut connection, attempt, self.attempts, &memory).await?;
+        let ruling = connection.ask(Question::of(attempt, self.attempts, &memory)).await?;
         Ok((ruling, memory))
     }
 

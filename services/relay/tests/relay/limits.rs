@@ -49,6 +49,59 @@ async fn nobody_gets_more_than_the_limit_in_any_window_nor_less() {
 }
 
 #[tokio::test]
+async fn attempts_that_are_asked_about_together_are_decided_each_for_itself() {
+    let pod = LimitPod::patient(&redis_url()).await;
+    let (crowd, others): (UserId, Vec<_>) = (new_user(), (0..100).map(|_| new_user()).collect());
+    let message = Member::unique();
+    assert!(pod.allowed(&crowd, a_minute(20), message).await.added);
+    // On one thread all of them wait when the convoy sets out: more than one call takes.
+    let crowds = (0..100).map(|_| pod.charge(&crowd, a_minute(20), Member::unique()));
+    let theirs = others.iter().map(|user| pod.charge(user, a_minute(1), message));
+    let (crowds, theirs, again) = tokio::join!(
+        join_all(crowds),
+        join_all(theirs),
+        pod.charge(&crowd, a_minute(20), message),
+    );
+    let added = |charges: Vec<Charge>| {
+        let added = |charge: &&Charge| matches!(charge, Charge::Allowed(it) if it.added);
+        charges.iter().filter(added).count()
+    };
+    assert_eq!((added(crowds), added(theirs)), (19, 100));
+    assert!(matches!(again, Charge::Allowed(replay) if !replay.added));
+    assert_eq!(["allowed", "replay", "limited"].map(|it| pod.decisions("redis", it)), [120, 1, 81]);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_the_script_is_told_it() {
+    let redis = RedisServer::start().await;
+    let pod = LimitPod::patient(&redis.url()).await;
+    let user = new_user();
+    for sent in 1..=3 {
+        redis.forget_scripts().await;
+        assert_eq!(
+            pod.allowed(&user, a_minute(5), Member::unique()).await.usage.remaining,
+            5 - sent
+        );
+    }
+    assert_eq!(pod.decisions("redis", "allowed"), 3);
+}
+
+#[tokio::test]
+async fn a_window_that_cannot_be_read_spoils_no_other() {
+    let redis = RedisServer::start().await;
+    let pod = LimitPod::one_of(1, &redis.url()).await;
+    let (good, bad, behind) = (new_user(), new_user(), new_user());
+    redis.spoil(&bad).await;
+    let (good, bad, behind) = tokio::join!(
+        pod.charge(&good, a_minute(5), Member::unique()),
+        pod.charge(&bad, a_minute(5), Member::unique()),
+        pod.charge(&behind, a_minute(5), Member::unique()),
+    );
+    assert!([good, bad, behind].iter().all(|it| matches!(it, Charge::Allowed(_))));
+    assert_eq!((pod.decisions("redis", "allowed"), pod.decisions("fallback", "allowed")), (2, 1));
+}
+
+#[tokio::test]
 async fn who_waits_as_long_as_is_said_may_send() {
     let pod = LimitPod::patient(&redis_url()).await;
     let policy = Policy { limit: 2, window: Duration::from_millis(400) };

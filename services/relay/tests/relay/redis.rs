@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{Client, cmd};
 use parley_domain::ids::UserId;
@@ -72,6 +74,19 @@ impl RedisServer {
     pub(crate) async fn forget(&self) {
         let mut connection = self.connection().await.expect("a running server");
         cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
+    }
+
+    /// It loses the scripts that it was told.
+    pub(crate) async fn forget_scripts(&self) {
+        let mut connection = self.connection().await.expect("a running server");
+        cmd("SCRIPT").arg("FLUSH").exec_async(&mut connection).await.unwrap();
+    }
+
+    /// Where this user's window would be, something else is.
+    pub(crate) async fn spoil(&self, user: &UserId) {
+        let mut connection = self.connection().await.expect("a running server");
+        let key = format!("parley:limit:{{{}}}", URL_SAFE_NO_PAD.encode(user.as_str()));
+        cmd("RPUSH").arg(key).arg(1).exec_async(&mut connection).await.unwrap();
     }
 
     /// It loses the newest entry of each window: a replica that took over and lagged behind.

@@ -86,11 +86,11 @@ impl Committer {
         begun
     }
 
-    /// The connection that is kept, or one of the pool's.
+    /// The connection that is kept, or one of the pool's for sends.
     async fn connection(&self, held: &mut Held) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         match held.take() {
             Some(connection) => Ok(connection),
-            None => self.store.pool.acquire().await,
+            None => self.store.sends.acquire().await,
         }
     }
 
@@ -107,7 +107,8 @@ impl Committer {
         let told = self.store.told.take();
         let messages: Vec<&NewMessage> = batch.iter().map(|send| &*send.new).collect();
         let started = Instant::now();
-        let appending = append_batch(&mut connection, &messages, patient, &told);
+        let fresh = !batch.iter().any(|send| send.again);
+        let appending = append_batch(&mut connection, &messages, patient, fresh, &told);
         let called = timeout(self.patience, appending).await;
         self.metrics.batch(batch.len(), started.elapsed());
         let Ok(outcome) = called else {
@@ -117,7 +118,10 @@ impl Committer {
             return Err(StoreError::from(sqlx::Error::PoolTimedOut));
         };
         match &outcome {
-            Ok(_) => *held = Some(connection),
+            Ok(outcome) => {
+                self.metrics.one_by_one.inc_by(u64::from(outcome.one_by_one));
+                *held = Some(connection);
+            }
             Err(_) => self.store.told.put_back(told),
         }
         outcome

@@ -12,6 +12,7 @@ pub(super) struct Metrics {
     refused: IntCounterVec,
     /// Batches that were halved because of something that the database could not take: bugs.
     pub(super) halved: IntCounter,
+    pub(super) one_by_one: IntCounter,
     /// Chats that wait for a lock of somebody else's.
     pub(super) lanes: IntGauge,
 }
@@ -49,6 +50,10 @@ impl Metrics {
                 "parley_append_halved_total",
                 "Commits that were halved because the database could not take a message of them.",
             )?,
+            one_by_one: IntCounter::new(
+                "parley_append_one_by_one_total",
+                "Commits whose messages were looked at one by one: something of them was no participant's first try.",
+            )?,
             lanes: IntGauge::new(
                 "parley_append_lanes",
                 "Chats whose messages wait for a lock that somebody else holds.",
@@ -58,6 +63,7 @@ impl Metrics {
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.halved.clone()))?;
+        registry.register(Box::new(metrics.one_by_one.clone()))?;
         registry.register(Box::new(metrics.lanes.clone()))?;
         Ok(metrics)
     }

@@ -44,6 +44,8 @@ impl Ticket {
 /// A message on its way into the database.
 pub(super) struct Send {
     pub(super) new: Box<NewMessage>,
+    /// It is known to have been tried before.
+    pub(super) again: bool,
     pub(super) answer: oneshot::Sender<Result<AppendMessage, StoreError>>,
     pub(super) ticket: Ticket,
     pub(super) deadline: Instant,

@@ -35,6 +35,12 @@ pub struct AppenderSettings {
     pub send_ms: u64,
 }
 
+/// How many connections of so many in all are for commits of messages: one for each shard, and some for lanes, which may
+/// wait for locks and must leave connections for everybody else.
+pub(crate) fn connections_for_sends(all: u32, shards: u32) -> u32 {
+    shards + (all.saturating_sub(shards) / 3).max(1)
+}
+
 impl AppenderSettings {
     /// Tests what single settings cannot say: busy shards keep their connections, and others need some too.
     pub fn check(&self, database: &DatabaseSettings) -> Result<(), TooFewConnections> {
@@ -42,11 +48,6 @@ impl AppenderSettings {
             return Err(TooFewConnections);
         }
         Ok(())
-    }
-
-    /// How many lanes may have a connection, of so many in all.
-    pub(super) fn lanes(&self, connections: u32) -> usize {
-        (connections.saturating_sub(self.append_shards) / 2).max(1) as usize
     }
 
     pub(super) const fn deadline(&self) -> Duration {

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::message_rows;
+use super::{at_once, message_rows};
 use crate::attachments::AttachmentRow;
 use crate::heads::Head;
 use crate::messages::MessageRow;
@@ -61,6 +61,8 @@ pub(crate) struct BatchOutcome {
     pub(crate) changes: Vec<Change>,
     /// The trace of it in the database, to be removed once the changes are told.
     pub(crate) head: Option<Head>,
+    /// Whether its sends had to be looked at one by one.
+    pub(crate) one_by_one: bool,
 }
 
 /// Columns of a batch, as the function takes them.
@@ -137,11 +139,13 @@ struct ItemRow {
 }
 
 /// Commits a batch in one round trip, its sends in their order chat by chat. `patient` waits for a chat that is locked, and wants a batch of one chat;
-/// otherwise such a chat's items come back as [`Outcome::Busy`].
+/// otherwise such a chat's items come back as [`Outcome::Busy`]. `fresh` as long as nobody knows of an earlier try of any of
+/// them.
 pub(crate) async fn append_batch(
     connection: &mut PgConnection,
     batch: &[&NewMessage],
     patient: bool,
+    fresh: bool,
     told: &[Head],
 ) -> Result<BatchOutcome, StoreError> {
     let hashes: Vec<_> = batch
@@ -149,14 +153,24 @@ pub(crate) async fn append_batch(
         .map(|new| new.client_message_id.as_ref().map(|_| new.request_hash().to_vec()))
         .collect();
     let repeats = Repeats::of(batch);
-    let columns = Columns::of(batch, &hashes, &repeats.firsts);
     let told: Vec<i64> = told.iter().map(|head| head.0).collect();
+    let firsts: Vec<_> = repeats.firsts.iter().map(|index| batch[*index]).collect();
+    if fresh && at_once::suits(&firsts) {
+        let firsts_hashes: Vec<_> =
+            repeats.firsts.iter().map(|index| hashes[*index].as_deref()).collect();
+        let done =
+            at_once::append_at_once(connection, &firsts, &firsts_hashes, patient, &told).await?;
+        if let Some(outcome) = done {
+            let items = repeats.outcomes(outcome.items, &hashes);
+            return Ok(BatchOutcome { items, ..outcome });
+        }
+    }
+    let columns = Columns::of(batch, &hashes, &repeats.firsts);
     let rows = if columns.files.any {
         call_with_files(connection, &columns, patient, &told).await?
     } else {
         call(connection, &columns, patient, &told).await?
     };
-    let firsts: Vec<_> = repeats.firsts.iter().map(|index| batch[*index]).collect();
     let outcome = sort_out(&firsts, rows)?;
     Ok(BatchOutcome { items: repeats.outcomes(outcome.items, &hashes), ..outcome })
 }
@@ -324,7 +338,7 @@ fn sort_out(batch: &[&NewMessage], rows: Vec<ItemRow>) -> Result<BatchOutcome, S
     changes.sort_unstable_by_key(|change: &Change| (change.chat_id, change.version));
     let items: Option<Vec<_>> = items.into_iter().collect();
     let items = items.ok_or_else(|| StoreError::inconsistent("messages", "an item is missing"))?;
-    Ok(BatchOutcome { items, changes, head })
+    Ok(BatchOutcome { items, changes, head, one_by_one: true })
 }
 
 impl ItemRow {

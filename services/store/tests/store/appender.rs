@@ -1,5 +1,6 @@
 //! The appender: one message per key, dense numbers, and nobody waits for somebody else's trouble.
 
+mod at_once;
 mod bounds;
 mod heads;
 

@@ -15,10 +15,9 @@ use crate::fixture::{World, serve};
 const SIZES: [u32; 3] = [2, 100, 10_000];
 const CROWD: u32 = 300;
 const SENDS: usize = 300;
-const CALL: &str =
-    "select * from append_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+const CALL: &str = "select * from append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 const EXPLAINED: &str = "explain (analyze, wal, timing off, format json)
-    select * from append_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    select * from append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 /// A world with one group of so many, `user-1`, `user-2` … Their rows share pages with those of another group, as
 /// they would anywhere: on a full page a send also removes the row's former version. Nobody else does: an autovacuum that
@@ -53,8 +52,13 @@ fn call(sql: &'static str, chat: ChatId, told: Vec<i64>) -> Query<'static, Postg
     let tail = uuid::Uuid::now_v7().simple().to_string()[12..].to_owned();
     sqlx::query(sql)
         .bind(vec![chat.uuid()])
+        .bind(vec![1i64])
+        .bind(vec![1])
         .bind(vec!["user-2".to_owned()])
-        .bind(vec![false])
+        .bind(vec![1i64])
+        .bind(vec![1])
+        .bind(vec![1])
+        .bind(vec!["user-2".to_owned()])
         .bind(vec!["text".to_owned()])
         .bind(vec!["how much is it?".to_owned()])
         .bind(vec![None::<uuid::Uuid>])

@@ -181,7 +181,7 @@ async fn i9_a_replay_does_not_wait_for_a_connection_that_others_have() {
     let (chat, locked) = (world.direct("alice", "bob").await, world.direct("alice", "carol").await);
     let edited = world.send(locked, "alice", "to be edited").await.id;
     let few =
-        DatabaseSettings { database_connections: 3, ..settings(&world.settings.database_url) };
+        DatabaseSettings { database_connections: 4, ..settings(&world.settings.database_url) };
     let store = Store::connect(&few).await.unwrap();
     let (appender, _) = serve(&store, &[]);
     let new = new_message(chat, "alice", "once", Some("once"));
