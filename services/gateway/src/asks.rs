@@ -187,7 +187,7 @@ async fn one_by_one(bus: &Bus, joins: Vec<JoinAsk>) -> Vec<Told<Result<Admission
     while let Some(answered) = asking.join_next().await {
         match answered {
             Ok((place, Ok(JoinAnswer::Joined(chat)))) => {
-                told[place] = Told::Answer(Ok(chat.into()))
+                told[place] = Told::Answer(Ok(chat.into()));
             }
             Ok((place, Ok(JoinAnswer::Refused { refusal }))) => {
                 told[place] = Told::Answer(Err(refusal));

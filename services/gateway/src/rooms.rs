@@ -398,7 +398,9 @@ impl RoomTask {
                 let outcome = self.on_joiner(joiner).await;
                 let _ = ended.send(outcome);
             }
-            Command::Typing { key, name, is_typing } => self.on_writer(key, name, is_typing),
+            Command::Typing { key, name, is_typing } => {
+                self.on_writer(key, name.as_deref(), is_typing);
+            }
             Command::Leave { key, left } => {
                 self.leave(key);
                 self.linger();

@@ -36,10 +36,10 @@ pub(super) fn deadline(writers: &Writers, typists: &Typists) -> Option<Instant> 
 
 impl RoomTask {
     /// A member's typing, which is told to every gateway's room, this one too.
-    pub(super) fn on_writer(&mut self, key: u64, name: Option<Box<str>>, is_typing: bool) {
+    pub(super) fn on_writer(&mut self, key: u64, name: Option<&str>, is_typing: bool) {
         let Some(user) = self.room.user_of(key) else { return };
         let changed = if is_typing {
-            self.writers.start((key, user), name.as_deref(), now())
+            self.writers.start((key, user), name, now())
         } else {
             self.writers.stop(key)
         };
