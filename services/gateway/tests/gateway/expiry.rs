@@ -139,6 +139,7 @@ async fn another_role_in_a_newer_token_takes_effect() {
     assert_eq!(client.next().await, Heard::Event("resync".to_owned(), resync.clone()));
     client.join_at(chat, 0).await;
     refresh(&mut client, &sign(&claims("support"), SECRET)).await;
+    client.hears_nothing().await;
     refresh(&mut client, &sign(&claims("user"), SECRET)).await;
     assert_eq!(client.next().await, Heard::Event("resync".to_owned(), resync));
     let ack = client.join(chat).await;
