@@ -161,9 +161,10 @@ async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, Api
     match state.limiter.charge(&new.sender_id, policy, member(&new)).await {
         Charge::Allowed(charged) => {
             let usage = charged.usage;
-            let outcome = match charged.added {
-                true => expected.append(new).await,
-                false => expected.append_again(new).await,
+            let outcome = if charged.added {
+                expected.append(new).await
+            } else {
+                expected.append_again(new).await
             };
             settle(state, charged, &outcome).await;
             sent(state, outcome?, Some(usage))
