@@ -47,13 +47,15 @@ pub enum DisconnectReason {
     PayloadTooLarge,
     /// No namespace was joined in time.
     ConnectTimeout,
+    /// The client went on over a WebSocket to another server: the connection lives there.
+    Moved,
     /// The server closed the connection.
     ServerClose(CloseReason),
 }
 
 impl DisconnectReason {
     /// Every reason, in the order of [`Self::index`].
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::ClientNamespace,
         Self::ServerNamespace,
         Self::TransportClose,
@@ -68,6 +70,7 @@ impl DisconnectReason {
         Self::ServerClose(CloseReason::ALL[0]),
         Self::ServerClose(CloseReason::ALL[1]),
         Self::ServerClose(CloseReason::ALL[2]),
+        Self::Moved,
     ];
 
     pub(crate) fn index(self) -> usize {
@@ -86,6 +89,7 @@ impl DisconnectReason {
             Self::ServerClose(CloseReason::GoingAway) => 11,
             Self::ServerClose(CloseReason::Slow) => 12,
             Self::ServerClose(CloseReason::Policy) => 13,
+            Self::Moved => 14,
         }
     }
 
@@ -103,6 +107,7 @@ impl DisconnectReason {
             Self::RequestOverlap => "request_overlap",
             Self::PayloadTooLarge => "payload_too_large",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Moved => "moved",
             Self::ServerClose(CloseReason::GoingAway) => "server_going_away",
             Self::ServerClose(CloseReason::Slow) => "server_slow",
             Self::ServerClose(CloseReason::Policy) => "server_policy",
