@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bearers::Bearers;
 use crate::connection::Chat;
 use crate::metrics::Metrics;
+use crate::peers::Membership;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
@@ -60,7 +61,8 @@ impl App {
             rooms: rooms.clone(),
             metrics: metrics.clone(),
         };
-        let server = Server::new(config(&settings.sockets), chat);
+        let membership = Membership::begin(&settings.peers, &bus, lifecycle).await?;
+        let server = serve_with(config(&settings.sockets), chat, membership, lifecycle)?;
         metrics::register_sockets(&registry, &server)?;
 
         let stop = lifecycle.stop();
@@ -98,6 +100,20 @@ fn config(settings: &SocketSettings) -> Config {
         cors,
         ..Config::default()
     }
+}
+
+/// One gateway alone, or one of several.
+fn serve_with(
+    config: Config,
+    chat: Chat,
+    membership: Option<Membership>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Arc<Server<Chat>>> {
+    let Some(membership) = membership else { return Ok(Server::new(config, chat)) };
+    let config = Config { id_prefix: membership.id_prefix(), ..config };
+    let server = Server::with_peers(config, chat, membership.peers())?;
+    membership.serve(server.engine(), lifecycle);
+    Ok(server)
 }
 
 /// Accepts until `stop`, then sends everybody elsewhere.

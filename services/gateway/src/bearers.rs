@@ -10,10 +10,11 @@ use parley_domain::ask::RevokedAsk;
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::UserId;
-use parley_domain::token::{Caller, Revocation, is_revoked};
+use parley_domain::token::{Revocation, is_revoked};
 use parley_domain::user::Role;
 use parley_relay::Bus;
 use parley_socketio::{CloseReason, Frame, Socket};
+use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::asks::{self, Token};
@@ -45,8 +46,8 @@ enum Hearing {
 }
 
 /// Which changes of the set of the user's chats a connection knows of, by their membership versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heard {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Heard {
     /// All up to here happened before it came, or were told; `None` while nobody has said where that is.
     known: Option<u64>,
     /// The last one that it was told. What happened shortly before it came may still be on its way, and is told as well.
@@ -84,15 +85,21 @@ pub(crate) struct Place {
 
 impl Bearers {
     /// Keeps a connection in mind.
-    pub(crate) fn hold(&self, caller: &Caller, socket: &Socket) -> Place {
+    pub(crate) fn hold(
+        &self,
+        user: &UserId,
+        role: Role,
+        issued_at: Option<DateTime<Utc>>,
+        socket: &Socket,
+    ) -> Place {
         let held = Held {
             hearing: Hearing::Nothing { missed: false },
-            role: caller.role,
-            issued_at: caller.issued_at,
+            role,
+            issued_at,
             socket: socket.clone(),
         };
-        self.0.lock().entry(caller.id.clone()).or_default().push(held);
-        Place { bearers: self.clone(), user: caller.id.clone(), key: socket.key() }
+        self.0.lock().entry(user.clone()).or_default().push(held);
+        Place { bearers: self.clone(), user: user.clone(), key: socket.key() }
     }
 
     /// Passes an event on to the connections that it is for.
@@ -157,6 +164,46 @@ impl Bearers {
         }
     }
 
+    /// Of a connection that came from another gateway: whatever was said on the way there, it may have missed.
+    fn resumes(
+        &self,
+        user: &UserId,
+        key: u64,
+        heard: Option<Heard>,
+        membership_version: Option<u64>,
+    ) {
+        let mut held = self.0.lock();
+        let sockets = held.get_mut(user).into_iter().flatten();
+        for held in sockets.filter(|held| held.socket.key() == key) {
+            let came_along = heard.and_then(|heard| heard.known);
+            // What is opened for the pool is not counted.
+            let is_whole = came_along.is_some()
+                && came_along >= membership_version
+                && held.hearing == (Hearing::Nothing { missed: false })
+                && !held.role.is_in_support_pool();
+            held.hearing = Hearing::Everything(match heard {
+                Some(heard) if is_whole => heard,
+                _ => Heard {
+                    known: membership_version,
+                    told: membership_version.unwrap_or_default(),
+                },
+            });
+            if !is_whole {
+                held.reload();
+            }
+        }
+    }
+
+    /// Forgets a connection that goes to another gateway, and says what it has heard.
+    fn depart(&self, user: &UserId, key: u64) -> Option<Heard> {
+        let mut held = self.0.lock();
+        let place = held.get(user)?.iter().position(|held| held.socket.key() == key)?;
+        match held.get_mut(user)?.swap_remove(place).hearing {
+            Hearing::Everything(heard) => Some(heard),
+            Hearing::Nothing { .. } => None,
+        }
+    }
+
     /// Closes what was opened with a token that is revoked now. A stock client comes back by itself, and is told why it
     /// may not.
     pub(crate) fn revoke(&self, revocation: &Revocation) {
@@ -195,6 +242,16 @@ impl Place {
     /// moment at which that was asked.
     pub(crate) fn counts(&self, membership_version: Option<u64>) {
         self.bearers.counts(&self.user, self.key, membership_version);
+    }
+
+    /// The same at the gateway that a connection came to.
+    pub(crate) fn resumes(&self, heard: Option<Heard>, membership_version: Option<u64>) {
+        self.bearers.resumes(&self.user, self.key, heard, membership_version);
+    }
+
+    /// The connection goes to another gateway: what it has heard here, and hears nothing more of.
+    pub(crate) fn depart(&self) -> Option<Heard> {
+        self.bearers.depart(&self.user, self.key)
     }
 
     /// Finds out about the token where nobody could say at once: a connection that enters no room is to hear what is said

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
@@ -11,7 +12,7 @@ use parley_domain::token::{Caller, TokenError};
 use parley_domain::user::Role;
 use parley_relay::Bus;
 use parley_socketio::{
-    Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
+    Ack, Application, Arrival, CloseReason, Connect, ConnectError, DisconnectReason, Event, Socket,
 };
 use serde_json::{Value, json};
 
@@ -35,14 +36,15 @@ pub(crate) struct Chat {
 
 /// A connection whose token counts.
 pub(crate) struct Session {
-    user: UserId,
-    role: Role,
-    socket: Socket,
-    rooms: HashSet<ChatId>,
+    pub(crate) user: UserId,
+    pub(crate) role: Role,
+    pub(crate) issued_at: Option<DateTime<Utc>>,
+    pub(crate) socket: Socket,
+    pub(crate) rooms: HashSet<ChatId>,
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
     /// connection enters no room, and hears nothing.
-    unasked: Option<RevokedAsk>,
-    place: Place,
+    pub(crate) unasked: Option<RevokedAsk>,
+    pub(crate) place: Place,
 }
 
 impl Application for Chat {
@@ -75,6 +77,14 @@ impl Application for Chat {
         }
     }
 
+    async fn export(&self, session: &mut Session) -> Option<Vec<u8>> {
+        self.pack(session).await
+    }
+
+    async fn import(&self, arrival: Arrival, socket: Socket) -> Option<Session> {
+        self.unpack(&arrival.state, socket).await
+    }
+
     async fn disconnect(&self, session: Session, _reason: DisconnectReason) {
         for chat in session.rooms {
             self.rooms.forget(chat, &session.socket).await;
@@ -86,7 +96,7 @@ impl Chat {
     async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, TokenError> {
         let caller = self.authenticate(connect).await?;
         // Before it is asked about: a revocation between the two is heard.
-        let place = self.bearers.hold(&caller, &socket);
+        let place = self.bearers.hold(&caller.id, caller.role, caller.issued_at, &socket);
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
         let unasked = match asks::ask_revoked(&self.bus, &ask).await {
             Some(Token::Revoked) => return Err(TokenError::Revoked),
@@ -102,6 +112,7 @@ impl Chat {
         Ok(Session {
             user: caller.id,
             role: caller.role,
+            issued_at: caller.issued_at,
             socket,
             rooms: HashSet::new(),
             unasked,

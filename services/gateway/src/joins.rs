@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parley_domain::ask::{JoinAsk, JoinRefusal, JoinSnapshot, Position};
 use parley_domain::event::{Resync, ResyncReason};
-use parley_domain::ids::UserId;
+use parley_domain::ids::{ChatId, UserId};
 use parley_domain::user::Role;
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +44,8 @@ struct Entrance<'a> {
     join: Join,
     ack: Option<Ack>,
     patience: Patience,
+    /// Whether the client knows nothing of this: it is a member, as far as it knows.
+    resumes: bool,
     /// Where the connection is; `None` before it has its ack.
     replay: Option<Replay>,
 }
@@ -70,7 +72,26 @@ impl Rooms {
         }
         let position = join.since.map(|since| Position { since, epoch: join.epoch });
         let ask = JoinAsk { position, ..ask };
-        Entrance { rooms: self, socket, ask, join, ack, patience, replay: None }.run().await
+        Entrance { rooms: self, socket, ask, join, ack, patience, resumes: false, replay: None }
+            .run()
+            .await
+    }
+
+    /// Makes `socket` a member of a room in which its client was a member at another gateway, and has heard everything up
+    /// to a place.
+    pub(crate) async fn resume(
+        &self,
+        socket: &Socket,
+        (user, role): (&UserId, Role),
+        chat: ChatId,
+        Standing { version, epoch }: Standing,
+    ) -> JoinOutcome {
+        let join = Join { chat, since: Some(version), epoch: Some(epoch) };
+        let position = Some(Position { since: version, epoch: Some(epoch) });
+        let ask = JoinAsk { chat_id: chat, user_id: user.clone(), role, position };
+        let patience = Patience::of(socket);
+        let (ack, resumes, replay) = (None, true, None);
+        Entrance { rooms: self, socket, ask, join, ack, patience, resumes, replay }.run().await
     }
 }
 
@@ -175,7 +196,12 @@ impl Entrance<'_> {
             let told = passing::snapshot(snapshot.clone());
             let (replay, step) = Replay::begin(user, since, told);
             let at = replay.at();
-            self.acknowledge(&snapshot, step.resync || self.join.is_of_another(&snapshot));
+            let another = self.join.is_of_another(&snapshot);
+            let resync = step.resync || another;
+            if resync && self.resumes {
+                self.tell_resync(if another { ResyncReason::History } else { ResyncReason::Gap });
+            }
+            self.acknowledge(&snapshot, resync);
             self.replay = Some(replay);
             (step, at)
         };

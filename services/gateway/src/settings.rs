@@ -8,6 +8,8 @@ use parley_relay::NatsSettings;
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 
+use crate::peers::PeerSettings;
+
 /// Parley's gateway pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "parley-gateway", version)]
@@ -21,6 +23,9 @@ pub struct Settings {
     /// NATS.
     #[command(flatten)]
     pub nats: NatsSettings,
+    /// The other gateways.
+    #[command(flatten)]
+    pub peers: PeerSettings,
     /// Which tokens count.
     #[command(flatten)]
     pub tokens: TokenSettings,
@@ -76,6 +81,7 @@ impl process::Settings for Settings {
 
     fn check(&self) -> anyhow::Result<()> {
         self.nats.check()?;
+        self.peers.check()?;
         Verifier::new(&self.tokens)?;
         Ok(())
     }

@@ -20,4 +20,5 @@ mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
 mod server;
+mod transports;
 mod users;
