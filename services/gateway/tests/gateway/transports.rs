@@ -90,12 +90,11 @@ struct Polling {
 
 impl Polling {
     async fn open(gateway: SocketAddr) -> Self {
-        let mut client = Self { gateway, sid: String::new(), heard: [].into() };
+        let client = Self { gateway, sid: String::new(), heard: [].into() };
         let (status, open) = client.request("GET", "").await;
         assert_eq!(status, 200);
         let open: Value = serde_json::from_str(&open[1..]).unwrap();
-        client.sid = open["sid"].as_str().unwrap().to_owned();
-        client
+        Self { sid: open["sid"].as_str().unwrap().to_owned(), ..client }
     }
 
     async fn request(&self, method: &str, body: &str) -> (u16, String) {
