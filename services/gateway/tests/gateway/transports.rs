@@ -14,7 +14,7 @@ use crate::client::{Client, Heard, parse};
 use crate::fixture::{ApiPod, EPOCH, Gateway, SECRET, event, sign, token_for};
 use crate::server::{NatsServer, eventually, soon};
 
-const PEERS: [&str; 2] =
+pub(crate) const PEERS: [&str; 2] =
     ["--peer-secret=fedcba9876543210fedcba9876543210", "--peer-listen=127.0.0.1:0"];
 
 /// Two gateways that know each other, and who answers them.
@@ -81,23 +81,24 @@ impl Cluster {
 }
 
 /// A client that polls wherever it is told to.
-struct Polling {
+#[derive(Clone)]
+pub(crate) struct Polling {
     /// Where the next request goes.
-    gateway: SocketAddr,
+    pub(crate) gateway: SocketAddr,
     sid: String,
-    heard: std::collections::VecDeque<Heard>,
+    heard: Vec<Heard>,
 }
 
 impl Polling {
-    async fn open(gateway: SocketAddr) -> Self {
-        let client = Self { gateway, sid: String::new(), heard: [].into() };
+    pub(crate) async fn open(gateway: SocketAddr) -> Self {
+        let client = Self { gateway, sid: String::new(), heard: Vec::new() };
         let (status, open) = client.request("GET", "").await;
         assert_eq!(status, 200);
         let open: Value = serde_json::from_str(&open[1..]).unwrap();
         Self { sid: open["sid"].as_str().unwrap().to_owned(), ..client }
     }
 
-    async fn request(&self, method: &str, body: &str) -> (u16, String) {
+    pub(crate) async fn request(&self, method: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.gateway).await.unwrap();
         let sid = if self.sid.is_empty() { String::new() } else { format!("&sid={}", self.sid) };
         let request = format!(
@@ -111,17 +112,17 @@ impl Polling {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    async fn send(&self, packet: &str) {
+    pub(crate) async fn send(&self, packet: &str) {
         assert_eq!(self.request("POST", packet).await, (200, "ok".to_owned()));
     }
 
-    async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         while self.heard.is_empty() {
             let (status, body) = self.request("GET", "").await;
             assert_eq!(status, 200, "{body}");
             self.heard.extend(body.split('\x1e').filter(|it| *it != "6").map(parse));
         }
-        self.heard.pop_front().unwrap()
+        self.heard.remove(0)
     }
 
     async fn join_all(&mut self, chats: &[ChatId]) {
@@ -173,7 +174,7 @@ async fn a_session_of_a_gateway_that_nobody_knows_is_unknown() {
         let elsewhere = Polling {
             gateway: cluster.gateways[0].address,
             sid: client.sid.clone(),
-            heard: [].into(),
+            heard: Vec::new(),
         };
         (elsewhere.request("POST", "40").await.0 == 200).then_some(())
     })
@@ -366,7 +367,7 @@ async fn alone_a_gateway_knows_its_own_sessions_only() {
     let client = Polling::open(gateway.address).await;
     client.send(&format!("40{}", json!({ "token": token_for("alice", 60) }))).await;
     let stranger =
-        Polling { gateway: gateway.address, sid: format!("a.{}", client.sid), heard: [].into() };
+        Polling { gateway: gateway.address, sid: format!("a.{}", client.sid), heard: Vec::new() };
     assert!(stranger.request("GET", "").await.1.contains("Session ID unknown"));
     assert!(nats.subscriptions("ask.gateways").await.is_empty());
 }
