@@ -208,7 +208,7 @@ async fn i4_a_session_moves_in_mid_stream_and_misses_nothing() {
         let (status, body) = client.request("GET", "").await;
         assert_eq!(status, 200);
         client.heard.extend(body.split('\x1e').filter(|it| *it != "6").map(parse));
-        heard.extend(client.heard.drain(..));
+        heard.append(&mut client.heard);
         moved.send("5").await;
         speaking.await.unwrap();
         let mut next = chats.map(|chat| (chat, 1));
