@@ -82,12 +82,14 @@ impl Rooms {
     pub(crate) async fn resume(
         &self,
         socket: &Socket,
-        (user, role): (&UserId, Role),
+        user: &UserId,
         chat: ChatId,
         Standing { version, epoch }: Standing,
     ) -> JoinOutcome {
         let join = Join { chat, since: Some(version), epoch: Some(epoch) };
         let position = Some(Position { since: version, epoch: Some(epoch) });
+        // A participant, whatever the role: the pool must not enter a second time.
+        let role = Role::User;
         let ask = JoinAsk { chat_id: chat, user_id: user.clone(), role, position };
         let patience = Patience::of(socket);
         let (ack, resumes, replay) = (None, true, None);

@@ -74,8 +74,7 @@ impl Chat {
 
     /// Into a room; `false` if nobody can say what was missed there.
     async fn enter_again(&self, session: &mut Session, chat: ChatId, at: Standing) -> bool {
-        let asker = (&session.user, session.role);
-        match self.rooms.resume(&session.socket, asker, chat, at).await {
+        match self.rooms.resume(&session.socket, &session.user, chat, at).await {
             JoinOutcome::Joined => {
                 self.metrics.join("resumed");
                 session.rooms.insert(chat);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use parley_domain::ask::JoinRefusal;
 use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::user::Role;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -278,6 +279,27 @@ async fn i6_whoever_is_removed_on_the_way_does_not_come_in() {
     cluster.api.say(chat);
     let said = cluster.api.say(other);
     moved.hears(other, said).await;
+    moved.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn i6_the_pool_does_not_enter_a_second_time_by_moving() {
+    let cluster = Cluster::start().await;
+    let (chat, other) = (cluster.api.chats.create(0), cluster.api.chats.create(0));
+    let claims = json!({ "sub": "sue", "role": "support", "exp": 4_000_000_000_u64 });
+    let mut client = cluster.client_with(&sign(&claims, SECRET)).await;
+    client.join_all(&[chat, other]).await;
+    // From now on an ask as one of the pool is told from one as a participant.
+    cluster.api.chats.keep_for(chat, Role::User);
+    cluster.api.chats.keep_for(other, Role::Support);
+    let mut moved = cluster.moves(&client).await;
+    let chats = json!({ "chatId": null, "reason": "chats" });
+    assert_eq!(moved.event().await, ("resync".to_owned(), chats), "the pool's are not counted");
+    let gap = json!({ "chatId": other, "reason": "gap" });
+    assert_eq!(moved.event().await, ("resync".to_owned(), gap));
+    cluster.api.say(other);
+    let said = cluster.api.say(chat);
+    moved.hears(chat, said).await;
     moved.hears_nothing().await;
 }
 

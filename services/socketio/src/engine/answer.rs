@@ -13,12 +13,16 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The session whose packets an answer carries.
-#[derive(Clone)]
 pub(crate) enum Owner {
     Here(Arc<Session>),
-    Elsewhere(Remote),
+    /// The permit is held until they are written.
+    Elsewhere {
+        remote: Remote,
+        _permit: OwnedSemaphorePermit,
+    },
 }
 
 impl Owner {
@@ -26,7 +30,7 @@ impl Owner {
     pub(crate) fn lost(&self) {
         match self {
             Self::Here(session) => session.close(DisconnectReason::TransportError),
-            Self::Elsewhere(remote) => remote.lost(),
+            Self::Elsewhere { remote, .. } => remote.lost(),
         }
     }
 }

@@ -23,6 +23,8 @@ use tokio::time::{Instant, timeout};
 
 /// How long a server that lives takes to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long polls take to come back that were released.
+const FINISH: Duration = Duration::from_secs(2);
 /// Connections to one server that are kept for the next request.
 const KEPT: usize = 64;
 /// For so long: the other end keeps them for more than a minute.
@@ -40,6 +42,7 @@ pub(crate) struct Calls {
     secret: HeaderValue,
     digest: [u8; 32],
     pub(super) in_flight: Arc<Semaphore>,
+    max_in_flight: u32,
     pub(super) notices: Arc<Semaphore>,
     idle: Mutex<Idle>,
 }
@@ -72,16 +75,25 @@ pub(super) enum CallError {
 impl Calls {
     /// None: the secret is no header's value.
     pub(super) fn new(peers: Peers) -> Option<Self> {
+        let most = peers.max_forwards.min(Semaphore::MAX_PERMITS);
+        let max_in_flight = u32::try_from(most).unwrap_or(u32::MAX);
         let mut secret = HeaderValue::from_str(&peers.secret).ok()?;
         secret.set_sensitive(true);
         Some(Self {
             directory: peers.directory,
             digest: Sha256::digest(secret.as_bytes()).into(),
             secret,
-            in_flight: Arc::new(Semaphore::new(peers.max_forwards.min(Semaphore::MAX_PERMITS))),
+            in_flight: Arc::new(Semaphore::new(max_in_flight as usize)),
+            max_in_flight,
             notices: Arc::new(Semaphore::new(NOTICES)),
             idle: Mutex::default(),
         })
+    }
+
+    /// Waits until everything that was passed on is answered, and is not waited for for ever.
+    pub(super) async fn finished(&self) {
+        // The semaphore is never closed.
+        let _ = timeout(FINISH, self.in_flight.acquire_many(self.max_in_flight)).await;
     }
 
     /// Whether a request comes from one of the others. Digests are compared: how far two of them are

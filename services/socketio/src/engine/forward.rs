@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// What a server that is asked for something may take beyond the timings of the protocol.
@@ -130,7 +131,7 @@ impl Forwarding {
 
     pub(super) async fn run(mut self, body: Incoming) -> Result<Answer, Refusal> {
         let permit = Arc::clone(&self.remote.calls.in_flight).try_acquire_owned();
-        let Ok(_permit) = permit else {
+        let Ok(permit) = permit else {
             return Err(self.fail(Forwarded::TooMany, Notice::Lost, Refusal::Full));
         };
         let body = if self.method == Method::POST { self.read(body).await? } else { Bytes::new() };
@@ -138,7 +139,7 @@ impl Forwarding {
             Ok(Ok(response)) => {
                 self.finished = true;
                 self.remote.core.stats.forwarded(Forwarded::Answered);
-                return Ok(self.answer(response));
+                return Ok(self.answer(response, permit));
             }
             Ok(Err(CallError::Unknown)) => Forwarded::UnknownServer,
             Ok(Err(CallError::Unreachable)) => Forwarded::Unreachable,
@@ -197,11 +198,11 @@ impl Forwarding {
         refusal
     }
 
-    fn answer(&self, response: Response<Bytes>) -> Answer {
+    fn answer(&self, response: Response<Bytes>, permit: OwnedSemaphorePermit) -> Answer {
         let (head, data) = response.into_parts();
         let carries = self.method == Method::GET && head.status == StatusCode::OK;
         let body = if carries {
-            Body::packets(data, Owner::Elsewhere(self.remote.clone()))
+            Body::packets(data, Owner::Elsewhere { remote: self.remote.clone(), _permit: permit })
         } else {
             Body::new(data)
         };

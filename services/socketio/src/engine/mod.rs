@@ -185,7 +185,8 @@ impl Engine {
         self.core.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Refuses new sessions, closes all, and waits until their handlers have been told.
+    /// Refuses new sessions, closes all, and waits until their handlers have been told, and until polls
+    /// of other servers' sessions have been released.
     pub async fn close_all(&self, reason: CloseReason) {
         self.refuse_new();
         self.core.leaving.cancel();
@@ -196,9 +197,12 @@ impl Engine {
         loop {
             let finished = self.core.finished.notified();
             if self.core.unfinished.load(Ordering::SeqCst) == 0 {
-                return;
+                break;
             }
             finished.await;
+        }
+        if let Some(calls) = &self.core.calls {
+            calls.finished().await;
         }
     }
 
