@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_outage, planted,
 };
-use parley_loadtest::scenarios::{lists, send};
+use parley_loadtest::scenarios::{lists, send, transports};
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
 
@@ -41,6 +41,8 @@ enum Scenario {
     Send(send::Arguments),
     /// Pages of a very long history and of very many chats, as the database sees them
     Lists(lists::Arguments),
+    /// Stock clients that poll and upgrade behind a balancer without sticky sessions
+    Transports(transports::Arguments),
     /// Connections that are cut every 15 s, and clients that come back with their position
     Jitter(jitter::Arguments),
     /// SIGKILL of one of two gateways, again and again
@@ -82,6 +84,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
     match scenario {
         Scenario::Send(arguments) => send::run(home, arguments, interrupt),
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
+        Scenario::Transports(arguments) => transports::run(home, arguments, interrupt),
         Scenario::Jitter(arguments) => jitter::run(home, arguments, interrupt),
         Scenario::GatewayDeath(arguments) => gateway_death::run(home, arguments, interrupt),
         Scenario::ApiDeath(arguments) => api_death::run(home, arguments, interrupt),

@@ -3,3 +3,4 @@
 pub mod delivery;
 pub mod lists;
 pub mod send;
+pub mod transports;

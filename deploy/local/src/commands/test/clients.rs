@@ -10,22 +10,18 @@ use anyhow::{Context, Result};
 use super::bench::Bench;
 use super::counting::{self, Tally};
 use crate::home::{make_folder, remove_folder, workspace};
-use crate::npm;
+use crate::npm::{self, client_packages};
 use crate::tools::{Group, install, venv_program};
 
 const BROWSER: &str = "browser.test.mjs";
 
-fn sources() -> PathBuf {
-    workspace().join("deploy/local/tests/clients")
-}
-
 /// A copy of the tests beside their packages: Node looks for packages above the file itself, and
 /// none may lie in the sources.
 pub(super) fn prepare(bench: &Bench<'_>) -> Result<PathBuf> {
-    let installed = npm::install(bench.home, &sources(), "clients", bench.interrupt)?;
+    let installed = npm::install(bench.home, &client_packages(), "clients", bench.interrupt)?;
     let folder = bench.folder.join("clients");
     remove_folder(&folder)?;
-    copy(&sources(), &folder)?;
+    copy(&client_packages(), &folder)?;
     symlink(installed.join("node_modules"), folder.join("node_modules"))?;
     Ok(folder)
 }
@@ -78,7 +74,7 @@ fn node(folder: &Path, cluster: &Path) -> Result<Command> {
 pub(super) fn python(bench: &Bench<'_>, cluster: &Path) -> Result<Tally> {
     install(bench.home, Group::Test, bench.interrupt)?;
     let mut command = Command::new(venv_program(bench.home, "python"));
-    command.args(["-B", "-u"]).arg(sources().join("test_python_client.py"));
+    command.args(["-B", "-u"]).arg(client_packages().join("test_python_client.py"));
     bench.tests(command.env("PARLEY_CLUSTER", cluster), counting::python)
 }
 
