@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// What a server that is asked for something may take beyond the timings of the protocol.
-const SLACK: Duration = Duration::from_secs(10);
+const SLACK: Duration = Duration::from_secs(5);
 /// How long a notice may take.
 const NOTICE: Duration = Duration::from_secs(5);
 /// What an answer may have beyond its packets.
@@ -190,6 +190,7 @@ impl Forwarding {
 
     fn fail(&mut self, outcome: Forwarded, notice: Notice, refusal: Refusal) -> Refusal {
         self.finished = true;
+        tracing::debug!(server = self.remote.server(), ?outcome, "not passed on");
         self.remote.core.stats.forwarded(outcome);
         // There is nobody to be told.
         if !matches!(outcome, Forwarded::UnknownServer | Forwarded::Unreachable) {

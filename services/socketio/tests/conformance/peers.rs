@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -205,6 +206,43 @@ async fn a_server_that_dies_with_a_poll_ends_its_session() {
     let broken = b.server.stats().forwarded.into_iter();
     assert!(broken.into_iter().any(|it| it == (Forwarded::Broken, 1)));
     stop.cancel();
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
+    let known = Known::default();
+    let timings = Config { write_timeout: Duration::from_millis(200), ..quick() };
+    let config = Config { id_prefix: "b.".to_owned(), ..timings };
+    let stop = CancellationToken::new();
+    let (b, _) = TestServer::with_peers(config, peers(&known), &stop).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    known.set("a", silent.local_addr().expect("an address"));
+    let url = "/socket.io/?EIO=4&transport=polling&sid=a.x".to_owned();
+    let client = Polling { address: b.address, url, sid: "a.x".to_owned() };
+    let asked = Instant::now();
+    assert!(is_unknown(&client.poll().await));
+    assert!(asked.elapsed() > Duration::from_millis(500), "longer than a poll can last");
+    let late = b.server.stats().forwarded;
+    assert!(late.contains(&(Forwarded::TimedOut, 1)), "{late:?}");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn an_answer_that_was_taken_in_part_ends_the_session_at_the_other_server() {
+    // More than the system takes of it at once.
+    let config = Config { max_payload: 32 << 20, outbox_bytes: 64 << 20, ..Config::default() };
+    let pair = Pair::with(config).await;
+    let (here, there) = pair.joined().await;
+    let large = format!("42[\"message\",\"{}\"]", "x".repeat(24 << 20));
+    assert_eq!(here.post(large).await.status, 200);
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let stream = socket.connect(there.address).await.expect("a connection");
+    let stream = there.send_poll_on(stream).await;
+    stream.readable().await.expect("the beginning of an answer");
+    drop(stream);
+    assert_eq!(pair.a.disconnect().await.1, DisconnectReason::TransportError);
+    here.assert_unknown().await;
 }
 
 #[tokio::test]
