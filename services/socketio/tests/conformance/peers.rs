@@ -594,6 +594,8 @@ async fn nothing_is_lost_or_doubled_when_sessions_move_in_mid_stream() {
         // As the JavaScript client does: its last poll comes to its end first.
         let last = client.next().expect("endless").poll().await;
         heard.extend(last.body.split('\x1e').filter(|it| *it != "6").map(str::to_owned));
+        // Then there is a moment in which something waits for it.
+        tokio::time::sleep(Duration::from_millis(3)).await;
         ws.send("5").await;
         let sent = streaming.await.expect("sent");
         ws.send("42[\"message\",\"end\"]").await;
