@@ -399,6 +399,8 @@ async fn what_waits_at_a_move_goes_along_in_order() {
         }
         ws.send("5").await;
         ws.send("42[\"message\",20]").await;
+        // It has left polling, and waits for its handler; until then this does nothing.
+        while here.post("6").await.status == 200 {}
         pair.a.server.app().gate.add_permits(1);
         for number in 0..20 {
             assert_eq!(ws.text().await, format!("42[\"news\",{number}]"));
