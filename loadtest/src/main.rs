@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_outage, planted, removal, rolling, slow,
 };
-use parley_loadtest::scenarios::{lists, send, storm};
+use parley_loadtest::scenarios::{lists, send, storm, transports};
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
 
@@ -43,6 +43,8 @@ enum Scenario {
     Lists(lists::Arguments),
     /// Ten thousand connections dropped at once, and clients that come back with their position, beside socket.io
     Storm(storm::Arguments),
+    /// Stock clients that poll and upgrade behind a balancer without sticky sessions
+    Transports(transports::Arguments),
     /// Connections that are cut every 15 s, and clients that come back with their position
     Jitter(jitter::Arguments),
     /// SIGKILL of one of two gateways, again and again
@@ -91,6 +93,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::Send(arguments) => send::run(home, arguments, interrupt),
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
         Scenario::Storm(arguments) => storm::run(home, arguments, interrupt),
+        Scenario::Transports(arguments) => transports::run(home, arguments, interrupt),
         Scenario::Jitter(arguments) => jitter::run(home, arguments, interrupt),
         Scenario::GatewayDeath(arguments) => gateway_death::run(home, arguments, interrupt),
         Scenario::ApiDeath(arguments) => api_death::run(home, arguments, interrupt),

@@ -267,7 +267,11 @@ impl Layout {
                     }
                     Place::Anywhere => (ports.free(&name)?, ports.free(&format!("{name}-admin"))?),
                 };
-                plans.push(Plan { kind, name, port, admin });
+                let peers = match kind {
+                    Kind::Gateway => Some(ports.free(&format!("{name}-peers"))?),
+                    _ => None,
+                };
+                plans.push(Plan { kind, name, port, admin, peers });
             }
         }
         let nats =
@@ -321,6 +325,7 @@ impl<'a> Starting<'a> {
                 redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
                 link_secret: secrets.link.clone(),
+                peer_secret: secrets.peer.clone(),
                 files: files(home, options.ephemeral),
                 workers: pods::workers(options.api + options.gateways),
                 extra: options.settings.clone(),

@@ -35,6 +35,7 @@ pub use cluster::{Cluster, Durability, Options, Place};
 pub use frozen::Frozen;
 pub use home::{Home, workspace};
 pub use interrupt::Interrupt;
+pub use npm::run_script;
 pub use process::Process;
 pub use rest::{Answer, Client};
 pub use services::{build_planted, migrate};

@@ -1,14 +1,15 @@
 //! npm packages, installed beside the tools so that no `node_modules` lands in the sources.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::home::{Home, make_folder, shown};
+use crate::home::{Home, make_folder, remove_folder, shown, workspace};
 use crate::interrupt::Interrupt;
-use crate::process::{capture, on_path};
+use crate::process::{capture, on_path, run};
 use crate::say;
 use crate::tools::{logged, once};
 
@@ -51,6 +52,36 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The packages of the client tests.
+pub(crate) fn client_packages() -> PathBuf {
+    workspace().join("deploy/local/tests/clients")
+}
+
+/// Runs a script with Node.js and the packages of the client tests: the stock JavaScript client is one of them. What it
+/// writes to standard output is returned, and kept in the folder of this launcher.
+pub fn run_script(
+    home: &Home,
+    script: &Path,
+    arguments: &[&str],
+    interrupt: &Interrupt,
+) -> Result<String> {
+    let installed = install(home, &client_packages(), "clients", interrupt)?;
+    let name = script.file_name().context("a script has a name")?;
+    // Node looks for packages above the file itself, and none may lie in the sources.
+    let folder = home.file("scripts");
+    remove_folder(&folder)?;
+    make_folder(&folder)?;
+    fs::copy(script, folder.join(name)).with_context(|| format!("no {}", shown(script)))?;
+    symlink(installed.join("node_modules"), folder.join("node_modules"))?;
+    let output = folder.join("output");
+    let mut command = Command::new(node()?);
+    command.arg(folder.join(name)).args(arguments).stdout(File::create(&output)?);
+    if !run(&mut command, interrupt)?.success() {
+        bail!("{} has failed", shown(script));
+    }
+    Ok(fs::read_to_string(output)?)
 }
 
 /// Node.js, new enough.

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) port: u16,
     pub(crate) admin: u16,
+    /// Where a gateway takes what the others pass on.
+    pub(crate) peers: Option<u16>,
 }
 
 /// What all pods are told.
@@ -27,6 +29,7 @@ pub(crate) struct Settings {
     pub(crate) redis_url: String,
     pub(crate) jwt_secret: String,
     pub(crate) link_secret: String,
+    pub(crate) peer_secret: String,
     /// Where the bytes of files are kept.
     pub(crate) files: PathBuf,
     /// Threads of each pod.
@@ -36,7 +39,13 @@ pub(crate) struct Settings {
 }
 
 /// Each pod has its own of these: a value for all would be wrong.
-const PER_POD: [&str; 3] = ["PARLEY_POD", "PARLEY_LISTEN", "PARLEY_ADMIN_LISTEN"];
+const PER_POD: [&str; 5] = [
+    "PARLEY_POD",
+    "PARLEY_LISTEN",
+    "PARLEY_ADMIN_LISTEN",
+    "PARLEY_PEER_LISTEN",
+    "PARLEY_PEER_ADDRESS",
+];
 
 /// Reads `NAME=VALUE`, with or without `PARLEY_` in front.
 pub(crate) fn setting(text: &str) -> Result<(String, String)> {
@@ -87,6 +96,10 @@ impl Plan {
             command.env("PARLEY_DATABASE_URL", &settings.database_url);
             command.env("PARLEY_FILES_FOLDER", &settings.files);
             command.env("PARLEY_LINK_SECRET", &settings.link_secret);
+        }
+        if let Some(port) = self.peers {
+            command.env("PARLEY_PEER_LISTEN", format!("127.0.0.1:{port}"));
+            command.env("PARLEY_PEER_SECRET", &settings.peer_secret);
         }
         command.envs(settings.extra.iter().map(|(name, value)| (name, value)));
         command

@@ -12,6 +12,9 @@ pub(crate) struct Secrets {
     /// Signs links to files; folders of an earlier release have none.
     #[serde(default = "random_hex")]
     pub(crate) link: String,
+    /// What gateways know each other by; folders of an earlier release have none.
+    #[serde(default = "random_hex")]
+    pub(crate) peer: String,
 }
 
 impl Secrets {
@@ -22,7 +25,12 @@ impl Secrets {
             return Ok(kept);
         }
         make_folder(home.root())?;
-        let fresh = Self { jwt: random_hex(), postgres: random_hex(), link: random_hex() };
+        let fresh = Self {
+            jwt: random_hex(),
+            postgres: random_hex(),
+            link: random_hex(),
+            peer: random_hex(),
+        };
         write_json(&file, &fresh)?;
         Ok(fresh)
     }

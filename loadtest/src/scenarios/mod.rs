@@ -4,3 +4,4 @@ pub mod delivery;
 pub mod lists;
 pub mod send;
 pub mod storm;
+pub mod transports;

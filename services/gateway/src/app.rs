@@ -22,6 +22,7 @@ use crate::drain::{self, Pace};
 use crate::expiry::Expiries;
 use crate::limits::LimitSettings;
 use crate::metrics::Metrics;
+use crate::peers::Membership;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
@@ -78,7 +79,8 @@ impl App {
             joins: Rate::per_second(limits.joins_per_second),
             max_rooms: size(limits.max_rooms),
         };
-        let server = Server::new(config(&settings.sockets, limits), chat);
+        let membership = Membership::begin(&settings.peers, &bus, lifecycle).await?;
+        let server = serve_with(config(&settings.sockets, limits), chat, membership, lifecycle)?;
         metrics::register_sockets(&registry, &server)?;
 
         let stop = lifecycle.stop();
@@ -143,6 +145,20 @@ fn config(settings: &SocketSettings, limits: &LimitSettings) -> Config {
 fn pace(settings: &SocketSettings) -> Pace {
     let within = Duration::from_secs(settings.drain_seconds);
     Pace { per_second: settings.drain_per_second, within }
+}
+
+/// One gateway alone, or one of several.
+fn serve_with(
+    config: Config,
+    chat: Chat,
+    membership: Option<Membership>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Arc<Server<Chat>>> {
+    let Some(membership) = membership else { return Ok(Server::new(config, chat)) };
+    let config = Config { id_prefix: membership.id_prefix(), ..config };
+    let server = Server::with_peers(config, chat, membership.peers())?;
+    membership.serve(server.engine(), lifecycle);
+    Ok(server)
 }
 
 /// A gateway without the bus hears nothing; new connections are better off elsewhere.

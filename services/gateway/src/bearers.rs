@@ -13,6 +13,7 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::token::{Caller, Revocation, is_revoked};
 use parley_domain::user::Role;
 use parley_socketio::{CloseReason, Frame, Socket};
+use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::asks::{self, Asks, Token};
@@ -57,8 +58,8 @@ enum Hearing {
 }
 
 /// Which changes of the set of the user's chats a connection knows of, by their membership versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heard {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Heard {
     /// All up to here happened before it came, or were told; `None` while nobody has said where that is.
     known: Option<u64>,
     /// The last one that it was told. What happened shortly before it came may still be on its way, and is told as well.
@@ -68,8 +69,8 @@ struct Heard {
 }
 
 /// A change of the set of a user's chats. Two of them may carry the same membership version: it is read when they are
-/// told, and a later change may be committed by then.
-type What = (ChatId, Kind);
+/// told, and a later change may be committed by then. The kind is a number: it travels between gateways of different releases.
+type What = (ChatId, u8);
 
 /// What becomes of an event for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,25 +112,31 @@ impl Bearers {
     }
 
     /// Keeps a connection in mind; `None` if its user has as many as allowed.
-    pub(crate) fn hold(&self, caller: &Caller, socket: &Socket) -> Option<Place> {
+    pub(crate) fn hold(
+        &self,
+        user: &UserId,
+        role: Role,
+        issued_at: Option<DateTime<Utc>>,
+        socket: &Socket,
+    ) -> Option<Place> {
         let held = Held {
             hearing: Hearing::Nothing { missed: false },
-            role: caller.role,
-            issued_at: caller.issued_at,
+            role,
+            issued_at,
             valid_after: None,
             socket: socket.clone(),
         };
         let mut all = self.0.held.lock();
-        let connections = all.entry(caller.id.clone()).or_default();
+        let connections = all.entry(user.clone()).or_default();
         let open = connections.iter().filter(|held| !held.socket.is_closed()).count();
         if open >= self.0.max_connections {
             return None;
         }
         if connections.is_empty() {
-            self.0.comings.note(&caller.id, true);
+            self.0.comings.note(user, true);
         }
         connections.push(held);
-        Some(Place { bearers: self.clone(), user: caller.id.clone(), key: socket.key() })
+        Some(Place { bearers: self.clone(), user: user.clone(), key: socket.key() })
     }
 
     /// Passes an event on to the connections that it is for.
@@ -142,7 +149,7 @@ impl Bearers {
         } else {
             for (user, version) in event.affected.iter().zip(&event.membership_versions) {
                 let connections = held.get_mut(user).into_iter().flatten();
-                let what = (event.chat_id, event.kind);
+                let what = (event.chat_id, event.kind.code());
                 connections.for_each(|held| held.hear(&frame, Some((*version, what))));
             }
         }
@@ -199,6 +206,47 @@ impl Bearers {
             if missed {
                 held.reload();
             }
+        }
+    }
+
+    /// Of a connection that came from another gateway: whatever was said on the way there, it may have missed.
+    fn resumes(
+        &self,
+        user: &UserId,
+        key: u64,
+        heard: Option<Heard>,
+        membership_version: Option<u64>,
+    ) {
+        let mut held = self.0.held.lock();
+        let sockets = held.get_mut(user).into_iter().flatten();
+        for held in sockets.filter(|held| held.socket.key() == key) {
+            let came_along = heard.and_then(|heard| heard.known);
+            // What is opened for the pool is not counted.
+            let is_whole = came_along.is_some()
+                && came_along >= membership_version
+                && held.hearing == (Hearing::Nothing { missed: false })
+                && !held.role.is_in_support_pool();
+            held.hearing = Hearing::Everything(match heard {
+                Some(heard) if is_whole => heard,
+                _ => Heard {
+                    known: membership_version,
+                    told: membership_version.unwrap_or_default(),
+                    what: None,
+                },
+            });
+            if !is_whole {
+                held.reload();
+            }
+        }
+    }
+
+    /// Forgets a connection that goes to another gateway, and says what it has heard.
+    fn depart(&self, user: &UserId, key: u64) -> Option<Heard> {
+        let mut held = self.0.held.lock();
+        let place = held.get(user)?.iter().position(|held| held.socket.key() == key)?;
+        match held.get_mut(user)?.swap_remove(place).hearing {
+            Hearing::Everything(heard) => Some(heard),
+            Hearing::Nothing { .. } => None,
         }
     }
 
@@ -265,6 +313,16 @@ impl Place {
         self.bearers.renew(self.key, caller)
     }
 
+    /// The same at the gateway that a connection came to.
+    pub(crate) fn resumes(&self, heard: Option<Heard>, membership_version: Option<u64>) {
+        self.bearers.resumes(&self.user, self.key, heard, membership_version);
+    }
+
+    /// The connection goes to another gateway: what it has heard here, and hears nothing more of.
+    pub(crate) fn depart(&self) -> Option<Heard> {
+        self.bearers.depart(&self.user, self.key)
+    }
+
     /// Finds out about the token where nobody could say at once: a connection that enters no room is to hear what is said
     /// to its user all the same. Ends with the connection.
     pub(crate) fn later(
@@ -317,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_once_and_one_that_was_not_heard_shows() {
-        let what = |number| (chat(number), Kind::ChatCreated);
+        let what = |number| (chat(number), Kind::ChatCreated.code());
         let mut heard = Heard { known: Some(4), told: 0, what: None };
         assert_eq!(heard.hear(4, what(4)), Fate::Passed, "on its way while the connection came");
         assert_eq!(heard.hear(4, what(4)), Fate::Dropped, "told again");
@@ -334,7 +392,8 @@ mod tests {
 
     #[test]
     fn a_change_that_was_told_late_carries_the_number_of_a_later_one_and_hides_it_from_nobody() {
-        let (made, gone) = ((chat(1), Kind::ChatCreated), (chat(1), Kind::ChatRemoved));
+        let (made, gone) =
+            ((chat(1), Kind::ChatCreated.code()), (chat(1), Kind::ChatRemoved.code()));
         let connected = Heard { known: Some(1), told: 0, what: None };
         let mut heard = connected;
         assert_eq!(heard.hear(2, made), Fate::Passed, "counted after the removal");
@@ -342,6 +401,6 @@ mod tests {
         assert_eq!(heard.hear(2, gone), Fate::Dropped, "the reload has brought it");
         let mut other = connected;
         assert_eq!(other.hear(2, made), Fate::Passed);
-        assert_eq!(other.hear(2, (chat(2), Kind::ChatCreated)), Fate::Missed);
+        assert_eq!(other.hear(2, (chat(2), Kind::ChatCreated.code())), Fate::Missed);
     }
 }

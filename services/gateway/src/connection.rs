@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
@@ -13,8 +14,8 @@ use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError};
 use parley_domain::user::{Name, Role};
 use parley_socketio::{
-    Ack, Application, CloseReason, Connect, ConnectError, DisconnectReason, Event, Rate, Socket,
-    Used,
+    Ack, Application, Arrival, CloseReason, Connect, ConnectError, DisconnectReason, Event, Rate,
+    Socket, Used,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -50,23 +51,24 @@ pub(crate) struct Chat {
 
 /// A connection whose token counts.
 pub(crate) struct Session {
-    user: UserId,
-    name: Option<Name>,
-    role: Role,
-    socket: Socket,
-    rooms: HashSet<ChatId>,
+    pub(crate) user: UserId,
+    pub(crate) name: Option<Name>,
+    pub(crate) role: Role,
+    pub(crate) issued_at: Option<DateTime<Utc>>,
+    pub(crate) socket: Socket,
+    pub(crate) rooms: HashSet<ChatId>,
     /// What was last said of typing: keys are pressed more often than anybody has to hear of it.
-    typed: Option<(ChatId, bool, Instant)>,
+    pub(crate) typed: Option<(ChatId, bool, Instant)>,
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
     /// connection enters no room, and hears nothing.
-    unasked: Option<Unasked>,
-    place: Place,
-    expiry: Expiry,
-    joins: Used,
+    pub(crate) unasked: Option<Unasked>,
+    pub(crate) place: Place,
+    pub(crate) expiry: Expiry,
+    pub(crate) joins: Used,
 }
 
 /// A token that could not be asked about, and who goes on asking.
-struct Unasked {
+pub(crate) struct Unasked {
     ask: RevokedAsk,
     _later: AbortOnDropHandle<()>,
 }
@@ -138,6 +140,14 @@ impl Application for Chat {
         }
     }
 
+    async fn export(&self, session: &mut Session) -> Option<Vec<u8>> {
+        self.pack(session).await
+    }
+
+    async fn import(&self, arrival: Arrival, socket: Socket) -> Option<Session> {
+        self.unpack(&arrival.state, socket).await
+    }
+
     async fn disconnect(&self, session: Session, _reason: DisconnectReason) {
         for chat in session.rooms {
             self.rooms.forget(chat, &session.socket).await;
@@ -149,7 +159,8 @@ impl Chat {
     async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, Unwelcome> {
         let caller = self.authenticate(connect).await?;
         // Before it is asked about: a revocation between the two is heard.
-        let place = self.bearers.hold(&caller, &socket).ok_or(Unwelcome::TooMany)?;
+        let place = self.bearers.hold(&caller.id, caller.role, caller.issued_at, &socket);
+        let place = place.ok_or(Unwelcome::TooMany)?;
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
         let unasked = match asks::ask_revoked(&self.asks, &ask).await {
             Some(Token::Revoked) => return Err(TokenError::Revoked.into()),
@@ -164,6 +175,7 @@ impl Chat {
             user: caller.id,
             name: caller.name,
             role: caller.role,
+            issued_at: caller.issued_at,
             socket,
             rooms: HashSet::new(),
             typed: None,

@@ -102,6 +102,11 @@ impl Expiries {
 }
 
 impl Expiry {
+    /// When the connection ends.
+    pub(crate) const fn at(&self) -> DateTime<Utc> {
+        self.at
+    }
+
     /// There is another token; says whether the connection was not closed yet.
     pub(crate) fn put_off(&mut self, at: DateTime<Utc>) -> bool {
         let Some(socket) = self.expiries.0.remove(self.at, self.key) else { return false };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parley_domain::ask::{JoinAsk, JoinRefusal, JoinSnapshot, Position};
 use parley_domain::event::{Resync, ResyncReason};
-use parley_domain::ids::UserId;
+use parley_domain::ids::{ChatId, UserId};
 use parley_domain::typing::Typist;
 use parley_domain::user::Role;
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
@@ -43,6 +43,8 @@ struct Entrance<'a> {
     join: Join,
     ack: Option<Ack>,
     patience: Patience,
+    /// Whether the client knows nothing of this: it is a member, as far as it knows.
+    resumes: bool,
     /// Where the connection is; `None` before it has its ack.
     replay: Option<Replay>,
     /// Who writes, as its ack says.
@@ -70,8 +72,46 @@ impl Rooms {
         }
         let position = join.since.map(|since| Position { since, epoch: join.epoch });
         let ask = JoinAsk { position, ..ask };
-        let (replay, typing) = (None, Vec::new());
-        Entrance { rooms: self, socket, ask, join, ack, patience, replay, typing }.run().await
+        let entrance = Entrance {
+            rooms: self,
+            socket,
+            ask,
+            join,
+            ack,
+            patience,
+            resumes: false,
+            replay: None,
+            typing: Vec::new(),
+        };
+        entrance.run().await
+    }
+
+    /// Makes `socket` a member of a room in which its client was a member at another gateway, and has heard everything up
+    /// to a place.
+    pub(crate) async fn resume(
+        &self,
+        socket: &Socket,
+        user: &UserId,
+        chat: ChatId,
+        Standing { version, epoch }: Standing,
+    ) -> JoinOutcome {
+        let join = Join { chat, since: Some(version), epoch: Some(epoch) };
+        let position = Some(Position { since: version, epoch: Some(epoch) });
+        // A participant, whatever the role: the pool must not enter a second time.
+        let role = Role::User;
+        let ask = JoinAsk { chat_id: chat, user_id: user.clone(), role, position };
+        let entrance = Entrance {
+            rooms: self,
+            socket,
+            ask,
+            join,
+            ack: None,
+            patience: self.patience(socket),
+            resumes: true,
+            replay: None,
+            typing: Vec::new(),
+        };
+        entrance.run().await
     }
 }
 
@@ -179,8 +219,13 @@ impl Entrance<'_> {
             let chat = admission.chat.clone();
             let (replay, step) = Replay::begin(user, since, passing::snapshot(admission));
             let at = replay.at();
+            let another = self.join.is_of_another(&chat);
+            let resync = step.resync || another;
+            if resync && self.resumes {
+                self.tell_resync(if another { ResyncReason::History } else { ResyncReason::Gap });
+            }
             self.typing = typing.to_vec();
-            self.acknowledge(&chat, step.resync || self.join.is_of_another(&chat));
+            self.acknowledge(&chat, resync);
             self.replay = Some(replay);
             (step, at)
         };

@@ -261,6 +261,8 @@ struct Sockets<A> {
     closed: IntCounterVec,
     refused: IntCounterVec,
     upgrades: IntCounterVec,
+    forwards: IntCounterVec,
+    moves: IntCounterVec,
     bytes: IntCounterVec,
     frames: IntCounterVec,
     pauses: IntCounter,
@@ -290,6 +292,16 @@ impl<A: Application> Sockets<A> {
                 "Upgrades to WebSocket, by outcome.",
                 "outcome",
             )?,
+            forwards: vec(
+                "parley_gateway_forwards_total",
+                "Polling requests of other gateways' sessions, by outcome.",
+                "outcome",
+            )?,
+            moves: vec(
+                "parley_gateway_moves_total",
+                "Sessions that moved to or from another gateway, by outcome.",
+                "outcome",
+            )?,
             bytes: vec("parley_gateway_bytes_total", "Payload bytes, by direction.", "direction")?,
             frames: vec("parley_gateway_frames_total", "Messages, by direction.", "direction")?,
             pauses: IntCounter::new(
@@ -303,13 +315,15 @@ impl<A: Application> Sockets<A> {
         })
     }
 
-    fn families(&self) -> [&dyn Collector; 9] {
+    fn families(&self) -> [&dyn Collector; 11] {
         [
             &self.connections,
             &self.opened,
             &self.closed,
             &self.refused,
             &self.upgrades,
+            &self.forwards,
+            &self.moves,
             &self.bytes,
             &self.frames,
             &self.pauses,
@@ -337,6 +351,12 @@ impl<A: Application> Sockets<A> {
         set(&self.frames, "out", stats.frames_out);
         for (reason, count) in stats.closed {
             set(&self.closed, reason.as_str(), count);
+        }
+        for (outcome, count) in stats.forwarded {
+            set(&self.forwards, outcome.as_str(), count);
+        }
+        for (outcome, count) in stats.moved {
+            set(&self.moves, outcome.as_str(), count);
         }
         set(&self.refused, "too_many_connections", stats.connections_dropped);
         set(&self.refused, "head_timeout", stats.head_timeouts);

@@ -90,8 +90,8 @@ pub(crate) enum Command {
     Rejoin { rejoiner: Box<Rejoiner>, answered: oneshot::Sender<Result<(), Option<Ack>>> },
     /// A joiner has caught up.
     End { joiner: Joiner, ended: oneshot::Sender<Ended> },
-    /// A connection leaves.
-    Leave { key: u64, left: Option<oneshot::Sender<()>> },
+    /// A connection leaves. Answered with where it was, if it was a member.
+    Leave { key: u64, left: Option<oneshot::Sender<Option<Standing>>> },
     /// A member writes, or has stopped.
     Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
     /// Somebody says where the chat stands; when it was asked, if it was.
@@ -166,11 +166,14 @@ impl Rooms {
         &self.0.pod
     }
 
-    /// Ends a membership. When this returns, nothing more of the room reaches the socket.
-    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) {
+    /// Ends a membership. When this returns, nothing more of the room reaches the socket. Says up to where it has heard
+    /// everything, if it was a member.
+    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) -> Option<Standing> {
         let (left, done) = oneshot::channel();
         if self.send(chat, Command::Leave { key: socket.key(), left: Some(left) }).await {
-            let _ = done.await;
+            done.await.ok().flatten()
+        } else {
+            None
         }
     }
 
@@ -402,10 +405,11 @@ impl RoomTask {
                 self.on_writer(key, name.as_deref(), is_typing);
             }
             Command::Leave { key, left } => {
+                let place = self.room.place_of(key);
                 self.leave(key);
                 self.linger();
                 if let Some(left) = left {
-                    let _ = left.send(());
+                    let _ = left.send(place);
                 }
             }
             Command::Head { head, read_after } => {

@@ -9,6 +9,7 @@ use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 
 use crate::limits::LimitSettings;
+use crate::peers::PeerSettings;
 
 /// Parley's gateway pod. Every setting is an environment variable, or the flag beside it.
 #[derive(Debug, Clone, Parser)]
@@ -29,6 +30,9 @@ pub struct Settings {
     /// Redis, for who is online and who is typing.
     #[command(flatten)]
     pub redis: RedisSettings,
+    /// The other gateways.
+    #[command(flatten)]
+    pub peers: PeerSettings,
     /// Which tokens count.
     #[command(flatten)]
     pub tokens: TokenSettings,
@@ -78,6 +82,7 @@ impl process::Settings for Settings {
     fn check(&self) -> anyhow::Result<()> {
         self.nats.check()?;
         self.redis.check()?;
+        self.peers.check()?;
         Verifier::new(&self.tokens)?;
         anyhow::ensure!(
             self.sockets.drain_seconds < self.process.shutdown_seconds,

@@ -8,6 +8,7 @@
 mod asks;
 mod bus;
 mod error;
+mod gateways;
 mod heads;
 mod limits;
 mod metrics;
@@ -23,6 +24,7 @@ mod users;
 pub use asks::{Ask, AskError};
 pub use bus::{Bus, BusState, RoomSubscription};
 pub use error::RelayError;
+pub use gateways::{GatewayPlace, Gateways, GatewaysTask};
 pub use heads::{HeadsSubscription, HeadsTask};
 pub use limits::{
     Charge, Charged, Limit, LimitSettings, Limiter, Member, MessageLimits, Policy, Refused, Usage,

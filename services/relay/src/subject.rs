@@ -30,6 +30,9 @@ pub(crate) const ASK_REVOKED: &str = "ask.revoked";
 /// How do users stand?
 pub(crate) const ASK_USERS: &str = "ask.users";
 
+/// Which gateways are there? Whoever asks says who it is; every gateway answers, and listens.
+pub(crate) const ASK_GATEWAYS: &str = "ask.gateways";
+
 /// The queue group of the api pods.
 pub(crate) const API_PODS: &str = "api";
 

@@ -2,6 +2,7 @@
 
 use crate::stats::Refusal;
 use http::{HeaderMap, HeaderName, header};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
@@ -115,6 +116,52 @@ impl Handshake {
     pub fn transport(&self) -> Transport {
         self.transport
     }
+}
+
+/// A handshake, as it travels with its session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    query: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    peer: SocketAddr,
+}
+
+impl Handshake {
+    /// Of a session that moves, which began with polling.
+    pub(crate) fn record(&self) -> Record {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let headers = self.headers.iter().map(|(name, value)| owned((name.as_str(), value)));
+        Record {
+            query: self.query_pairs().map(owned).collect(),
+            headers: headers.collect(),
+            peer: self.peer,
+        }
+    }
+}
+
+impl From<Record> for Handshake {
+    fn from(Record { query, headers, peer }: Record) -> Self {
+        let header = |(name, value): (String, String)| {
+            let name = KEPT.into_iter().find(|kept| kept.as_str() == name)?;
+            Some((name, value.into_boxed_str()))
+        };
+        Self {
+            query: encoded(query.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()])),
+            headers: headers.into_iter().filter_map(header).collect(),
+            peer,
+            transport: Transport::Polling,
+        }
+    }
+}
+
+/// Names and values in the form of [`Handshake`].
+fn encoded<'a>(parts: impl Iterator<Item = &'a str>) -> Box<[u8]> {
+    let mut whole = Vec::new();
+    for part in parts {
+        whole.extend_from_slice(part.as_bytes());
+        whole.push(END);
+    }
+    whole.into()
 }
 
 impl fmt::Debug for Handshake {
@@ -272,6 +319,16 @@ mod tests {
         assert_eq!((kept.user_agent(), kept.authorization()), (None, Some(long.as_str())));
         let longer = headers(&[("authorization", &"x".repeat(MAX_TOKEN + 1))]);
         assert_eq!(handshake("", &longer).err(), Some(Refusal::BadRequest));
+    }
+
+    #[test]
+    fn a_handshake_travels_whole() {
+        let headers = headers(&[("authorization", "Bearer x"), ("user-agent", "U")]);
+        let kept = handshake("token=a%2Fb&empty&token=2", &headers).expect("kept");
+        let there = Handshake::from(kept.record());
+        assert!(there.query_pairs().eq(kept.query_pairs()));
+        assert_eq!((there.authorization(), there.user_agent()), (Some("Bearer x"), Some("U")));
+        assert_eq!((there.peer(), there.transport()), (kept.peer(), Transport::Polling));
     }
 
     #[test]

@@ -21,6 +21,13 @@ impl SocketId {
     }
 }
 
+impl SocketId {
+    /// One that was given by another server.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text.as_bytes().try_into().ok().map(Self)
+    }
+}
+
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for &byte in &self.0 {
@@ -61,6 +68,8 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.to_string().len(), SOCKET_ID_LENGTH);
         assert!(one.to_string().bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+        assert_eq!(SocketId::parse(&one.to_string()), Some(one));
+        assert_eq!(SocketId::parse("short"), None);
         let session = session_id("pod7.");
         assert!(session.starts_with("pod7."));
         assert_eq!(session.len(), 29);

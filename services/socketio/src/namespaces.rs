@@ -78,6 +78,21 @@ impl<M> Namespaces<M> {
         Some(member)
     }
 
+    pub(crate) fn members_mut(&mut self) -> impl Iterator<Item = (&str, &mut M)> {
+        self.joined.iter_mut().map(|(namespace, member)| (&**namespace, member))
+    }
+
+    /// Namespaces that the client may not know yet that it is out of.
+    pub(crate) fn dismissed(&self) -> &[Box<str>] {
+        &self.dismissed
+    }
+
+    /// As they were on another server.
+    pub(crate) fn set_dismissed(&mut self, mut dismissed: Vec<Box<str>>) {
+        dismissed.truncate(self.limit);
+        self.dismissed = dismissed;
+    }
+
     pub(crate) fn into_members(self) -> impl Iterator<Item = M> {
         self.joined.into_iter().map(|(_, member)| member)
     }

@@ -45,6 +45,8 @@ pub(crate) struct Decoder {
 
 #[derive(Debug)]
 struct Pending {
+    /// As it came.
+    text: String,
     packet: Packet,
     received: Vec<Bytes>,
     expected: usize,
@@ -57,26 +59,34 @@ impl Decoder {
         Self { max_attachments, max_bytes, pending: None }
     }
 
+    /// The messages of a packet that is not complete, as they came.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = Message> {
+        self.pending.iter().flat_map(|pending| {
+            let received = pending.received.iter().cloned().map(Message::Binary);
+            std::iter::once(Message::Text(pending.text.clone())).chain(received)
+        })
+    }
+
     /// The packet that this message is, or completes.
     pub(crate) fn decode(&mut self, message: Message) -> Result<Option<Packet>, Malformed> {
         match message {
-            Message::Text(text) => self.text(&text),
+            Message::Text(text) => self.text(text),
             Message::Binary(data) => self.attachment(data),
         }
     }
 
-    fn text(&mut self, text: &str) -> Result<Option<Packet>, Malformed> {
+    fn text(&mut self, text: String) -> Result<Option<Packet>, Malformed> {
         if self.pending.is_some() {
             return Err(Malformed::Syntax);
         }
-        let (packet, expected) = parse(text)?;
+        let (packet, expected) = parse(&text)?;
         if expected > self.max_attachments {
             return Err(Malformed::TooLarge);
         }
         if expected == 0 {
             return Ok(Some(packet));
         }
-        let pending = Pending { packet, received: Vec::new(), expected, bytes: 0 };
+        let pending = Pending { text, packet, received: Vec::new(), expected, bytes: 0 };
         self.pending = Some(Box::new(pending));
         Ok(None)
     }

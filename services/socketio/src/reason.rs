@@ -49,13 +49,15 @@ pub enum DisconnectReason {
     TooManyMessages,
     /// No namespace was joined in time.
     ConnectTimeout,
+    /// The client went on over a WebSocket to another server: the connection lives there.
+    Moved,
     /// The server closed the connection.
     ServerClose(CloseReason),
 }
 
 impl DisconnectReason {
     /// Every reason, in the order of [`Self::index`].
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::ClientNamespace,
         Self::ServerNamespace,
         Self::TransportClose,
@@ -71,6 +73,7 @@ impl DisconnectReason {
         Self::ServerClose(CloseReason::ALL[1]),
         Self::ServerClose(CloseReason::ALL[2]),
         Self::TooManyMessages,
+        Self::Moved,
     ];
 
     pub(crate) fn index(self) -> usize {
@@ -90,6 +93,7 @@ impl DisconnectReason {
             Self::ServerClose(CloseReason::Slow) => 12,
             Self::ServerClose(CloseReason::Policy) => 13,
             Self::TooManyMessages => 14,
+            Self::Moved => 15,
         }
     }
 
@@ -108,6 +112,7 @@ impl DisconnectReason {
             Self::PayloadTooLarge => "payload_too_large",
             Self::ConnectTimeout => "connect_timeout",
             Self::TooManyMessages => "too_many_messages",
+            Self::Moved => "moved",
             Self::ServerClose(CloseReason::GoingAway) => "server_going_away",
             Self::ServerClose(CloseReason::Slow) => "server_slow",
             Self::ServerClose(CloseReason::Policy) => "server_policy",

@@ -1,6 +1,6 @@
 //! One listener for several engines.
 
-use crate::engine::{Body, Engine, Upgrade, error_body, respond};
+use crate::engine::{Body, Door, Engine, Upgrade, error_body, respond};
 use crate::stats::Stats;
 use crate::wire::{Exchange, Wire};
 use http::{Request, Response, StatusCode};
@@ -33,7 +33,7 @@ const MIN_ROOM: usize = 64;
 /// Serves engines at their paths on one listener. Everything else is answered with 404.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
-    engines: Vec<Engine>,
+    engines: Vec<(Engine, Door)>,
 }
 
 impl Router {
@@ -45,7 +45,16 @@ impl Router {
     /// Adds an engine at the path of its configuration.
     #[must_use]
     pub fn mount(mut self, engine: Engine) -> Self {
-        self.engines.push(engine);
+        self.engines.push((engine, Door::Clients));
+        self
+    }
+
+    /// Adds what other servers pass on for an engine, at the same path: on a listener that clients
+    /// do not reach. What does not have the secret is refused. It has to be served for longer than
+    /// the clients: until [`Engine::close_all`] has returned.
+    #[must_use]
+    pub fn mount_peers(mut self, engine: Engine) -> Self {
+        self.engines.push((engine, Door::Peers));
         self
     }
 
@@ -103,26 +112,26 @@ impl Router {
 
     /// How many connections there may be that are no session's WebSocket.
     fn room(&self) -> usize {
-        let sessions = self.engines.iter().map(|engine| engine.core().config.max_connections);
+        let sessions = self.engines.iter().map(|(engine, _)| engine.core().config.max_connections);
         let sessions = sessions.fold(0, usize::saturating_add);
         sessions.saturating_add(sessions / 4).clamp(MIN_ROOM, Semaphore::MAX_PERMITS)
     }
 
     /// What happens before it is known which engine a connection is for counts for each.
     fn count(&self, counter: impl Fn(&Stats) -> &AtomicU64) {
-        for engine in &self.engines {
+        for (engine, _) in &self.engines {
             counter(&engine.core().stats).fetch_add(1, Relaxed);
         }
     }
 
     fn longest(&self, time: impl Fn(&Engine) -> Duration) -> Duration {
-        self.engines.iter().map(time).max().unwrap_or(Duration::from_secs(10))
+        self.engines.iter().map(|(engine, _)| time(engine)).max().unwrap_or(Duration::from_secs(10))
     }
 
     /// The engine at a path; a missing trailing slash is forgiven.
-    fn find(&self, path: &str) -> Option<&Engine> {
+    fn find(&self, path: &str) -> Option<&(Engine, Door)> {
         let wanted = path.trim_end_matches('/');
-        self.engines.iter().find(|engine| {
+        self.engines.iter().find(|(engine, _)| {
             let mounted = &engine.core().config.path;
             path == mounted || wanted == mounted.trim_end_matches('/')
         })
@@ -134,7 +143,7 @@ impl Router {
         peer: SocketAddr,
     ) -> impl Future<Output = (Response<Body>, Option<Upgrade>)> {
         let found = self.find(request.uri().path());
-        let answer = found.map(|engine| respond(engine.clone(), request, peer));
+        let answer = found.map(|(engine, door)| respond(engine.clone(), *door, request, peer));
         async {
             match answer {
                 Some(answer) => answer.await,

@@ -1,11 +1,13 @@
 //! The Socket.IO server.
 
 use crate::config::Config;
-use crate::engine::{Engine, Handle, Handler, Message};
+use crate::engine::{Engine, Handle, Handler, InvalidPeers, Message, Packed, Said};
 use crate::frame::Frame;
 use crate::handshake::Handshake;
+use crate::id::SocketId;
 use crate::namespaces::{Namespaces, Step};
 use crate::packet::{Decoder, Malformed};
+use crate::peers::Peers;
 use crate::rate::Used;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::router::Router;
@@ -45,12 +47,42 @@ pub trait Application: Send + Sync + 'static {
     /// One event, in order; the next is handed over when this future is done.
     fn event(&self, session: &mut Self::Session, event: Event) -> impl Future<Output = ()> + Send;
 
-    /// The client left, or the connection ended. Called exactly once for each session.
+    /// The client left, or the connection ended. Called exactly once for each session, but for those
+    /// that moved to another server.
     fn disconnect(
         &self,
         session: Self::Session,
         reason: DisconnectReason,
     ) -> impl Future<Output = ()> + Send;
+
+    /// The client goes on over a WebSocket to another server: what has to be known there. From here on
+    /// nothing is to be sent to its socket; what was sent before goes along. None: the connection
+    /// cannot go along, and is closed. A session that is gone is dropped; of one that could not go,
+    /// [`Application::disconnect`] says so. Needed by [`Server::with_peers`].
+    fn export(&self, _session: &mut Self::Session) -> impl Future<Output = Option<Vec<u8>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// A client came from another server, and knows nothing of it. None: it has to come again, and
+    /// its connection is closed.
+    fn import(
+        &self,
+        _arrival: Arrival,
+        _socket: Socket,
+    ) -> impl Future<Output = Option<Self::Session>> + Send {
+        std::future::ready(None)
+    }
+}
+
+/// A client that was in a namespace on another server.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its name, `/` or `/something`.
+    pub namespace: String,
+    /// What [`Application::export`] gave there.
+    pub state: Bytes,
+    /// What is kept of the request that opened the connection there.
+    pub handshake: Arc<Handshake>,
 }
 
 /// A client that asks to join a namespace.
@@ -156,6 +188,14 @@ impl<A: Application> Server<A> {
         Arc::new(Self { engine, app })
     }
 
+    /// One of several servers behind a balancer without sticky sessions: see
+    /// [`Engine::with_peers`].
+    pub fn with_peers(config: Config, app: A, peers: Peers) -> Result<Arc<Self>, InvalidPeers> {
+        let app = Arc::new(app);
+        let protocol = Protocol { config: config.clone(), app: Arc::clone(&app) };
+        Ok(Arc::new(Self { engine: Engine::with_peers(config, protocol, peers)?, app }))
+    }
+
     /// Accepts connections until `stop`; those that are open live on.
     pub async fn serve(
         self: Arc<Self>,
@@ -233,6 +273,22 @@ struct Member<S> {
     session: S,
 }
 
+/// A connection, as it travels to another server.
+#[derive(Serialize, Deserialize)]
+struct State {
+    members: Vec<MemberState>,
+    dismissed: Vec<Box<str>>,
+    /// Of a packet whose attachments have not all come.
+    pending: Vec<Said>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberState {
+    namespace: Box<str>,
+    id: String,
+    state: Packed,
+}
+
 impl<A: Application> Protocol<A> {
     async fn connect(
         &self,
@@ -271,6 +327,27 @@ impl<A: Application> Protocol<A> {
     fn expect_connect(&self, handle: &Handle, since: Instant) {
         let until = since + self.config.connect_timeout;
         handle.set_patience(Some((until, DisconnectReason::ConnectTimeout)));
+    }
+
+    /// The namespaces of a client that came from another server.
+    async fn arrive(&self, connection: &mut Connection<A::Session>, state: State) -> Option<()> {
+        let State { members, dismissed, pending } = state;
+        connection.namespaces.set_dismissed(dismissed);
+        for message in pending {
+            connection.decoder.decode(message.into()).ok()?;
+        }
+        for MemberState { namespace, id, state } in members {
+            let handle = connection.handle.clone();
+            let socket = Socket::arrived(handle.clone(), namespace.clone(), SocketId::parse(&id)?);
+            let handshake = Arc::clone(handle.handshake());
+            let arrival = Arrival { namespace: namespace.to_string(), state: state.0, handshake };
+            let Some(session) = self.app.import(arrival, socket.clone()).await else {
+                socket.leave();
+                return None;
+            };
+            connection.namespaces.join(namespace, Member { socket, session });
+        }
+        Some(())
     }
 
     async fn left(
@@ -327,6 +404,42 @@ impl<A: Application> Handler for Protocol<A> {
             Step::Nothing => {}
             Step::Broken => connection.handle.close(DisconnectReason::ProtocolError),
         }
+    }
+
+    async fn export(&self, connection: &mut Self::Connection) -> Option<Vec<u8>> {
+        let mut members = Vec::new();
+        for (namespace, member) in connection.namespaces.members_mut() {
+            let id = member.socket.id().to_string();
+            let state = self.app.export(&mut member.session).await?;
+            if member.socket.has_left() {
+                return None;
+            }
+            members.push(MemberState {
+                namespace: namespace.into(),
+                id,
+                state: Packed(state.into()),
+            });
+        }
+        let dismissed = connection.namespaces.dismissed().to_vec();
+        let pending = connection.decoder.pending().map(Said::from).collect();
+        serde_json::to_vec(&State { members, dismissed, pending }).ok()
+    }
+
+    async fn import(&self, handle: Handle, state: Bytes) -> Self::Connection {
+        let mut connection = self.open(handle.clone());
+        let arrived = match serde_json::from_slice(&state) {
+            Ok(state) => self.arrive(&mut connection, state).await,
+            Err(error) => {
+                tracing::error!(%error, "a connection came in a form that is not known here");
+                None
+            }
+        };
+        if arrived.is_none() {
+            handle.close(DisconnectReason::ServerClose(CloseReason::GoingAway));
+        } else if !connection.namespaces.is_empty() {
+            handle.set_patience(None);
+        }
+        connection
     }
 
     async fn woken(&self, connection: &mut Self::Connection) {

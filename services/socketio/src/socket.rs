@@ -66,6 +66,18 @@ impl Socket {
         }))
     }
 
+    /// A socket that was joined on another server.
+    pub(crate) fn arrived(handle: Handle, namespace: Box<str>, id: SocketId) -> Self {
+        Self(Arc::new(Inner {
+            id,
+            key: id::next_key(),
+            namespace,
+            handle,
+            joined: AtomicBool::new(true),
+            phase: Mutex::new(Phase::Joined),
+        }))
+    }
+
     /// The public name of this socket.
     pub fn id(&self) -> SocketId {
         self.0.id

@@ -56,6 +56,87 @@ impl Refusal {
     }
 }
 
+/// What came of a request for a session of another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Forwarded {
+    /// Its server answered.
+    Answered,
+    /// No server has that name any more.
+    UnknownServer,
+    /// Its server accepts no connection.
+    Unreachable,
+    /// Its server was asked, and the connection broke.
+    Broken,
+    /// Its server did not answer in time.
+    TimedOut,
+    /// The client went away first.
+    GivenUp,
+    /// As many as may be were being passed on.
+    TooMany,
+    /// Its body was too large, or never came.
+    BadBody,
+}
+
+impl Forwarded {
+    const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::UnknownServer,
+        Self::Unreachable,
+        Self::Broken,
+        Self::TimedOut,
+        Self::GivenUp,
+        Self::TooMany,
+        Self::BadBody,
+    ];
+
+    /// A stable label for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::UnknownServer => "unknown_server",
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::TimedOut => "timed_out",
+            Self::GivenUp => "given_up",
+            Self::TooMany => "too_many",
+            Self::BadBody => "bad_body",
+        }
+    }
+}
+
+/// What came of a session that was to move to another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Moved {
+    /// It came here.
+    Arrived,
+    /// It went.
+    Departed,
+    /// The client did not finish the upgrade: the session is where it was.
+    GivenUp,
+    /// Its server did not give it, before the client began.
+    Refused,
+    /// It was lost on the way, and the client has to come again.
+    Failed,
+}
+
+impl Moved {
+    const ALL: [Self; 5] =
+        [Self::Arrived, Self::Departed, Self::GivenUp, Self::Refused, Self::Failed];
+
+    /// A stable label for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Departed => "departed",
+            Self::GivenUp => "given_up",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The counters of one engine since it was made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -74,6 +155,10 @@ pub struct StatsSnapshot {
     pub closed: Vec<(DisconnectReason, u64)>,
     /// Requests refused, by reason.
     pub refused: Vec<(Refusal, u64)>,
+    /// Polling requests of other servers' sessions, by outcome.
+    pub forwarded: Vec<(Forwarded, u64)>,
+    /// Sessions that moved between servers, by outcome.
+    pub moved: Vec<(Moved, u64)>,
     /// Engine.IO packets received.
     pub frames_in: u64,
     /// Bytes of those packets.
@@ -109,6 +194,8 @@ pub(crate) struct Stats {
     pub(crate) head_timeouts: AtomicU64,
     closed: [AtomicU64; DisconnectReason::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
+    forwarded: [AtomicU64; Forwarded::ALL.len()],
+    moved: [AtomicU64; Moved::ALL.len()],
 }
 
 impl Stats {
@@ -118,6 +205,14 @@ impl Stats {
 
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused[refusal as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn forwarded(&self, outcome: Forwarded) {
+        self.forwarded[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn moved(&self, outcome: Moved) {
+        self.moved[outcome as usize].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn received(&self, bytes: usize) {
@@ -144,6 +239,14 @@ impl Stats {
             refused: Refusal::ALL
                 .into_iter()
                 .map(|refusal| (refusal, self.refused[refusal as usize].load(Relaxed)))
+                .collect(),
+            forwarded: Forwarded::ALL
+                .into_iter()
+                .map(|outcome| (outcome, self.forwarded[outcome as usize].load(Relaxed)))
+                .collect(),
+            moved: Moved::ALL
+                .into_iter()
+                .map(|outcome| (outcome, self.moved[outcome as usize].load(Relaxed)))
                 .collect(),
             frames_in: self.frames_in.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),

@@ -1,8 +1,7 @@
 //! A TCP connection under HTTP, with what hyper does not do: a time for the head alone, and knowing
 //! whether an answer was written.
 
-use crate::engine::Session;
-use crate::reason::DisconnectReason;
+use crate::engine::Owner;
 use parking_lot::Mutex;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -24,7 +23,7 @@ struct State {
     /// A head did not come in time.
     late: bool,
     /// Whose packets hyper has taken, and not yet written.
-    unwritten: Option<Arc<Session>>,
+    unwritten: Option<Owner>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -52,15 +51,15 @@ impl Exchange {
     }
 
     /// Packets of this session are about to be written.
-    pub(crate) fn taken(&self, session: Arc<Session>) {
-        self.0.lock().unwritten = Some(session);
+    pub(crate) fn taken(&self, owner: Owner) {
+        self.0.lock().unwritten = Some(owner);
     }
 
     /// The connection has ended. Packets that were not written are lost, and the session with them.
     pub(crate) fn close(&self) {
         let unwritten = self.0.lock().unwritten.take();
-        if let Some(session) = unwritten {
-            session.close(DisconnectReason::TransportError);
+        if let Some(owner) = unwritten {
+            owner.lost();
         }
     }
 

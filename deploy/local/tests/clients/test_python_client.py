@@ -57,14 +57,19 @@ def person(name):
     return user, token(user, name=name)
 
 
+# The client's own way, if it is not told another.
+UPGRADE = "polling and the upgrade"
+
+
 class Listener:
     """A connected client that keeps what it hears."""
 
-    def __init__(self, bearer, transport):
+    def __init__(self, bearer, transport, url=GATEWAY):
         self.heard = queue.Queue()
         self.client = socketio.Client(reconnection=False)
         self.client.on("new-message", self.heard.put)
-        self.client.connect(GATEWAY, auth={"token": bearer}, transports=[transport], wait_timeout=DEADLINE)
+        transports = None if transport == UPGRADE else [transport]
+        self.client.connect(url, auth={"token": bearer}, transports=transports, wait_timeout=DEADLINE)
 
     def __enter__(self):
         return self
@@ -80,11 +85,11 @@ def equal(found, wanted, what):
     assert found == wanted, f"{what}: wanted {wanted!r}, found {found!r}"
 
 
-def hears_each_message_once(transport):
+def hears_each_message_once(transport, url=GATEWAY):
     (_, alice), (bob_id, bob) = person("alice"), person("bob")
     chat = ask("POST", "/api/chat", alice, {"participantIds": [bob_id]})["chat"]["_id"]
-    with Listener(bob, transport) as listener:
-        equal(listener.client.transport(), transport, "transport")
+    with Listener(bob, transport, url) as listener:
+        equal(listener.client.transport(), "websocket" if transport == UPGRADE else transport, "transport")
         ack = listener.join(chat)
         equal((ack["success"], ack["chatId"]), (True, chat), "ack")
         sent = []
@@ -96,6 +101,10 @@ def hears_each_message_once(transport):
         equal([event["version"] for event in heard], [message["version"] for message in sent], "versions")
         equal({event["chatId"] for event in heard}, {chat}, "chat")
         assert listener.heard.empty(), "more was heard than sent"
+
+
+def hears_each_message_once_through_the_balancer(transport):
+    hears_each_message_once(transport, CLUSTER["url"])
 
 
 def is_refused_with_a_bad_token(transport):
@@ -127,7 +136,7 @@ TESTS = [
     (check, transport)
     for check in (hears_each_message_once, is_refused_with_a_bad_token, is_told_why_a_join_is_refused)
     for transport in ("websocket", "polling")
-]
+] + [(hears_each_message_once_through_the_balancer, transport) for transport in ("polling", UPGRADE) * 3]
 
 
 def main():

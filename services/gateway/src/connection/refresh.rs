@@ -56,6 +56,7 @@ impl Chat {
             return Err(token_refusal(TokenError::Revoked));
         }
         session.role = caller.role;
+        session.issued_at = caller.issued_at;
         session.expiry.put_off(self.tokens.ends_at(&caller));
         // Whoever still asks about the token before stops.
         session.unasked = if let Some(Token::Counts(membership)) = asked {

@@ -81,6 +81,12 @@ impl<S, F: Clone> Room<S, F> {
         self.members.get(&key).map(|member| &member.user)
     }
 
+    /// The same as a place in the history.
+    pub(crate) fn place_of(&self, key: u64) -> Option<Standing> {
+        let version = self.heard_by(key)?;
+        Some(Standing { version, epoch: self.order.at()?.epoch })
+    }
+
     /// Somebody who knows everything up to `place` comes in. What is heard is for those who were here before.
     pub(crate) fn enter(
         &mut self,

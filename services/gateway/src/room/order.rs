@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parley_domain::ask::Position;
 use parley_domain::ids::UserId;
 use parley_domain::version::{Epoch, Version};
+use serde::{Deserialize, Serialize};
 
 use super::ring::{Later, Ring};
 
@@ -32,7 +33,7 @@ pub(super) struct Limits {
 }
 
 /// A place in a history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     pub(crate) version: Version,
     pub(crate) epoch: Epoch,

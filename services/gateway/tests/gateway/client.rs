@@ -14,7 +14,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_a
 use crate::server::soon;
 
 /// What a client hears.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Heard {
     Connected,
     ConnectError(Value),
@@ -31,7 +31,22 @@ pub(crate) struct Client {
     next_ack: u64,
 }
 
+impl From<WebSocketStream<MaybeTlsStream<TcpStream>>> for Client {
+    /// On a WebSocket that is there.
+    fn from(ws: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self { ws, heard: VecDeque::new(), next_ack: 100 }
+    }
+}
+
 impl Client {
+    /// A packet as it comes.
+    pub(crate) async fn raw(&mut self) -> String {
+        match soon(self.ws.next()).await.unwrap().unwrap() {
+            Message::Text(packet) => packet.to_string(),
+            other => panic!("text expected, not {other:?}"),
+        }
+    }
+
     /// A transport without a CONNECT.
     pub(crate) async fn open(
         gateway: SocketAddr,
@@ -199,7 +214,7 @@ impl Client {
     }
 }
 
-fn parse(packet: &str) -> Heard {
+pub(crate) fn parse(packet: &str) -> Heard {
     let json = |text: &str| -> Value { serde_json::from_str(text).expect(packet) };
     let (kind, rest) = packet.split_at_checked(2).expect(packet);
     match kind {

@@ -25,5 +25,6 @@ mod rooms;
 mod server;
 mod slow;
 mod storm;
+mod transports;
 mod typing;
 mod users;

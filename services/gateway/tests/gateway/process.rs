@@ -8,9 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::{Client, Heard};
 use crate::fixture::{ApiPod, Gateway, SECOND, SECRET, World, token_for};
 use crate::server::{NatsServer, eventually, soon};
+use crate::transports::{PEERS, Polling};
 
 pub(crate) const NOWHERE: &str = "nats://127.0.0.1:9";
 
@@ -205,4 +206,31 @@ fn what_ships_cannot_break_deliveries_on_purpose() {
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("[env: PARLEY_LISTEN="), "not the settings: {help}");
     assert!(!help.to_lowercase().contains("planted"), "the feature planted-faults is on: {help}");
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_pod_that_dies_are_over_wherever_their_polls_are() {
+    let nats = NatsServer::start().await;
+    let _api = ApiPod::start(&nats).await;
+    let survivor = Gateway::start(&nats.url(), &PEERS).await;
+    survivor.is_ready().await;
+    let mut pod = Process::start(&nats, &PEERS).await;
+    let mut client = Polling::open(pod.address).await;
+    client.gateway = survivor.address;
+    client.send(&format!("40{}", json!({ "token": token_for("alice", 60) }))).await;
+    assert_eq!(client.next().await, Heard::Connected);
+    let parked = client.clone();
+    let parked = tokio::spawn(async move { parked.request("GET", "").await });
+    let answered = "parley_gateway_forwards_total{outcome=\"answered\"}";
+    survivor.reaches(answered, 2).await;
+    pod.child.kill().unwrap();
+    let unknown = (400, r#"{"code":1,"message":"Session ID unknown"}"#.to_owned());
+    assert_eq!(soon(parked).await.unwrap(), unknown);
+    let dead = Instant::now();
+    assert_eq!(client.request("POST", "3").await, unknown);
+    assert_eq!(client.request("GET", "").await, unknown);
+    assert!(dead.elapsed() < SECOND, "nobody waits for the dead");
+    // As a stock client does then.
+    let again = Polling::open(survivor.address).await;
+    again.send(&format!("40{}", json!({ "token": token_for("alice", 60) }))).await;
 }

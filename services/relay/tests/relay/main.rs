@@ -4,6 +4,7 @@
 
 mod asks;
 mod fixture;
+mod gateways;
 mod heads;
 mod limits;
 mod outage;

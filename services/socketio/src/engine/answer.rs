@@ -1,5 +1,6 @@
 //! What requests are answered with.
 
+use super::forward::Remote;
 use super::session::Session;
 use crate::reason::DisconnectReason;
 use crate::stats::Refusal;
@@ -12,27 +13,48 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The session whose packets an answer carries.
+pub(crate) enum Owner {
+    Here(Arc<Session>),
+    /// The permit is held until they are written.
+    Elsewhere {
+        remote: Remote,
+        _permit: OwnedSemaphorePermit,
+    },
+}
+
+impl Owner {
+    /// They did not reach the client, and are nowhere any more.
+    pub(crate) fn lost(&self) {
+        match self {
+            Self::Here(session) => session.close(DisconnectReason::TransportError),
+            Self::Elsewhere { remote, .. } => remote.lost(),
+        }
+    }
+}
 
 /// The body of every answer.
 pub(crate) struct Body {
     data: Option<Bytes>,
     /// Whose packets these are: if nobody takes them, they are lost, and the session with them.
-    session: Option<Arc<Session>>,
+    owner: Option<Owner>,
     /// What it is written to.
     exchange: Option<Arc<Exchange>>,
 }
 
 impl Body {
     pub(crate) fn new(data: impl Into<Bytes>) -> Self {
-        Self { data: Some(data.into()), session: None, exchange: None }
+        Self { data: Some(data.into()), owner: None, exchange: None }
     }
 
-    pub(super) fn packets(data: Bytes, session: Arc<Session>) -> Self {
-        Self { data: Some(data), session: Some(session), exchange: None }
+    pub(super) fn packets(data: Bytes, owner: Owner) -> Self {
+        Self { data: Some(data), owner: Some(owner), exchange: None }
     }
 
     pub(super) fn empty() -> Self {
-        Self { data: None, session: None, exchange: None }
+        Self { data: None, owner: None, exchange: None }
     }
 
     /// Its packets are lost, too, if this connection ends before they are written.
@@ -50,8 +72,8 @@ impl http_body::Body for Body {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(data) = self.data.take() else { return Poll::Ready(None) };
-        if let (Some(session), Some(exchange)) = (self.session.take(), &self.exchange) {
-            exchange.taken(session);
+        if let (Some(owner), Some(exchange)) = (self.owner.take(), &self.exchange) {
+            exchange.taken(owner);
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
@@ -67,8 +89,8 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let (Some(_), Some(session)) = (&self.data, &self.session) {
-            session.close(DisconnectReason::TransportError);
+        if let (Some(_), Some(owner)) = (&self.data, &self.owner) {
+            owner.lost();
         }
     }
 }

@@ -7,6 +7,7 @@ use super::timer::Timer;
 use super::{Handle, Handler, Unfinished};
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::websocket::code;
+use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct Driver<H: Handler> {
 enum Work<C> {
     Idle(C),
     Busy(Boxed<C>),
+    /// The session is to go to another server.
+    Departing(Boxed<(C, Option<Vec<u8>>)>),
     Closing(Boxed<()>),
     Done,
 }
@@ -63,10 +66,18 @@ impl<H: Handler> Driver<H> {
         session: Arc<Session>,
         link: Option<Box<Link>>,
         unfinished: Unfinished,
+        arrived: Option<Bytes>,
     ) -> Self {
-        let connection = handler.open(Handle(Arc::clone(&session)));
-        let timer = Timer::new(session.opened + session.core.config.ping_interval);
-        let (work, stage) = (Work::Idle(connection), Stage::Open);
+        let handle = Handle(Arc::clone(&session));
+        let work = match arrived {
+            None => Work::Idle(handler.open(handle)),
+            Some(state) => {
+                let handler = Arc::clone(&handler);
+                Work::Busy(Box::pin(async move { handler.import(handle, state).await }))
+            }
+        };
+        let timer = Timer::new(Instant::now() + session.core.config.ping_interval);
+        let stage = Stage::Open;
         Self { handler, session, work, link, timer, stage, unfinished: Some(unfinished) }
     }
 
@@ -142,6 +153,13 @@ impl<H: Handler> Driver<H> {
                         return;
                     }
                 },
+                Work::Departing(mut future) => match future.as_mut().poll(cx) {
+                    Poll::Ready((connection, state)) => self.depart(connection, state),
+                    Poll::Pending => {
+                        self.work = Work::Departing(future);
+                        return;
+                    }
+                },
                 Work::Closing(mut future) => match future.as_mut().poll(cx) {
                     Poll::Ready(()) => self.unfinished = None,
                     Poll::Pending => {
@@ -163,6 +181,13 @@ impl<H: Handler> Driver<H> {
                 connection
             }));
         }
+        let open = matches!(self.stage, Stage::Open);
+        if open && inner.is_departing() {
+            return Work::Departing(Box::pin(async move {
+                let state = handler.export(&mut connection).await;
+                (connection, state)
+            }));
+        }
         if let Some(message) = inner.next_message() {
             return Work::Busy(Box::pin(async move {
                 handler.message(&mut connection, message).await;
@@ -174,6 +199,16 @@ impl<H: Handler> Driver<H> {
             Stage::Closed { reason, .. } => {
                 Work::Closing(Box::pin(async move { handler.close(connection, reason).await }))
             }
+        }
+    }
+
+    /// The session is another server's now, and its handler is not told of an end; or it ends here.
+    fn depart(&mut self, connection: H::Connection, state: Option<Vec<u8>>) {
+        if state.is_some_and(|state| self.session.give_away(state, Instant::now())) {
+            self.unfinished = None;
+        } else {
+            self.session.close(DisconnectReason::TransportError);
+            self.work = Work::Idle(connection);
         }
     }
 
@@ -298,8 +333,10 @@ fn close_code(reason: DisconnectReason) -> u16 {
         }
         Why::ProtocolError | Why::RequestOverlap => code::PROTOCOL,
         Why::PayloadTooLarge => code::TOO_BIG,
-        Why::ClientNamespace | Why::ServerNamespace | Why::TransportClose | Why::TransportError => {
-            code::NORMAL
-        }
+        Why::ClientNamespace
+        | Why::ServerNamespace
+        | Why::TransportClose
+        | Why::TransportError
+        | Why::Moved => code::NORMAL,
     }
 }

@@ -1,6 +1,8 @@
 //! Requests: handshakes, polls and posts.
 
-use super::answer::{Answer, Body, TEXT, answer, error_body, refusal, text};
+use super::answer::{Answer, Body, Owner, TEXT, answer, error_body, refusal, text};
+use super::door::{Door, fetch, route_elsewhere, route_peer};
+use super::forward::{Forwarding, Remote};
 use super::machine::Refused;
 use super::packet::{self, Packet};
 use super::session::{Session, wake};
@@ -32,13 +34,16 @@ use tokio::time::{Instant, timeout};
 /// client that is gone already, and even then its session has to end.
 pub(crate) fn respond(
     engine: Engine,
+    door: Door,
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> impl Future<Output = (Answer, Option<Upgrade>)> {
     let core = engine.core;
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS && core.config.cors != Cors::None;
-    let routed = if !origin_allowed(&core.config.cors, origin.as_ref()) {
+    let routed = if door == Door::Peers {
+        route_peer(&core, request)
+    } else if !origin_allowed(&core.config.cors, origin.as_ref()) {
         Err(Refusal::Forbidden)
     } else if preflight {
         Ok(Routed::Done(preflight_answer(request.headers()), None))
@@ -46,23 +51,30 @@ pub(crate) fn respond(
         route(&core, request, peer)
     };
     async move {
-        let (mut response, upgrade) = match finish(routed).await {
-            Ok(done) => done,
-            Err(refused) => {
-                core.stats.refused(refused);
-                (refusal(refused), None)
-            }
-        };
-        add_cors(&core.config.cors, origin, response.headers_mut());
+        let (mut response, upgrade) = finished(&core, routed).await;
+        if door == Door::Clients {
+            add_cors(&core.config.cors, origin, response.headers_mut());
+        }
         (response, upgrade)
     }
 }
 
+async fn finished(core: &Core, routed: Result<Routed, Refusal>) -> (Answer, Option<Upgrade>) {
+    finish(routed).await.unwrap_or_else(|refused| {
+        core.stats.refused(refused);
+        (refusal(refused), None)
+    })
+}
+
 /// What a request has come to so far.
-enum Routed {
+pub(super) enum Routed {
     Done(Answer, Option<Upgrade>),
     Poll(ParkedPoll),
     Post(Posting, Incoming),
+    /// A request of a session that lives elsewhere.
+    Forward(Forwarding, Incoming),
+    /// A WebSocket for a session that lives elsewhere.
+    Fetch(Remote, HeaderValue),
 }
 
 async fn finish(routed: Result<Routed, Refusal>) -> Result<(Answer, Option<Upgrade>), Refusal> {
@@ -70,6 +82,8 @@ async fn finish(routed: Result<Routed, Refusal>) -> Result<(Answer, Option<Upgra
         Routed::Done(answer, upgrade) => Ok((answer, upgrade)),
         Routed::Poll(parked) => Ok((parked.await?, None)),
         Routed::Post(posting, body) => Ok((post(posting, body).await?, None)),
+        Routed::Forward(forwarding, body) => Ok((forwarding.run(body).await?, None)),
+        Routed::Fetch(remote, accept) => fetch(remote, accept).await,
     }
 }
 
@@ -116,8 +130,8 @@ fn route(
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Routed, Refusal> {
-    let query = Query::new(request.uri().query().unwrap_or_default());
-    let query = query.ok_or(Refusal::BadRequest)?;
+    let uri = request.uri().clone();
+    let query = Query::new(uri.query().unwrap_or_default()).ok_or(Refusal::BadRequest)?;
     let transport = match query.get("transport").as_deref() {
         Some("polling") => Transport::Polling,
         Some("websocket") => Transport::WebSocket,
@@ -125,7 +139,10 @@ fn route(
     };
     let accept = websocket_key(&request);
     let session = match query.get("sid").filter(|sid| !sid.is_empty()) {
-        Some(sid) => Some(core.find(&sid).ok_or(Refusal::UnknownSession)?),
+        Some(sid) => match core.find(&sid) {
+            Some(session) => Some(session),
+            None => return route_elsewhere(core, &sid, request, transport, accept),
+        },
         None if request.method() != Method::GET => return Err(Refusal::BadMethod),
         None => None,
     };
@@ -138,7 +155,7 @@ fn route(
                 Err(Refused::Closed | Refused::Farewell) => return Err(Refusal::UnknownSession),
                 Err(_) => Upgrade::Dismiss(Arc::clone(core)),
             };
-            Ok(Routed::Done(switching(accept), Some(upgrade)))
+            Ok(Routed::Done(switching_to_websocket(accept), Some(upgrade)))
         }
         (Some(session), Transport::Polling) => {
             if accept.is_some() {
@@ -171,11 +188,14 @@ fn open(
     if let Some(accept) = accept {
         core.admits_now()?;
         let upgrade = Upgrade::Open(Arc::clone(core), handshake);
-        return Ok(Routed::Done(switching(accept), Some(upgrade)));
+        return Ok(Routed::Done(switching_to_websocket(accept), Some(upgrade)));
     }
     let session = core.open(handshake, None, Instant::now())?;
     let packet = Bytes::from(session.open_packet());
-    Ok(Routed::Done(answer(StatusCode::OK, TEXT, Body::packets(packet, session)), None))
+    Ok(Routed::Done(
+        answer(StatusCode::OK, TEXT, Body::packets(packet, Owner::Here(session))),
+        None,
+    ))
 }
 
 /// The answer to the key of a WebSocket handshake, if the request is one.
@@ -199,18 +219,23 @@ fn websocket_key(request: &Request<Incoming>) -> Option<HeaderValue> {
     HeaderValue::from_str(&accept).ok()
 }
 
-fn switching(accept: HeaderValue) -> Answer {
+pub(super) fn switching(protocol: HeaderValue) -> Answer {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(header::UPGRADE, protocol);
+    response
+}
+
+pub(super) fn switching_to_websocket(accept: HeaderValue) -> Answer {
+    let mut response = switching(HeaderValue::from_static("websocket"));
+    response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     response
 }
 
 /// A GET: answered with what waits, or as soon as something does.
-fn poll(session: Arc<Session>) -> Result<Routed, Refusal> {
+pub(super) fn poll(session: Arc<Session>) -> Result<Routed, Refusal> {
     {
         let mut inner = session.lock();
         let now = Instant::now();
@@ -233,7 +258,7 @@ fn poll(session: Arc<Session>) -> Result<Routed, Refusal> {
 
 /// A GET that waits. If it goes away unanswered, so does the session: a client that gave up a poll
 /// gave up the transport, unless it moves to another.
-struct ParkedPoll {
+pub(super) struct ParkedPoll {
     session: Arc<Session>,
     answered: bool,
 }
@@ -253,7 +278,11 @@ impl Future for ParkedPoll {
             {
                 session.core.stats.written(frames, body.len());
                 inner.machine.end_poll();
-                Ok(answer(StatusCode::OK, TEXT, Body::packets(body, Arc::clone(session))))
+                Ok(answer(
+                    StatusCode::OK,
+                    TEXT,
+                    Body::packets(body, Owner::Here(Arc::clone(session))),
+                ))
             } else if std::mem::take(&mut inner.noop) {
                 inner.machine.end_poll();
                 Ok(text(packet::NOOP))
@@ -294,13 +323,13 @@ fn closed_poll(reason: DisconnectReason) -> Answer {
 }
 
 /// A POST that is being handled. If it goes away, so does the session.
-struct Posting {
+pub(super) struct Posting {
     session: Arc<Session>,
     finished: bool,
 }
 
 impl Posting {
-    fn begin(session: Arc<Session>) -> Result<Self, Refusal> {
+    pub(super) fn begin(session: Arc<Session>) -> Result<Self, Refusal> {
         {
             let mut inner = session.lock();
             inner.tick(Instant::now());
@@ -353,7 +382,11 @@ impl Posting {
 impl Drop for Posting {
     fn drop(&mut self) {
         if self.finished {
-            self.session.lock().machine.end_post();
+            let mut inner = self.session.lock();
+            inner.machine.end_post();
+            if inner.is_departing() {
+                wake(&mut inner.driver);
+            }
         } else {
             self.session.close(DisconnectReason::TransportError);
         }

@@ -3,6 +3,7 @@
 //! The clock is an argument. The machine says what to do next; others do it.
 
 use super::packet::Packet;
+use super::transfer::Heart;
 use crate::handshake::Transport;
 use crate::reason::DisconnectReason;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) struct Machine {
     paused: bool,
     /// How long the layer above will wait, and for what.
     patience: Option<(Instant, DisconnectReason)>,
+    /// A POST is being handled.
+    posting: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +51,6 @@ enum Phase {
 #[derive(Debug, Default)]
 struct Polling {
     parked: bool,
-    posting: bool,
     probe: Probe,
     /// When a parked poll is released for the upgrade.
     noop_at: Option<Instant>,
@@ -121,7 +123,29 @@ impl Machine {
             heard: now,
             paused: false,
             patience: None,
+            posting: false,
         }
+    }
+
+    /// A session that goes on over a WebSocket here.
+    pub(crate) fn arrived(heart: Heart, now: Instant) -> Self {
+        let timings = Timings { ping_interval: heart.interval, ping_timeout: heart.timeout };
+        let heartbeat = match heart.ping_in {
+            Some(pause) => Heartbeat::PingAt(now + pause.min(heart.interval)),
+            // The pong may have been on the way to the other server.
+            None => Heartbeat::PongBy { by: now + heart.timeout, ping_due: now },
+        };
+        Self { heartbeat, ..Self::new(Transport::WebSocket, timings, now) }
+    }
+
+    /// What [`Self::arrived`] has to know.
+    pub(crate) fn heart(&self, now: Instant) -> Heart {
+        let ping_in = match self.heartbeat {
+            Heartbeat::PingAt(at) => Some(at.saturating_duration_since(now)),
+            Heartbeat::PongBy { .. } => None,
+        };
+        let Timings { ping_interval, ping_timeout } = self.timings;
+        Heart { interval: ping_interval, timeout: ping_timeout, ping_in }
     }
 
     pub(crate) fn is_polling(&self) -> bool {
@@ -296,18 +320,30 @@ impl Machine {
         !polling.given_up
     }
 
+    /// The same of a GET that came by another server: nobody here knows whether it was parked, or
+    /// answered in vain.
+    pub(crate) fn give_up_forwarded_poll(&mut self) -> bool {
+        match &self.phase {
+            Phase::Polling(polling) if polling.parked => self.give_up_poll(),
+            Phase::Polling(polling) => !polling.given_up,
+            Phase::WebSocket | Phase::Closed { .. } => false,
+        }
+    }
+
     pub(crate) fn begin_post(&mut self) -> Result<(), Refused> {
-        let polling = self.polling()?;
-        if std::mem::replace(&mut polling.posting, true) {
+        self.polling()?;
+        if std::mem::replace(&mut self.posting, true) {
             return Err(Refused::Overlap);
         }
         Ok(())
     }
 
     pub(crate) fn end_post(&mut self) {
-        if let Ok(polling) = self.polling() {
-            polling.posting = false;
-        }
+        self.posting = false;
+    }
+
+    pub(crate) fn is_posting(&self) -> bool {
+        self.posting
     }
 
     /// A WebSocket came for this session.
@@ -350,168 +386,4 @@ impl Machine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INTERVAL: Duration = Duration::from_millis(300);
-    const TIMEOUT: Duration = Duration::from_millis(200);
-
-    fn machine(transport: Transport) -> (Machine, Instant) {
-        let now = Instant::now();
-        let timings = Timings { ping_interval: INTERVAL, ping_timeout: TIMEOUT };
-        (Machine::new(transport, timings, now), now)
-    }
-
-    #[test]
-    fn a_ping_is_due_every_interval_whenever_its_pong_comes() {
-        let (mut session, start) = machine(Transport::WebSocket);
-        assert_eq!(session.next_due(), Some(start + INTERVAL));
-        assert_eq!(session.due(start), None);
-        assert_eq!(session.due(start + INTERVAL), Some(Due::Ping));
-        assert_eq!(session.due(start + INTERVAL), None);
-        let pong = start + INTERVAL + Duration::from_millis(10);
-        assert_eq!(session.receive(Packet::Pong, pong), Received::Nothing);
-        assert_eq!(session.next_due(), Some(start + INTERVAL * 2));
-        assert_eq!(session.receive(Packet::Pong, pong), Received::Nothing);
-        assert_eq!(session.next_due(), Some(start + INTERVAL * 2), "nobody asked for this one");
-        assert_eq!(session.due(start + INTERVAL * 2), Some(Due::Ping));
-        session.pause();
-        let late = start + INTERVAL * 4;
-        session.resume(late);
-        assert_eq!(session.receive(Packet::Pong, late), Received::Nothing);
-        assert_eq!(session.next_due(), Some(late), "and never in the past");
-    }
-
-    #[test]
-    fn a_process_that_stood_still_asks_before_it_closes() {
-        let (mut session, start) = machine(Transport::WebSocket);
-        let late = start + INTERVAL * 10;
-        assert_eq!(session.due(late), Some(Due::Ping));
-        assert_eq!(session.due(late), None);
-        let due = session.due(late + TIMEOUT / 2);
-        assert_eq!(due, Some(Due::Close(DisconnectReason::PingTimeout)));
-    }
-
-    #[test]
-    fn a_poll_may_be_given_up_for_an_upgrade() {
-        let (mut session, start) = machine(Transport::Polling);
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert!(session.give_up_poll(), "for nothing: the client is gone");
-        let (mut session, start) = machine(Transport::Polling);
-        assert_eq!(session.begin_probe(), Ok(()));
-        session.answer_probe(start);
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert!(!session.give_up_poll());
-        assert_eq!(session.upgrade(start), Ok(()));
-        assert!(!session.give_up_poll());
-        let (mut session, start) = machine(Transport::Polling);
-        assert_eq!(session.begin_probe(), Ok(()));
-        session.answer_probe(start);
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert!(!session.give_up_poll());
-        assert!(session.end_probe(), "neither transport is left");
-    }
-
-    #[test]
-    fn silence_after_a_ping_closes_on_time_even_if_the_timer_was_late() {
-        let (mut session, start) = machine(Transport::Polling);
-        let late = Duration::from_millis(50);
-        assert_eq!(session.due(start + INTERVAL + late), Some(Due::Ping));
-        assert_eq!(session.next_due(), Some(start + INTERVAL + TIMEOUT));
-        let due = session.due(start + INTERVAL + TIMEOUT);
-        assert_eq!(due, Some(Due::Close(DisconnectReason::PingTimeout)));
-    }
-
-    #[test]
-    fn a_peer_that_is_heard_is_alive() {
-        let (mut session, start) = machine(Transport::WebSocket);
-        assert_eq!(session.due(start + INTERVAL), Some(Due::Ping));
-        let heard = start + INTERVAL + Duration::from_millis(150);
-        session.receive(Packet::Text("x"), heard);
-        assert_eq!(session.due(start + INTERVAL + TIMEOUT), None);
-        assert_eq!(session.due(heard + TIMEOUT), Some(Due::Close(DisconnectReason::PingTimeout)));
-    }
-
-    #[test]
-    fn a_pause_of_ours_is_not_the_peers_silence() {
-        let (mut session, start) = machine(Transport::WebSocket);
-        assert_eq!(session.due(start + INTERVAL), Some(Due::Ping));
-        session.pause();
-        let long_after = start + INTERVAL * 10;
-        assert_eq!((session.next_due(), session.due(long_after)), (None, None));
-        session.resume(long_after);
-        assert_eq!(session.next_due(), Some(long_after + TIMEOUT));
-    }
-
-    #[test]
-    fn one_poll_and_one_post_at_a_time() {
-        let (mut session, start) = machine(Transport::Polling);
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert_eq!(session.begin_poll(start), Err(Refused::Overlap));
-        session.end_poll();
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert_eq!(session.begin_post(), Ok(()));
-        assert_eq!(session.begin_post(), Err(Refused::Overlap));
-        session.end_post();
-        assert_eq!(session.begin_post(), Ok(()));
-    }
-
-    #[test]
-    fn an_upgrade_needs_a_probe_and_happens_once() {
-        let (mut session, start) = machine(Transport::Polling);
-        assert!(session.upgrade(start).is_err());
-        assert_eq!(session.begin_probe(), Ok(()));
-        assert!(session.upgrade(start).is_err());
-        assert_eq!(session.begin_probe(), Err(Refused::Overlap));
-        session.answer_probe(start);
-        assert_eq!(session.upgrade(start), Ok(()));
-        assert_eq!(session.begin_poll(start), Err(Refused::WrongTransport));
-        assert_eq!(session.begin_probe(), Err(Refused::WrongTransport));
-    }
-
-    #[test]
-    fn an_answered_probe_releases_polls_with_a_noop() {
-        let (mut session, start) = machine(Transport::Polling);
-        assert_eq!(session.begin_probe(), Ok(()));
-        session.answer_probe(start);
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert_eq!(session.due(start), None);
-        assert_eq!(session.due(start + NOOP_DELAY), Some(Due::Noop));
-        session.end_poll();
-        assert!(!session.end_probe());
-        assert_eq!(session.begin_poll(start), Ok(()));
-        assert_eq!(session.due(start + NOOP_DELAY), None);
-        assert_eq!(session.begin_probe(), Ok(()), "a failed probe may be followed by another");
-    }
-
-    #[test]
-    fn a_poll_that_crossed_the_clients_goodbye_is_owed_a_noop_once() {
-        let (mut session, start) = machine(Transport::Polling);
-        let close = session.receive(Packet::Close, start);
-        assert_eq!(close, Received::Close(DisconnectReason::TransportClose));
-        assert!(session.close(DisconnectReason::TransportClose));
-        assert!(!session.close(DisconnectReason::PingTimeout), "the first reason stands");
-        assert_eq!(session.begin_poll(start), Err(Refused::Farewell));
-        assert_eq!(session.begin_poll(start), Err(Refused::Closed));
-        assert_eq!(session.closed(), Some(DisconnectReason::TransportClose));
-    }
-
-    #[test]
-    fn a_clients_ping_is_an_error_and_the_rest_is_ignored() {
-        let (mut session, start) = machine(Transport::WebSocket);
-        let error = Received::Close(DisconnectReason::ProtocolError);
-        assert_eq!(session.receive(Packet::Ping, start), error);
-        assert_eq!(session.receive(Packet::Ignored, start), Received::Nothing);
-    }
-
-    #[test]
-    fn patience_ends_unless_it_was_renewed() {
-        let (mut session, start) = machine(Transport::WebSocket);
-        let at = start + Duration::from_millis(100);
-        session.set_patience(Some((at, DisconnectReason::ConnectTimeout)));
-        assert_eq!(session.next_due(), Some(at));
-        assert_eq!(session.due(at), Some(Due::Close(DisconnectReason::ConnectTimeout)));
-        session.set_patience(None);
-        assert_eq!(session.due(at), None);
-    }
-}
+mod tests;

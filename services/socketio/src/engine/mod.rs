@@ -9,27 +9,37 @@
 //! `answer`; a `link` is a WebSocket, and `upgrade` leads there.
 
 mod answer;
+mod calls;
+mod door;
 mod driver;
+mod forward;
 mod http;
 mod link;
 mod machine;
+mod moving;
 mod outbox;
 mod pace;
 mod packet;
 mod session;
 mod timer;
+mod transfer;
 mod upgrade;
 
-pub(crate) use self::answer::{Body, error_body};
+pub(crate) use self::answer::{Body, Owner, error_body};
+pub(crate) use self::door::Door;
 pub(crate) use self::http::respond;
 pub use self::session::Handle;
 pub(crate) use self::session::Session;
+pub(crate) use self::transfer::{Packed, Said};
 pub(crate) use self::upgrade::Upgrade;
 
+use self::calls::Calls;
 use self::driver::Driver;
 use self::link::Link;
+use self::transfer::Transfer;
 use crate::config::Config;
 use crate::handshake::{Handshake, Transport};
+use crate::peers::Peers;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::stats::{Refusal, Stats, StatsSnapshot};
 use bytes::Bytes;
@@ -43,6 +53,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The application behind an Engine.IO server.
 pub trait Handler: Send + Sync + 'static {
@@ -66,6 +77,24 @@ pub trait Handler: Send + Sync + 'static {
         connection: Self::Connection,
         reason: DisconnectReason,
     ) -> impl Future<Output = ()> + Send;
+
+    /// The client goes on over a WebSocket to another server: what has to be known there. None: the
+    /// session cannot go along, and is closed. If it goes, [`Handler::close`] is not called for it.
+    fn export(
+        &self,
+        _connection: &mut Self::Connection,
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// A session came from another server, with what [`Handler::export`] gave there.
+    fn import(
+        &self,
+        handle: Handle,
+        _state: Bytes,
+    ) -> impl Future<Output = Self::Connection> + Send {
+        std::future::ready(self.open(handle))
+    }
 
     /// The layer above asked for its turn.
     #[doc(hidden)]
@@ -92,6 +121,17 @@ impl Message {
     }
 }
 
+/// A server cannot be one of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPeers {
+    /// [`Config::id_prefix`] is no name and a dot.
+    #[error("the prefix of session ids is not a name and a dot")]
+    Name,
+    /// The secret has characters that a header cannot have.
+    #[error("the secret has to be visible ASCII")]
+    Secret,
+}
+
 /// An Engine.IO server at one path. Cheap to clone; all clones are the same server.
 #[derive(Clone)]
 pub struct Engine {
@@ -101,9 +141,32 @@ pub struct Engine {
 impl Engine {
     /// An engine that is not yet reachable: mount it on a [`Router`](crate::Router).
     pub fn new<H: Handler>(config: Config, handler: H) -> Self {
+        Self::build(config, handler, None)
+    }
+
+    /// One of several servers behind a balancer that sends any request of a session to any of them:
+    /// polls are passed on to the session's server, and a session moves to where its WebSocket
+    /// arrives, so the handler has to implement [`Handler::export`]. [`Config::id_prefix`] has to be
+    /// this server's name, of letters, digits, `-` and `_`, and a dot. What others pass on is taken
+    /// by [`Router::mount_peers`](crate::Router::mount_peers).
+    pub fn with_peers<H: Handler>(
+        config: Config,
+        handler: H,
+        peers: Peers,
+    ) -> Result<Self, InvalidPeers> {
+        let name = config.id_prefix.strip_suffix('.').ok_or(InvalidPeers::Name)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if name.is_empty() || !name.bytes().all(plain) {
+            return Err(InvalidPeers::Name);
+        }
+        let calls = Calls::new(peers).ok_or(InvalidPeers::Secret)?;
+        Ok(Self::build(config, handler, Some(Arc::new(calls))))
+    }
+
+    fn build<H: Handler>(config: Config, handler: H, calls: Option<Arc<Calls>>) -> Self {
         let handler = Arc::new(handler);
-        let start = move |session, link, unfinished| {
-            tokio::spawn(Driver::new(Arc::clone(&handler), session, link, unfinished));
+        let start = move |session, link, unfinished, arrived| {
+            tokio::spawn(Driver::new(Arc::clone(&handler), session, link, unfinished, arrived));
         };
         Self {
             core: Arc::new(Core {
@@ -113,6 +176,8 @@ impl Engine {
                 draining: AtomicBool::new(false),
                 unfinished: AtomicUsize::new(0),
                 finished: Notify::new(),
+                leaving: CancellationToken::new(),
+                calls,
                 start: Box::new(start),
             }),
         }
@@ -142,9 +207,11 @@ impl Engine {
         pace::paced(sessions, every, close).await;
     }
 
-    /// Refuses new sessions, closes all, and waits until their handlers have been told.
+    /// Refuses new sessions, closes all, and waits until their handlers have been told, and until polls
+    /// of other servers' sessions have been released.
     pub async fn close_all(&self, reason: CloseReason) {
         self.refuse_new();
+        self.core.leaving.cancel();
         let sessions: Vec<_> = self.core.sessions.lock().values().cloned().collect();
         for session in sessions {
             session.close(DisconnectReason::ServerClose(reason));
@@ -152,9 +219,12 @@ impl Engine {
         loop {
             let finished = self.core.finished.notified();
             if self.core.unfinished.load(Ordering::SeqCst) == 0 {
-                return;
+                break;
             }
             finished.await;
+        }
+        if let Some(calls) = &self.core.calls {
+            calls.finished().await;
         }
     }
 
@@ -188,11 +258,14 @@ pub(crate) struct Core {
     /// Sessions whose handler has not yet been told of the end.
     unfinished: AtomicUsize,
     finished: Notify,
+    /// Cancelled when this server goes: polls of other servers' sessions have to come by somebody else.
+    leaving: CancellationToken,
+    calls: Option<Arc<Calls>>,
     start: Box<Start>,
 }
 
 /// Spawns the driver of a session, for the engine's kind of handler.
-type Start = dyn Fn(Arc<Session>, Option<Box<Link>>, Unfinished) + Send + Sync;
+type Start = dyn Fn(Arc<Session>, Option<Box<Link>>, Unfinished, Option<Bytes>) + Send + Sync;
 
 impl Core {
     /// Whether there would be room for a session.
@@ -234,9 +307,31 @@ impl Core {
             // Under the lock: `close_all` waits for this session, or it was refused.
             Unfinished::new(Arc::clone(self))
         };
-        (self.start)(Arc::clone(&session), link, unfinished);
+        (self.start)(Arc::clone(&session), link, unfinished, None);
         opened.fetch_add(1, Ordering::Relaxed);
         Ok(session)
+    }
+
+    /// Takes over a session of another server's, unless there is no room: then its client has to come
+    /// again.
+    fn adopt(
+        self: &Arc<Self>,
+        transfer: Transfer,
+        link: Box<Link>,
+        now: Instant,
+    ) -> Result<(), Box<Link>> {
+        let (session, state) = Session::arrived(Arc::clone(self), transfer, now);
+        let session = Arc::new(session);
+        let unfinished = {
+            let mut sessions = self.sessions.lock();
+            if self.admits(sessions.len()).is_err() {
+                return Err(link);
+            }
+            sessions.insert(session.sid.clone(), Arc::clone(&session));
+            Unfinished::new(Arc::clone(self))
+        };
+        (self.start)(session, Some(link), unfinished, Some(state));
+        Ok(())
     }
 
     fn find(&self, sid: &str) -> Option<Arc<Session>> {

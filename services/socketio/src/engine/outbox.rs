@@ -44,6 +44,13 @@ impl Outbox {
         self.queue.push_back(frame);
     }
 
+    /// Everything that waits, for good.
+    pub(crate) fn take(&mut self) -> VecDeque<Bytes> {
+        let frames = std::mem::take(&mut self.queue);
+        (self.frames, self.bytes) = (0, 0);
+        frames
+    }
+
     /// Moves everything to the end of `writing`.
     pub(crate) fn take_all(&mut self, writing: &mut VecDeque<Bytes>) {
         if writing.is_empty() {

@@ -1,9 +1,11 @@
 //! One session, shared by its driver, its requests and everybody who sends to it.
 
+use super::forward::Notice;
 use super::link::Link;
 use super::machine::{Due, Machine, Received, Timings};
 use super::outbox::Outbox;
 use super::packet::{self, Malformed, Packet};
+use super::transfer::{Packed, Transfer};
 use super::{Core, Message};
 use crate::handshake::{Handshake, Transport};
 use crate::reason::{Closed, DisconnectReason};
@@ -15,6 +17,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use std::task::{Poll, Waker};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Packets of one polling payload: the Python client refuses to read more.
@@ -45,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) writer_idle: bool,
     /// The WebSocket that takes over.
     pub(crate) handover: Option<Box<Link>>,
+    /// The server that takes over waits here.
+    departing: Option<oneshot::Sender<Transfer>>,
     pub(crate) driver: Option<Waker>,
     pub(crate) poller: Option<Waker>,
     pub(crate) poster: Option<Waker>,
@@ -62,8 +67,40 @@ impl Session {
         let config = &core.config;
         let timings =
             Timings { ping_interval: config.ping_interval, ping_timeout: config.ping_timeout };
+        let machine = Machine::new(transport, timings, now);
+        let sid = id::session_id(&config.id_prefix);
+        Self::with(core, sid, handshake, machine, now)
+    }
+
+    /// A session that another server gave away, and what the layer above knew of it there.
+    pub(crate) fn arrived(core: Arc<Core>, transfer: Transfer, now: Instant) -> (Self, Bytes) {
+        let Transfer { sid, handshake, age, heart, outbox, inbox, state } = transfer;
+        let opened = now.checked_sub(age).unwrap_or(now);
+        let machine = Machine::arrived(heart, now);
+        let handshake = Arc::new(Handshake::from(handshake));
+        let session = Self::with(core, sid.into_boxed_str(), handshake, machine, opened);
+        {
+            let mut inner = session.lock();
+            for Packed(frame) in outbox {
+                inner.outbox.push_control(frame);
+            }
+            for said in inbox {
+                inner.put_message(said.into());
+            }
+        }
+        (session, state.0)
+    }
+
+    fn with(
+        core: Arc<Core>,
+        sid: Box<str>,
+        handshake: Arc<Handshake>,
+        machine: Machine,
+        opened: Instant,
+    ) -> Self {
+        let config = &core.config;
         let inner = Inner {
-            machine: Machine::new(transport, timings, now),
+            machine,
             outbox: Outbox::new(config.outbox_frames, config.outbox_bytes),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
@@ -73,13 +110,13 @@ impl Session {
             noop: false,
             writer_idle: false,
             handover: None,
+            departing: None,
             driver: None,
             poller: None,
             poster: None,
             roomers: Vec::new(),
         };
-        let sid = id::session_id(&config.id_prefix);
-        Self { key: id::next_key(), sid, handshake, opened: now, core, inner: Mutex::new(inner) }
+        Self { key: id::next_key(), sid, handshake, opened, core, inner: Mutex::new(inner) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -126,6 +163,51 @@ impl Session {
         self.lock().close(reason);
     }
 
+    /// What another server says, by which a request came.
+    pub(super) fn notice(&self, notice: Notice) {
+        let mut inner = self.lock();
+        if notice == Notice::Release {
+            inner.noop = true;
+            wake(&mut inner.poller);
+        } else if let Some(reason) = notice.reason() {
+            inner.close(reason);
+        } else if inner.machine.give_up_forwarded_poll() {
+            inner.close(DisconnectReason::TransportError);
+        }
+    }
+
+    /// The client has upgraded on another server: what there is of the session comes out here, once nobody works on
+    /// it. None: it has no upgrade to finish.
+    pub(crate) fn depart(&self) -> Option<oneshot::Receiver<Transfer>> {
+        let mut inner = self.lock();
+        inner.machine.upgrade(Instant::now()).ok()?;
+        let (departing, transfer) = oneshot::channel();
+        inner.departing = Some(departing);
+        wake(&mut inner.driver);
+        wake(&mut inner.poller);
+        Some(transfer)
+    }
+
+    /// Gives the session away, with what the layer above knows of it. Whether somebody took it.
+    pub(crate) fn give_away(&self, state: Vec<u8>, now: Instant) -> bool {
+        let mut inner = self.lock();
+        let Some(departing) = inner.departing.take() else { return false };
+        if inner.machine.closed().is_some() {
+            return false;
+        }
+        let transfer = Transfer {
+            sid: self.sid.clone().into_string(),
+            handshake: self.handshake.record(),
+            age: now.saturating_duration_since(self.opened),
+            heart: inner.machine.heart(now),
+            outbox: inner.outbox.take().into_iter().map(Packed).collect(),
+            inbox: std::iter::from_fn(|| inner.next_message()).map(Into::into).collect(),
+            state: Packed(state.into()),
+        };
+        inner.close(DisconnectReason::Moved);
+        departing.send(transfer).is_ok()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().machine.closed().is_some()
     }
@@ -150,6 +232,7 @@ impl Inner {
     /// Closes the session, unless it is closed already.
     pub(crate) fn close(&mut self, reason: DisconnectReason) {
         if self.machine.close(reason) {
+            self.departing = None;
             wake(&mut self.driver);
             wake(&mut self.poller);
             wake(&mut self.poster);
@@ -185,8 +268,17 @@ impl Inner {
             Ok(Received::Close(reason)) => return self.close(reason),
             Err(Malformed) => return self.close(DisconnectReason::ProtocolError),
         };
+        self.put_message(message);
+    }
+
+    fn put_message(&mut self, message: Message) {
         self.inbox_bytes += message.len();
         self.inbox.push_back(message);
+    }
+
+    /// Whether the session is to go now. What is being posted goes along.
+    pub(crate) fn is_departing(&self) -> bool {
+        self.departing.is_some() && !self.machine.is_posting()
     }
 
     pub(crate) fn next_message(&mut self) -> Option<Message> {

@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::link::{Broken, Link};
+use super::moving::{Arriving, Departing};
 use super::packet;
 use super::session::{Session, wake};
 use crate::handshake::Handshake;
@@ -24,6 +25,10 @@ pub(crate) enum Upgrade {
     Probe(Probing),
     /// A session that is not to have this one: it is upgraded, or about to be.
     Dismiss(Arc<Core>),
+    /// A session of another server that may move here.
+    Arrive(Box<Arriving>),
+    /// No WebSocket, but another server that a session may move to.
+    Depart(Departing),
 }
 
 impl Upgrade {
@@ -48,6 +53,8 @@ impl Upgrade {
                     tracing::debug!(%error, "dismissed WebSocket stayed");
                 }
             }
+            Self::Arrive(arriving) => arriving.run(stream, leftover).await,
+            Self::Depart(departing) => departing.run(stream, leftover).await,
         }
     }
 }
@@ -75,13 +82,16 @@ impl Probing {
         if !link.next_text(|text| text == packet::PROBE_PING).await? {
             return Ok(false);
         }
-        {
-            let mut inner = self.0.lock();
-            inner.machine.answer_probe(Instant::now());
-            wake(&mut inner.driver);
-        }
+        self.answer();
         link.send(packet::frame(packet::PROBE_PONG)).await?;
         link.next_text(|text| text == packet::UPGRADE).await
+    }
+
+    /// The client may upgrade now.
+    pub(super) fn answer(&self) {
+        let mut inner = self.0.lock();
+        inner.machine.answer_probe(Instant::now());
+        wake(&mut inner.driver);
     }
 
     /// From here on the session's packets travel over the WebSocket, first those that still waited.

@@ -10,6 +10,7 @@ mod handshake;
 mod heartbeat;
 mod limits;
 mod messages;
+mod peers;
 mod pressure;
 mod support;
 mod upgrade;

@@ -3,8 +3,8 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use parley_socketio::engine::{Engine, Handle, Handler, Message as EngineMessage};
 use parley_socketio::{
-    Application, Config, Connect, ConnectError, DisconnectReason, Event, Frame, Router, Server,
-    Socket,
+    Application, Arrival, Config, Connect, ConnectError, DisconnectReason, Event, Frame, Peers,
+    Router, Server, Socket,
 };
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -98,6 +98,18 @@ impl Application for Mirror {
         }
     }
 
+    async fn export(&self, socket: &mut Socket) -> Option<Vec<u8>> {
+        (socket.namespace() != "/custom").then(|| socket.id().to_string().into_bytes())
+    }
+
+    async fn import(&self, arrival: Arrival, socket: Socket) -> Option<Socket> {
+        assert_eq!(arrival.state, socket.id().to_string().as_bytes());
+        assert_eq!(arrival.namespace, socket.namespace());
+        assert_eq!(arrival.handshake.query("EIO"), Some("4"));
+        let _ = self.connected.send(socket.clone());
+        Some(socket)
+    }
+
     async fn disconnect(&self, socket: Socket, reason: DisconnectReason) {
         assert!(socket.is_closed());
         let _ = self.disconnected.send((socket.namespace().to_owned(), reason));
@@ -144,13 +156,35 @@ impl TestServer {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::build(config, Server::new).await
+    }
+
+    /// One of several; the address is of the door for the others, open until `stop`.
+    pub(crate) async fn with_peers(
+        config: Config,
+        peers: Peers,
+        stop: &CancellationToken,
+    ) -> (Self, SocketAddr) {
+        let build = |config, app| Server::with_peers(config, app, peers).expect("a name");
+        let this = Self::build(config, build).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let door = Router::new().mount_peers(this.server.engine());
+        tokio::spawn(door.serve(listener, stop.clone()));
+        (this, address)
+    }
+
+    async fn build(
+        config: Config,
+        build: impl FnOnce(Config, Mirror) -> Arc<Server<Mirror>>,
+    ) -> Self {
         let (connected, sockets) = mpsc::unbounded_channel();
         let (disconnected, disconnects) = mpsc::unbounded_channel();
         let (closed, closes) = mpsc::unbounded_channel();
         let echo_config = Config { path: "/engine.io/".to_owned(), ..config.clone() };
         let echo = Engine::new(echo_config, Echo(closed));
         let gate = Semaphore::new(0);
-        let server = Server::new(config, Mirror { gate, connected, disconnected });
+        let server = build(config, Mirror { gate, connected, disconnected });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
@@ -222,7 +256,7 @@ impl TestServer {
 /// A polling client.
 #[derive(Clone)]
 pub(crate) struct Polling {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) url: String,
     pub(crate) sid: String,
 }

@@ -12,23 +12,19 @@ use super::counting::{self, Tally};
 use super::errands::Errands;
 use crate::cluster::Cluster;
 use crate::home::{remove_folder, workspace};
-use crate::npm;
+use crate::npm::{self, client_packages};
 use crate::tools::{Group, install, venv_program};
 use crate::typescript;
 
 const BROWSER: &str = "browser.test.mjs";
 
-fn sources() -> PathBuf {
-    workspace().join("deploy/local/tests/clients")
-}
-
 /// A copy of the tests beside their packages: Node looks for packages above the file itself, and
 /// none may lie in the sources.
 pub(super) fn prepare(bench: &Bench<'_>) -> Result<PathBuf> {
-    let installed = npm::install(bench.home, &sources(), "clients", bench.interrupt)?;
+    let installed = npm::install(bench.home, &client_packages(), "clients", bench.interrupt)?;
     let folder = bench.folder.join("clients");
     remove_folder(&folder)?;
-    npm::copy(&sources(), &folder)?;
+    npm::copy(&client_packages(), &folder)?;
     symlink(installed.join("node_modules"), folder.join("node_modules"))?;
     Ok(folder)
 }
@@ -113,7 +109,7 @@ fn package_tests(folder: &Path, part: &str) -> Result<Command> {
 pub(super) fn python(bench: &Bench<'_>, cluster: &Path) -> Result<Tally> {
     install(bench.home, Group::Test, bench.interrupt)?;
     let mut command = Command::new(venv_program(bench.home, "python"));
-    command.args(["-B", "-u"]).arg(sources().join("test_python_client.py"));
+    command.args(["-B", "-u"]).arg(client_packages().join("test_python_client.py"));
     bench.tests(command.env("PARLEY_CLUSTER", cluster), counting::python)
 }
 

@@ -1,0 +1,120 @@
+//! A connection that goes on at another gateway, because its WebSocket came there: what it takes along, and how it comes
+//! up to its rooms again. The client notices nothing.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use parley_domain::ask::RevokedAsk;
+use parley_domain::event::{Resync, ResyncReason};
+use parley_domain::ids::{ChatId, UserId};
+use parley_domain::user::{Name, Role};
+use parley_socketio::{Frame, Socket, Used};
+use serde::{Deserialize, Serialize};
+
+use crate::asks::{self, Token};
+use crate::bearers::Heard;
+use crate::connection::{Chat, Session};
+use crate::joins::JoinOutcome;
+use crate::room::Standing;
+
+/// A connection on its way. Both gateways may be of different releases.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Luggage {
+    user: UserId,
+    role: Role,
+    #[serde(default)]
+    issued_at: Option<DateTime<Utc>>,
+    /// The name in the token.
+    #[serde(default)]
+    name: Option<String>,
+    /// When the connection ends with its token.
+    ends_at: DateTime<Utc>,
+    /// Its rooms, and up to where it has heard everything there.
+    rooms: Vec<(ChatId, Standing)>,
+    /// What it has heard of the set of its user's chats.
+    #[serde(default)]
+    heard: Option<Heard>,
+}
+
+impl Chat {
+    /// Takes the connection out of everything, and notes where it was. Nothing reaches its socket any more.
+    pub(crate) async fn pack(&self, session: &mut Session) -> Option<Vec<u8>> {
+        let mut rooms = Vec::new();
+        for chat in session.rooms.drain() {
+            // One in which it is no member any more stays behind.
+            if let Some(place) = self.rooms.leave(chat, &session.socket).await {
+                rooms.push((chat, place));
+            }
+        }
+        let heard = session.place.depart();
+        let (user, role, issued_at) = (session.user.clone(), session.role, session.issued_at);
+        let name = session.name.as_ref().map(|name| name.as_str().to_owned());
+        let ends_at = session.expiry.at();
+        serde_json::to_vec(&Luggage { user, role, issued_at, name, ends_at, rooms, heard }).ok()
+    }
+
+    /// Goes on where the other gateway stopped. `None`: nobody can say what was missed, and the client has to come again.
+    pub(crate) async fn unpack(&self, luggage: &[u8], socket: Socket) -> Option<Session> {
+        let Luggage { user, role, issued_at, name, ends_at, rooms, heard } =
+            serde_json::from_slice(luggage)
+                .inspect_err(|error| {
+                    tracing::error!(%error, "a connection came that cannot be read");
+                })
+                .ok()?;
+        // Before it is asked about: what is said between the two is heard.
+        let place = self.bearers.hold(&user, role, issued_at, &socket)?;
+        let ask = RevokedAsk { user_id: user.clone(), issued_at };
+        let patience = self.rooms.patience(&socket);
+        match asks::ask_revoked_patiently(&self.asks, &ask, &patience).await? {
+            Token::Counts(membership) => place.resumes(heard, membership),
+            Token::Revoked => return None,
+        }
+        let expiry = self.expiries.add(ends_at, &socket);
+        let mut session = Session {
+            user,
+            name: name.and_then(|name| Name::parse(&name).ok()),
+            role,
+            issued_at,
+            socket,
+            rooms: HashSet::new(),
+            typed: None,
+            unasked: None,
+            place,
+            expiry,
+            joins: Used::default(),
+        };
+        for (chat, at) in rooms {
+            if !self.enter_again(&mut session, chat, at).await {
+                for chat in session.rooms {
+                    self.rooms.forget(chat, &session.socket).await;
+                }
+                return None;
+            }
+        }
+        Some(session)
+    }
+
+    /// Into a room; `false` if nobody can say what was missed there.
+    async fn enter_again(&self, session: &mut Session, chat: ChatId, at: Standing) -> bool {
+        match self.rooms.resume(&session.socket, &session.user, chat, at).await {
+            JoinOutcome::Joined => {
+                self.metrics.join("resumed");
+                session.rooms.insert(chat);
+            }
+            // It was removed in between, and did not hear it: it finds out by reloading.
+            JoinOutcome::Refused(refusal, _) => {
+                self.metrics.join(refusal.refusal().code);
+                let reason = ResyncReason::Gap;
+                self.metrics.resync(reason);
+                let resync = Resync { chat_id: Some(chat), reason };
+                // A socket that is closed needs to know nothing.
+                let _ = session.socket.send(&Frame::event("/", &resync.encode()));
+            }
+            JoinOutcome::Unavailable => {
+                self.metrics.join("unavailable");
+                return false;
+            }
+        }
+        true
+    }
+}
