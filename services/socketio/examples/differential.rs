@@ -9,6 +9,7 @@ use parley_socketio::{
     Application, CloseReason, Config, Connect, ConnectError, Cors, DisconnectReason, Event, Frame,
     Router, Server, Socket,
 };
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -127,7 +128,8 @@ impl Application for Mirror {
             }
             return;
         }
-        self.note(member, &format!("event {} {}", event.name, args.len()));
+        let count: Vec<IgnoredAny> = serde_json::from_str(event.args.get()).unwrap_or_default();
+        self.note(member, &format!("event {} {}", event.name, count.len()));
         match event.name.as_str() {
             "message" => Self::echo(socket, &event),
             "join" => self.join(socket, text(0).to_owned()),

@@ -11,7 +11,7 @@ function show(side, other) {
 }
 
 /** Without the entries that a difference speaks of; null if there are none. No pattern:
- * that side has nothing of its own to show. */
+ * that side has nothing of its own to show. A pattern that is `maybe`: it may have. */
 function without(side, pattern) {
   if (pattern === null) return side;
   let found = false;
@@ -20,19 +20,19 @@ function without(side, pattern) {
     found ||= others.length < entries.length;
     return [lane, others];
   });
-  return found ? Object.fromEntries(kept) : null;
+  return found || pattern.maybe ? Object.fromEntries(kept) : null;
 }
 
 /** The fewest differences, one or two, that explain it; null if none do. */
-function explain(step, reference, parley, among, more = 1) {
-  for (const one of among.filter(({ where }) => where(step))) {
+function explain(at, reference, parley, among, more = 1) {
+  for (const one of among.filter(({ where }) => where(...at))) {
     const [ours, theirs] = [without(reference, one.reference), without(parley, one.parley)];
     if (ours && theirs && same(ours, theirs)) return [one];
   }
   if (more === 0) return null;
-  for (const one of among.filter(({ where }) => where(step))) {
+  for (const one of among.filter(({ where }) => where(...at))) {
     const [ours, theirs] = [without(reference, one.reference), without(parley, one.parley)];
-    const rest = ours && theirs && explain(step, ours, theirs, among.filter((other) => other !== one), more - 1);
+    const rest = ours && theirs && explain(at, ours, theirs, among.filter((other) => other !== one), more - 1);
     if (rest) return [one, ...rest];
   }
   return null;
@@ -44,7 +44,7 @@ export function compare(script, reference, parley) {
     const [ours, theirs] = [reference[place] ?? {}, parley[place] ?? {}];
     if (same(ours, theirs)) continue;
     const step = script.steps[place] ?? { do: "journal" };
-    const found = explain(step, ours, theirs, DIFFERENCES.filter(({ unseen }) => !unseen));
+    const found = explain([step, script.steps.slice(0, place)], ours, theirs, DIFFERENCES.filter(({ unseen }) => !unseen));
     if (!found) return { listed, unlisted: { place, reference: show(ours, theirs), parley: show(theirs, ours) } };
     for (const { name } of found) listed.add(name);
     // From here on the two are in different states: there is nothing more to compare.

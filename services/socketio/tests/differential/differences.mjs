@@ -1,12 +1,16 @@
 // The documented differences. `readme` is the sentence under "Differences from the reference server" in
-// services/socketio/README.md that says so. In a step that is one of `where`, the entries of a transcript that
+// services/socketio/README.md that says so. `where` is asked with a step and those before it. In a step that is one of `where`, the entries of a transcript that
 // `reference` and `parley` match are left out, and what remains has to be equal. `ends`: the two are in different
 // states afterwards, and are no longer compared. `unseen`: why no script can show it.
 
 const any = () => true;
+const maybe = (pattern) => Object.assign(pattern, { maybe: true });
 const doing = (...names) => ({ do: what }) => names.includes(what);
 const upgrading = (...manners) => ({ do: what, manner }) => what === "upgrade" && manners.includes(manner);
 const shutting = ({ packets }) => packets?.some((packet) => typeof packet === "string" && packet.endsWith('["shut"]')) ?? false;
+const having = (pattern) => ({ packets }) => packets?.some((packet) => pattern.test(packet)) ?? false;
+/** Some step before sent that, on the same connection. */
+const after = (text) => ({ slot }, before) => before.some((step) => step.slot === slot && step.packets?.some((packet) => String(packet).includes(text)));
 const UNKNOWN = String.raw`400 \{"code":1,"message":"Session ID unknown"\}`;
 
 export const DIFFERENCES = [
@@ -109,6 +113,102 @@ export const DIFFERENCES = [
     reason: "nobody could mean anything by them",
     where: ({ packets }) => packets?.some((packet) => /^4([2356](\d+-)?(\/[^,]*,?)?\d*$|[36](\d+-)?(\/[^,]*,)?\[)/.test(packet)) ?? false,
     reference: null,
+    parley: new RegExp(`^(closed 1002|poll ${UNKNOWN}|post ${UNKNOWN}|post 400 \\{"code":3,"message":"Bad request"\\})$`),
+    ends: true,
+  },
+  {
+    name: "ids that are no plain digits",
+    readme: "An id that is not digits, or is above 64 bits, is malformed",
+    reason: "the reference takes what JavaScript takes for a number, and loses digits",
+    where: having(/^4[2356](\d+-)?(\/[^,]*,)?\s*(\d{17,}| )/),
+    reference: /^43\/,\d+/,
+    parley: new RegExp(`^(closed 1002|poll ${UNKNOWN}|post ${UNKNOWN}|post 400 \\{"code":3,"message":"Bad request"\\})$`),
+    ends: true,
+  },
+  {
+    name: "blanks before the arguments",
+    readme: "Blanks before the arguments array are malformed",
+    reason: "the reference takes them for an id",
+    where: having(/^42(\/[^,]*,)? /),
+    reference: maybe(/^(42\/,\["message-back"\]|43\/,0\[\])$/),
+    parley: new RegExp(`^(closed 1002|poll ${UNKNOWN}|post ${UNKNOWN}|post 400 \\{"code":3,"message":"Bad request"\\})$`),
+    ends: true,
+  },
+  {
+    name: "content types of posts",
+    readme: "The `Content-Type` of a POST is not looked at",
+    reason: "the body says what it is; the reference refuses application/octet-stream",
+    where: ({ do: what, kind }) => what === "post" && kind === "application/octet-stream",
+    reference: /^(1|post 400 )$/,
+    parley: maybe(new RegExp(`^(42\\/,\\["message-back",1\\]|poll ${UNKNOWN}|post ${UNKNOWN}|post 400 \\{"code":3,"message":"Bad request"\\})$`)),
+    ends: true,
+  },
+  {
+    name: "placeholders are not checked",
+    readme: "Placeholders are handed over as they came, unchecked",
+    reason: "what they mean is the application's",
+    where: having(/^451-\["message",\{"_placeholder":true/),
+    reference: new RegExp(`^(1|closed 1005|post ${UNKNOWN})$`),
+    parley: /^45\/,\["message-back",\{"binary":"(nothing|AAEC)"\}\]$/,
+    ends: true,
+  },
+  {
+    name: "attachments without a placeholder stay",
+    readme: "Placeholders are handed over as they came, unchecked",
+    reason: "the reference forgets attachments that nothing names",
+    where: having(/^451-\["message"\]$/),
+    reference: /^42\/,\["message-back"\]$/,
+    parley: /^45\/,\["message-back"\]$/,
+  },
+  {
+    name: "packets that crossed a dismissal",
+    readme: "What a client sent before it learnt of `Socket::disconnect` is ignored; the reference closes the connection",
+    reason: "the client could not know",
+    where: after('["dismiss"]'),
+    reference: new RegExp(`^(1|closed 1005|post ${UNKNOWN})$`),
+    parley: null,
+    ends: true,
+  },
+  {
+    name: "more attachments",
+    readme: "A packet may have `max_attachments` attachments, 64 by default; the reference takes 10",
+    reason: "they are bounded by their bytes as well",
+    where: having(/^451[12]-/),
+    reference: new RegExp(`^(1|closed 1005|post ${UNKNOWN})$`),
+    parley: /^45\/,\["message-back",[^]*\]$/,
+    ends: true,
+  },
+  {
+    name: "answers before the end",
+    readme: "Events that came before a packet that breaks the protocol are handled before `disconnect`",
+    reason: "the reference forgets what it had not yet answered",
+    where: ({ packets }) => packets?.length - 1 > Number(/^45(\d+)-/.exec(packets?.[0])?.[1] ?? NaN),
+    reference: new RegExp(`^(1|closed 1005|post ${UNKNOWN})$`),
+    parley: new RegExp(`^(closed 1002|poll ${UNKNOWN}|post ${UNKNOWN}|4[2356]\\/[^]*)$`),
+  },
+  {
+    name: "packets right behind a CONNECT",
+    readme: "Packets right behind a CONNECT are handled after it; the reference closes the connection",
+    reason: "order is what a connection promises",
+    where: ({ do: what, packets }) => what === "linger" && packets.includes("40") && packets.includes("41"),
+    reference: new RegExp(`^(1|closed 1005|post ${UNKNOWN})$`),
+    parley: new RegExp(`^(closed 100[0-9]|poll ${UNKNOWN}|40\\/,\\{"sid":"string"\\}|42\\/,\\["auth",\\{\\}\\])$`),
+    ends: true,
+  },
+  {
+    name: "events before the end",
+    readme: "Events that came before a packet that breaks the protocol are handled before `disconnect`",
+    reason: "an application must not get an event of somebody who is gone",
+    where: doing("journal"),
+    reference: /^disconnected connection$/,
+    parley: /^disconnected connection$/,
+  },
+  {
+    name: "a blank is no packet type",
+    readme: "A blank as the type of a Socket.IO packet is malformed; the reference takes it for `0`",
+    reason: "it is none of the protocol's types",
+    where: having(/^4 $/),
+    reference: /^(40\/,\{"sid":"string"\}|42\/,\["auth",\{\}\])$/,
     parley: new RegExp(`^(closed 1002|poll ${UNKNOWN}|post ${UNKNOWN}|post 400 \\{"code":3,"message":"Bad request"\\})$`),
     ends: true,
   },

@@ -181,8 +181,8 @@ class Player {
     await client.until(() => false, 8_000);
   }
 
-  async linger(_, client) {
-    if (client.closed) return;
+  async linger({ packets }, client) {
+    for (const packet of packets) await client.send([packet]);
     await silence(client.until(() => false, 9_000), 1_500);
     if (!client.closed) client.note("open");
   }

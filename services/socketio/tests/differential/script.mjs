@@ -148,7 +148,7 @@ class Writer {
   /** What breaks a protocol, or looks as if it did. */
   offend(slot) {
     const state = this.slots.get(slot);
-    const what = this.weighted({ packet: 8, mutated: 5, engine: 4, attachments: 3, oversize: 2, overlap: 3, cancel: 3, post: 2, http: 3 });
+    const what = this.weighted({ packet: 8, mutated: 5, engine: 4, attachments: 3, oversize: 2, overlap: 3, cancel: 3, post: 2, http: 3, odd: 5 });
     if (what === "packet") this.send(slot, this.pick(SOCKET_IO));
     else if (what === "mutated") this.send(slot, this.mutated(slot));
     else if (what === "engine") this.send(slot, this.pick(ENGINE_IO));
@@ -156,6 +156,7 @@ class Writer {
     else if (what === "oversize") this.send(slot, `42["message","${"x".repeat(19_980 + this.pick([0, 3, 4, 5, 6, 7, 8, 2_000]))}"]`);
     else if (what === "overlap") this.step("overlap", slot, { what: this.pick(["poll", "post"]) });
     else if (what === "cancel") this.step("cancel", slot, { what: this.pick(["poll", "post"]) });
+    else if (what === "odd") this.odd(slot, state);
     else if (what === "post") {
       const kind = this.pick(["text/plain", "application/octet-stream", "application/json"]);
       const body = this.pick(["", "4", '42["message",1]', { base64: "gICA" }, "6\u001e6", "3"]);
@@ -164,6 +165,25 @@ class Writer {
     // It may be gone now: the model does not say.
     if (this.chance(0.3)) this.slots.delete(slot);
     else if (state.transport === "polling" && this.chance(0.2)) this.step("http", slot, { method: "GET", query: { EIO: 4, transport: "websocket" } });
+  }
+
+  /** What chance alone would bring too seldom. */
+  odd(slot, state) {
+    const send = (packets) => this.step("batch", slot, { packets });
+    switch (this.below(7)) {
+      case 0: return this.send(slot, this.pick(['42 ["a"]', '42 ["message"]']));
+      case 1: return this.send(slot, '4218446744073709551616["message-with-ack"]');
+      case 2: return state.joined.has("/") ? undefined : this.send(slot, "4 ");
+      case 3: return send(['451-["message"]', { base64: "AAEC" }]);
+      case 4: {
+        const places = Array.from({ length: 11 }, (_, num) => ({ _placeholder: true, num }));
+        return send([`4511-${JSON.stringify(["message", ...places])}`, ...places.map(() => ({ base64: "AA==" }))]);
+      }
+      case 5: return this.step("post", slot, { body: this.pick(["3", '42["message",1]', "7"]), kind: "application/octet-stream" });
+      default:
+        this.send(slot, '42["dismiss"]');
+        return this.send(slot, '42["message",1]');
+    }
   }
 
   mutated(slot) {
@@ -199,6 +219,8 @@ class Writer {
     for (const key of Object.keys(query)) if (!query[key] && this.chance(0.5)) delete query[key];
     const known = slot && ["PUT", "DELETE", "PATCH"].includes(method) && this.chance(0.5);
     if (!known && this.chance(0.4)) query.sid = this.pick(["x", "AAAAAAAAAAAAAAAAAAAA", "__proto__", "", "toString"]);
+    // Otherwise well-formed: it is the method that is refused.
+    if (known) Object.assign(query, { EIO: "4", transport: this.pick(["polling", "websocket"]) });
     this.step("http", known ? slot : undefined, { method, query, body: method === "POST" ? "6" : undefined });
   }
 
@@ -232,13 +254,12 @@ class Writer {
     else this.send("a", this.pick(["2", "2x", "3", "3x"]));
   }
 
+  /** All of it in one step: it is the time that counts here. */
   idle() {
-    const transport = this.pick(["polling", "websocket"]);
-    this.step("open", "a", { transport });
-    if (this.chance(0.3)) this.send("a", "40/nowhere,");
-    if (this.chance(0.4)) this.send("a", "40");
-    if (this.chance(0.3)) this.send("a", "41");
-    this.step("linger", "a");
+    this.step("open", "a", { transport: this.pick(["polling", "websocket"]), loose: true });
+    const packets = ["40/nowhere,", "40", "41"].filter(() => this.chance(0.5));
+    if (!packets.includes("40")) packets.splice(0, 3, ...packets.filter((packet) => packet !== "41"));
+    this.step("linger", "a", { packets, loose: true });
   }
 }
 
