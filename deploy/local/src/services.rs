@@ -78,6 +78,16 @@ pub(crate) fn build_loadtest(interrupt: &Interrupt) -> Result<PathBuf> {
     Ok(release_folder()?.join("parley-loadtest"))
 }
 
+/// Builds Parley's side of the differential test in release; returns its program.
+pub(crate) fn build_differential(interrupt: &Interrupt) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "-p", "parley-socketio", "--example", "differential"]);
+    if !run(build.current_dir(workspace()), interrupt)?.success() {
+        bail!("the example `differential` does not build: see cargo's words above");
+    }
+    Ok(release_folder()?.join("examples/differential"))
+}
+
 /// The cargo that runs this launcher, or the one on PATH.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -118,6 +118,9 @@ fn parse(text: &str) -> Result<(Packet, usize), Malformed> {
         b'5' | b'6' => {
             let (count, after) = number(rest).ok_or(Malformed::Syntax)?;
             rest = after.strip_prefix('-').ok_or(Malformed::Syntax)?;
+            if count == 0 {
+                return Err(Malformed::Syntax);
+            }
             usize::try_from(count).map_err(|_| Malformed::TooLarge)?
         }
         _ => 0,
@@ -251,7 +254,6 @@ mod tests {
             ("2[7,1]", "event / 7 [1] 0 -"),
             ("3/custom,5[]", "ack /custom"),
             ("312[1,2]", "ack /"),
-            ("50-[\"a\"]", "event / a [] 0 -"),
         ] {
             let packet = text(input).expect(input).expect(input);
             assert_eq!(show(packet), expected, "{input}");
@@ -300,6 +302,7 @@ mod tests {
             "5x-[\"a\"]",
             "51[\"a\"]",
             "51-",
+            "50-[\"a\"]",
             "61-[]",
             "299999999999999999999[\"a\"]",
         ] {

@@ -117,7 +117,7 @@ async fn malformed_packets_close_the_connection() {
 #[tokio::test]
 async fn malformed_packets_close_a_polling_session() {
     let server = TestServer::start().await;
-    for packet in ["4abc", "42{}", "bAQID", "451-[\"a\"]\x1e42[\"b\"]"] {
+    for packet in ["4abc", "42{}", "450-[\"a\"]", "bAQID", "451-[\"a\"]\x1e42[\"b\"]"] {
         let session = server.poll_session("/socket.io/").await;
         assert_eq!(session.post("40").await.status, 200);
         session.post(packet).await;

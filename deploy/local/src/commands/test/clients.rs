@@ -13,6 +13,7 @@ use super::errands::Errands;
 use crate::cluster::Cluster;
 use crate::home::{remove_folder, workspace};
 use crate::npm::{self, client_packages};
+use crate::services;
 use crate::tools::{Group, install, venv_program};
 use crate::typescript;
 
@@ -103,6 +104,22 @@ fn package_tests(folder: &Path, part: &str) -> Result<Command> {
     command.args(["--test", "--test-reporter=spec"]).current_dir(folder);
     command.args(names.iter().map(|name| tests.join(name)));
     Ok(command)
+}
+
+/// Random scripts against npm socket.io and Parley's crate: their transcripts are the same.
+pub(super) fn differential(bench: &Bench<'_>, scripts: &str) -> Result<Tally> {
+    let crate_folder = workspace().join("services/socketio");
+    let source = crate_folder.join("tests/differential");
+    let installed = npm::install(bench.home, &source, "differential", bench.interrupt)?;
+    let folder = bench.folder.join("differential");
+    remove_folder(&folder)?;
+    npm::copy(&source, &folder)?;
+    symlink(installed.join("node_modules"), folder.join("node_modules"))?;
+    let mut command = Command::new(npm::node()?);
+    command.args(["main.mjs", "--scripts", scripts]).current_dir(&folder);
+    command.arg("--parley").arg(services::build_differential(bench.interrupt)?);
+    command.arg("--readme").arg(crate_folder.join("README.md"));
+    bench.tests(&mut command, counting::python)
 }
 
 /// The stock Python client.

@@ -19,7 +19,7 @@ use crate::tools::{Group, install, venv_program};
 /// Runs them all.
 pub(super) fn run(bench: &mut Bench<'_>, arguments: &Arguments) {
     checks(bench);
-    crates(bench);
+    crates(bench, arguments);
     system(bench, arguments);
     if arguments.full {
         repetitions(bench);
@@ -50,7 +50,7 @@ fn checks(bench: &mut Bench<'_>) {
 }
 
 /// Every crate by itself, with real components where it wants them.
-fn crates(bench: &mut Bench<'_>) {
+fn crates(bench: &mut Bench<'_>, arguments: &Arguments) {
     let own = bench.home.beside(bench.folder.join("components"));
     let bare = bench.obtain("start Postgres, NATS, Redis, S3", |bench| {
         let mut bare = Bare::start(&own, bench.interrupt)?;
@@ -74,6 +74,10 @@ fn crates(bench: &mut Bench<'_>) {
             Ok(if fresh { Tally::PASSED } else { Tally::FAILED })
         });
     }
+    let scripts = if arguments.full { "5000" } else { "1000" };
+    bench.step("random scripts, as npm socket.io has them", |bench| {
+        clients::differential(bench, scripts)
+    });
     bench.step("unit tests of the launcher", |bench| {
         bench.tests(&mut cargo("test -p parley-local --lib"), counting::cargo)
     });
