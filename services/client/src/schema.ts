@@ -522,13 +522,31 @@ export interface User {
   avatar: string | null;
   createdAt: Timestamp;
   deletedAt: Timestamp | null;
+  /** When last connected, as far as known. */
   lastSeenAt: Timestamp | null;
   name: string | null;
+  /** Whether connected; `null` while presence is not known. */
+  online: boolean | null;
   updatedAt: Timestamp;
 }
 
 /** A user, under the host's own id */
 export type UserId = string;
+
+/**
+ * `user-typing`; takes no version. It is told when it begins and when it ends, and is written by the gateway at which the
+ * user is connected.
+ */
+export interface UserTyping {
+  /** The room. */
+  chatId: ChatId;
+  /** Whether they write now. */
+  isTyping: boolean;
+  /** Their name, as their token has it. */
+  name: string | null;
+  /** Who. */
+  userId: UserId;
+}
 
 /**
  * A chat's change counter. A chat is made at version 0; every durable change takes the next one.
@@ -552,6 +570,8 @@ export interface RoomEvents {
   "participants-added": ParticipantsAdded;
   /** Something is not told one by one: reload the chat by REST. */
   "resync": Resync;
+  /** Somebody writes, or has stopped: at most 20 people of a room at a time. It ends by itself 6 s after their last `typing-start`, with their message and with their connection. */
+  "user-typing": UserTyping;
 }
 
 /** What all of a user's connections hear. */
@@ -564,13 +584,25 @@ export interface UserEvents {
 
 /** What a connection may ask, with an ack. */
 export interface Asks {
-  /** Enter a room. `since` is the version up to which the client has everything, of the history `epoch`: what it has missed is told first, in order. The ack has `version` and `epoch`, from which it is live, and `resync: true` where nothing is told and the chat has to be reloaded. */
+  /** Enter a room. `since` is the version up to which the client has everything, of the history `epoch`: what it has missed is told first, in order. The ack has `version` and `epoch`, from which it is live, and `resync: true` where nothing is told and the chat has to be reloaded; `readPointers` says how far others have read, `typing` who writes now: `[{ userId, name }]`. */
   "join-chat-room": string | {
     chatId: string;
     epoch?: string;
     since?: number;
   };
   "leave-chat-room": string | {
+    chatId: string;
+  };
+  /** Go on with a newer token of the same user: a connection is closed when its token ends. The ack has `expiresAt`; a token that is refused changes nothing. */
+  "refresh-token": string | {
+    token: string;
+  };
+  /** The user writes, or goes on writing: to be said every few seconds. Only of a room that was joined. */
+  "typing-start": string | {
+    chatId: string;
+  };
+  /** The user has stopped, and has not sent anything. Only of a room that was joined. */
+  "typing-stop": string | {
     chatId: string;
   };
 }
