@@ -44,7 +44,7 @@ export function compare(script, reference, parley) {
     const [ours, theirs] = [reference[place] ?? {}, parley[place] ?? {}];
     if (same(ours, theirs)) continue;
     const step = script.steps[place] ?? { do: "journal" };
-    const found = explain([step, script.steps.slice(0, place)], ours, theirs, DIFFERENCES.filter(({ unseen }) => !unseen));
+    const found = explain([step, script.steps.slice(0, place)], ours, theirs, DIFFERENCES);
     if (!found) return { listed, unlisted: { place, reference: show(ours, theirs), parley: show(theirs, ours) } };
     for (const { name } of found) listed.add(name);
     // From here on the two are in different states: there is nothing more to compare.

@@ -1,7 +1,7 @@
 // The documented differences. `readme` is the sentence under "Differences from the reference server" in
 // services/socketio/README.md that says so. `where` is asked with a step and those before it. In a step that is one of `where`, the entries of a transcript that
 // `reference` and `parley` match are left out, and what remains has to be equal. `ends`: the two are in different
-// states afterwards, and are no longer compared. `unseen`: why no script can show it.
+// states afterwards, and are no longer compared.
 
 const any = () => true;
 const maybe = (pattern) => Object.assign(pattern, { maybe: true });

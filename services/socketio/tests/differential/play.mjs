@@ -58,7 +58,7 @@ class Player {
   async post({ body, kind }, client) {
     if (client.closed || client.transport !== "polling") return;
     const taken = await client.post(bytes(body), { "content-type": kind });
-    if (!taken && !this.script.lax) await client.settle();
+    if (!taken) await client.settle();
   }
 
   async http({ slot, method, query, headers, body }) {
