@@ -28,6 +28,8 @@ const modes = {
   'polling': { transports: ['polling'], upgrade: false },
   'alternating': { transports: [Alternating], upgrade: false },
   'default': {},
+  // A gateway dies, and its clients come back to another one.
+  'death': { transports: ['polling'], upgrade: false },
 };
 
 const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
@@ -40,13 +42,19 @@ function token(sub) {
 }
 
 let pod = 0;
-async function ask(who, method, path, body) {
+/** One request; a pod that cannot answer now is not the last word. Sends have ids of their own, so none is said twice. */
+async function ask(who, method, path, body, tries = 10) {
   pod += 1;
   const response = await fetch(new URL(path, cluster.api[pod % cluster.api.length].url), {
     method,
     headers: { authorization: `Bearer ${who.token}`, 'content-type': 'application/json' },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
+  if (response.status === 503 && tries > 1) {
+    await response.arrayBuffer();
+    await sleep(500);
+    return ask(who, method, path, body, tries - 1);
+  }
   const answer = await response.json();
   if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${JSON.stringify(answer)}`);
   return answer.data;
@@ -105,7 +113,7 @@ async function speak(rooms, going) {
   for (let count = 0; going(); count += 1) {
     const room = rooms[count % rooms.length];
     const author = room.people[count % room.people.length];
-    const sent = ask(author, 'POST', `/api/chat/${room.chat}/messages`, { content: `message ${count}` })
+    const sent = ask(author, 'POST', `/api/chat/${room.chat}/messages`, { content: `message ${count}`, clientMessageId: randomUUID() })
       .then(({ message }) => { room.version = Math.max(room.version, message.version); });
     under.add(sent);
     sent.finally(() => under.delete(sent)).catch(() => null);
@@ -118,7 +126,7 @@ async function speak(rooms, going) {
 async function counters() {
   const sums = {};
   for (const { admin } of cluster.gateway) {
-    const text = await (await fetch(new URL('/metrics', admin))).text();
+    const text = await fetch(new URL('/metrics', admin)).then((answer) => answer.text()).catch(() => '');
     for (const [, series, value] of text.matchAll(/^parley_gateway_((?:refused|forwards|moves)_total\{[^}]*\}) (\d+)$/gmu)) {
       sums[series] = (sums[series] ?? 0) + Number(value);
     }
@@ -141,7 +149,9 @@ for (const [index, one] of people.entries()) {
   await sleep(began + (index * 1000) / arrivals - Date.now());
   arrive(one);
 }
-await sleep(seconds * 1000);
+await sleep(seconds * 500);
+if (mode === 'death') process.kill(cluster.gateway[0].pid, 'SIGKILL');
+await sleep(seconds * 500);
 going = false;
 await speaking;
 
