@@ -132,9 +132,6 @@ impl Bearers {
         if open >= self.0.max_connections {
             return None;
         }
-        if connections.is_empty() {
-            self.0.comings.note(user, true);
-        }
         connections.push(held);
         Some(Place { bearers: self.clone(), user: user.clone(), key: socket.key() })
     }
@@ -158,6 +155,13 @@ impl Bearers {
     /// Who has come and gone since it was last told.
     pub(crate) fn comings(&self) -> &Comings {
         &self.0.comings
+    }
+
+    /// Everybody who is here with a token that counts.
+    pub(crate) fn users_here(&self) -> Vec<UserId> {
+        let held = self.0.held.lock();
+        let here = held.iter().filter(|(_, connections)| is_here(connections));
+        here.map(|(user, _)| user.clone()).collect()
     }
 
     /// Everybody who has a connection here.
@@ -198,14 +202,22 @@ impl Bearers {
 
     fn counts(&self, user: &UserId, key: u64, membership_version: Option<u64>) {
         let mut held = self.0.held.lock();
-        let sockets = held.get_mut(user).into_iter().flatten();
-        for held in sockets.filter(|held| held.socket.key() == key) {
+        let Some(sockets) = held.get_mut(user) else { return };
+        self.note_here(user, sockets);
+        for held in sockets.iter_mut().filter(|held| held.socket.key() == key) {
             let Hearing::Nothing { missed } = held.hearing else { continue };
             let heard = Heard { known: membership_version, told: 0, what: None };
             held.hearing = Hearing::Everything(heard);
             if missed {
                 held.reload();
             }
+        }
+    }
+
+    /// A connection's token is about to count: with the first such one, its user is here.
+    fn note_here(&self, user: &UserId, connections: &[Held]) {
+        if !is_here(connections) {
+            self.0.comings.note(user, true);
         }
     }
 
@@ -218,8 +230,9 @@ impl Bearers {
         membership_version: Option<u64>,
     ) {
         let mut held = self.0.held.lock();
-        let sockets = held.get_mut(user).into_iter().flatten();
-        for held in sockets.filter(|held| held.socket.key() == key) {
+        let Some(sockets) = held.get_mut(user) else { return };
+        self.note_here(user, sockets);
+        for held in sockets.iter_mut().filter(|held| held.socket.key() == key) {
             let came_along = heard.and_then(|heard| heard.known);
             // What is opened for the pool is not counted.
             let is_whole = came_along.is_some()
@@ -243,11 +256,13 @@ impl Bearers {
     /// Forgets a connection that goes to another gateway, and says what it has heard.
     fn depart(&self, user: &UserId, key: u64) -> Option<Heard> {
         let mut held = self.0.held.lock();
-        let place = held.get(user)?.iter().position(|held| held.socket.key() == key)?;
-        match held.get_mut(user)?.swap_remove(place).hearing {
-            Hearing::Everything(heard) => Some(heard),
-            Hearing::Nothing { .. } => None,
+        let sockets = held.get_mut(user)?;
+        let place = sockets.iter().position(|held| held.socket.key() == key)?;
+        let Hearing::Everything(heard) = sockets.swap_remove(place).hearing else { return None };
+        if !is_here(sockets) {
+            self.0.comings.note(user, false);
         }
+        Some(heard)
     }
 
     /// Closes what was opened with a token that is revoked now. A stock client comes back by itself, and is told why it
@@ -278,6 +293,11 @@ impl Bearers {
         }
         true
     }
+}
+
+/// Whether any of a user's connections has a token that counts.
+fn is_here(connections: &[Held]) -> bool {
+    connections.iter().any(|held| matches!(held.hearing, Hearing::Everything(_)))
 }
 
 impl Held {
@@ -356,10 +376,13 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.bearers.0.held.lock();
         if let Some(sockets) = held.get_mut(&self.user) {
+            let was_here = is_here(sockets);
             sockets.retain(|held| held.socket.key() != self.key);
+            if was_here && !is_here(sockets) {
+                self.bearers.0.comings.note(&self.user, false);
+            }
             if sockets.is_empty() {
                 held.remove(&self.user);
-                self.bearers.0.comings.note(&self.user, false);
             }
         }
     }

@@ -93,7 +93,7 @@ impl Rooms {
         socket: &Socket,
         user: &UserId,
         chat: ChatId,
-        Standing { version, epoch }: Standing,
+        (Standing { version, epoch }, typing): (Standing, Vec<Typist>),
     ) -> JoinOutcome {
         let join = Join { chat, since: Some(version), epoch: Some(epoch) };
         let position = Some(Position { since: version, epoch: Some(epoch) });
@@ -109,7 +109,7 @@ impl Rooms {
             patience: self.patience(socket),
             resumes: true,
             replay: None,
-            typing: Vec::new(),
+            typing,
         };
         entrance.run().await
     }
@@ -224,7 +224,10 @@ impl Entrance<'_> {
             if resync && self.resumes {
                 self.tell_resync(if another { ResyncReason::History } else { ResyncReason::Gap });
             }
-            self.typing = typing.to_vec();
+            // One that resumes was told at the other gateway.
+            if !self.resumes {
+                self.typing = typing.to_vec();
+            }
             self.acknowledge(&chat, resync);
             self.replay = Some(replay);
             (step, at)

@@ -1,12 +1,13 @@
 //! A connection that goes on at another gateway, because its WebSocket came there: what it takes along, and how it comes
 //! up to its rooms again. The client notices nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use parley_domain::ask::RevokedAsk;
 use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::typing::Typist;
 use parley_domain::user::{Name, Role};
 use parley_socketio::{Frame, Socket, Used};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::bearers::Heard;
 use crate::connection::{Chat, Session};
 use crate::joins::JoinOutcome;
 use crate::room::Standing;
+use crate::rooms::Departure;
 
 /// A connection on its way. Both gateways may be of different releases.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub(crate) struct Luggage {
     ends_at: DateTime<Utc>,
     /// Its rooms, and up to where it has heard everything there.
     rooms: Vec<(ChatId, Standing)>,
+    /// Who writes there, as it was told; of rooms in which somebody does.
+    #[serde(default)]
+    typing: HashMap<ChatId, Vec<Typist>>,
     /// What it has heard of the set of its user's chats.
     #[serde(default)]
     heard: Option<Heard>,
@@ -39,23 +44,28 @@ pub(crate) struct Luggage {
 impl Chat {
     /// Takes the connection out of everything, and notes where it was. Nothing reaches its socket any more.
     pub(crate) async fn pack(&self, session: &mut Session) -> Option<Vec<u8>> {
-        let mut rooms = Vec::new();
+        let (mut rooms, mut typing) = (Vec::new(), HashMap::new());
         for chat in session.rooms.drain() {
             // One in which it is no member any more stays behind.
-            if let Some(place) = self.rooms.leave(chat, &session.socket).await {
+            if let Some(departure) = self.rooms.leave(chat, &session.socket).await {
+                let Departure { place, typing: writers } = departure;
                 rooms.push((chat, place));
+                if !writers.is_empty() {
+                    typing.insert(chat, writers);
+                }
             }
         }
         let heard = session.place.depart();
         let (user, role, issued_at) = (session.user.clone(), session.role, session.issued_at);
         let name = session.name.as_ref().map(|name| name.as_str().to_owned());
         let ends_at = session.expiry.at();
-        serde_json::to_vec(&Luggage { user, role, issued_at, name, ends_at, rooms, heard }).ok()
+        let luggage = Luggage { user, role, issued_at, name, ends_at, rooms, typing, heard };
+        serde_json::to_vec(&luggage).ok()
     }
 
     /// Goes on where the other gateway stopped. `None`: nobody can say what was missed, and the client has to come again.
     pub(crate) async fn unpack(&self, luggage: &[u8], socket: Socket) -> Option<Session> {
-        let Luggage { user, role, issued_at, name, ends_at, rooms, heard } =
+        let Luggage { user, role, issued_at, name, ends_at, rooms, mut typing, heard } =
             serde_json::from_slice(luggage)
                 .inspect_err(|error| {
                     tracing::error!(%error, "a connection came that cannot be read");
@@ -84,7 +94,8 @@ impl Chat {
             joins: Used::default(),
         };
         for (chat, at) in rooms {
-            if !self.enter_again(&mut session, chat, at).await {
+            let told = typing.remove(&chat).unwrap_or_default();
+            if !self.enter_again(&mut session, chat, (at, told)).await {
                 for chat in session.rooms {
                     self.rooms.forget(chat, &session.socket).await;
                 }
@@ -95,8 +106,13 @@ impl Chat {
     }
 
     /// Into a room; `false` if nobody can say what was missed there.
-    async fn enter_again(&self, session: &mut Session, chat: ChatId, at: Standing) -> bool {
-        match self.rooms.resume(&session.socket, &session.user, chat, at).await {
+    async fn enter_again(
+        &self,
+        session: &mut Session,
+        chat: ChatId,
+        was: (Standing, Vec<Typist>),
+    ) -> bool {
+        match self.rooms.resume(&session.socket, &session.user, chat, was).await {
             JoinOutcome::Joined => {
                 self.metrics.join("resumed");
                 session.rooms.insert(chat);

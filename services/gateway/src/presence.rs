@@ -76,6 +76,7 @@ pub(crate) async fn run(
         }
         again = Instant::now() + AGAIN;
     }
+    teller.tell().await;
     teller.presence.leave(&teller.pod).await;
     Ok(())
 }
@@ -99,7 +100,7 @@ impl Teller {
         if self.everybody {
             // Read after what has happened was taken: whoever comes or goes from here on is told of next time.
             movements.everybody = true;
-            movements.come = self.bearers.users();
+            movements.come = self.bearers.users_here();
         }
         let everybody = std::mem::take(&mut self.everybody);
         match self.presence.moved(&self.pod, &movements).await {

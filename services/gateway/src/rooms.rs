@@ -79,11 +79,19 @@ pub(crate) enum Command {
     /// A joiner has caught up.
     End { joiner: Joiner, ended: oneshot::Sender<Ended> },
     /// A connection leaves. Answered with where it was, if it was a member.
-    Leave { key: u64, left: Option<oneshot::Sender<Option<Standing>>> },
+    Leave { key: u64, left: Option<oneshot::Sender<Option<Departure>>> },
     /// A member writes, or has stopped.
     Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
     /// Somebody says where the chat stands; when it was asked, if it was.
     Head { head: Standing, read_after: Option<Instant> },
+}
+
+/// Where a member was that leaves.
+pub(crate) struct Departure {
+    /// Up to where it has heard everything.
+    pub(crate) place: Standing,
+    /// Who writes, as it was told.
+    pub(crate) typing: Vec<Typist>,
 }
 
 /// What a join meets.
@@ -156,7 +164,7 @@ impl Rooms {
 
     /// Ends a membership. When this returns, nothing more of the room reaches the socket. Says up to where it has heard
     /// everything, if it was a member.
-    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) -> Option<Standing> {
+    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) -> Option<Departure> {
         let (left, done) = oneshot::channel();
         if self.send(chat, Command::Leave { key: socket.key(), left: Some(left) }).await {
             done.await.ok().flatten()

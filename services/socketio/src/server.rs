@@ -427,6 +427,8 @@ impl<A: Application> Handler for Protocol<A> {
 
     async fn import(&self, handle: Handle, state: Bytes) -> Self::Connection {
         let mut connection = self.open(handle.clone());
+        // It came long ago, and it is not the client who is waited for now.
+        handle.set_patience(None);
         let arrived = match serde_json::from_slice(&state) {
             Ok(state) => self.arrive(&mut connection, state).await,
             Err(error) => {
@@ -436,8 +438,8 @@ impl<A: Application> Handler for Protocol<A> {
         };
         if arrived.is_none() {
             handle.close(DisconnectReason::ServerClose(CloseReason::GoingAway));
-        } else if !connection.namespaces.is_empty() {
-            handle.set_patience(None);
+        } else if connection.namespaces.is_empty() {
+            self.expect_connect(&handle, handle.opened());
         }
         connection
     }

@@ -57,6 +57,7 @@ impl Chat {
         }
         session.role = caller.role;
         session.issued_at = caller.issued_at;
+        session.name.clone_from(&caller.name);
         session.expiry.put_off(self.tokens.ends_at(&caller));
         // Whoever still asks about the token before stops.
         session.unasked = if let Some(Token::Counts(membership)) = asked {

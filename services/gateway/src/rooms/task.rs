@@ -15,7 +15,7 @@ use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Command, Ended, Joiner, Place, Rejoiner, Rooms, Welcome};
+use super::{Command, Departure, Ended, Joiner, Place, Rejoiner, Rooms, Welcome};
 use crate::metrics::Asking;
 use crate::passing;
 use crate::planted;
@@ -197,10 +197,11 @@ impl RoomTask {
             }
             Command::Leave { key, left } => {
                 let place = self.room.place_of(key);
+                let departure = place.map(|place| Departure { place, typing: self.typists.now() });
                 self.leave(key);
                 self.linger();
                 if let Some(left) = left {
-                    let _ = left.send(place);
+                    let _ = left.send(departure);
                 }
             }
             Command::Head { head, read_after } => {

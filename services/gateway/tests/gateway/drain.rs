@@ -56,7 +56,8 @@ fn are_paced(ends: &[(Instant, usize)], per_second: u32) {
     let turns = u32::try_from(ends.len() - 1).unwrap();
     let planned = SECOND / per_second * turns;
     let took = ends[ends.len() - 1].0 - ends[0].0;
-    assert!(took >= planned * 9 / 10 && took < planned * 3, "{took:?} instead of {planned:?}");
+    let least = (planned * 9 / 10).saturating_sub(SECOND / 5);
+    assert!(took >= least && took < planned * 3, "{took:?} instead of {planned:?}");
     let order: Vec<_> = ends.iter().map(|(_, number)| *number).collect();
     assert!(!order.is_sorted(), "in the order in which they came");
 }
