@@ -147,7 +147,8 @@ pub(crate) fn check_names(binaries: &Path, settings: &Settings) -> Result<()> {
         known += &capture(bare(&binaries.join(binary(kind))).arg("--help"))?;
     }
     for (name, _) in &settings.extra {
-        if !known.contains(&format!("[env: {name}=")) {
+        // The value of a secret is not shown, and neither is the sign before it.
+        if !["=", "]"].iter().any(|end| known.contains(&format!("[env: {name}{end}"))) {
             bail!(
                 "--set: there is no setting {name}: `parley-api --help` and `parley-gateway --help` list them"
             );
