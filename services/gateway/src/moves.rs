@@ -16,6 +16,7 @@ use crate::asks::{self, Token};
 use crate::bearers::Heard;
 use crate::connection::{Chat, Session};
 use crate::joins::JoinOutcome;
+use crate::metrics::SentAway;
 use crate::room::Standing;
 use crate::rooms::Departure;
 
@@ -47,7 +48,7 @@ impl Chat {
         let (mut rooms, mut typing) = (Vec::new(), HashMap::new());
         for chat in session.rooms.drain() {
             // One in which it is no member any more stays behind.
-            if let Some(departure) = self.rooms.leave(chat, &session.socket).await {
+            if let Some(departure) = self.rooms.depart(chat, &session.socket).await {
                 let Departure { place, typing: writers } = departure;
                 rooms.push((chat, place));
                 if !writers.is_empty() {
@@ -75,9 +76,16 @@ impl Chat {
         let place = self.bearers.hold(&user, role, issued_at, &socket)?;
         let ask = RevokedAsk { user_id: user.clone(), issued_at };
         let patience = self.rooms.patience(&socket);
-        match asks::ask_revoked_patiently(&self.asks, &ask, &patience).await? {
-            Token::Counts(membership) => place.resumes(heard, membership),
-            Token::Revoked => return None,
+        match asks::ask_revoked_patiently(&self.asks, &ask, &patience).await {
+            Some(Token::Counts(membership)) => place.resumes(heard, membership),
+            Some(Token::Revoked) => {
+                self.metrics.sent_away(SentAway::TokenRevoked);
+                return None;
+            }
+            None => {
+                self.metrics.sent_away(SentAway::JoinTimeout);
+                return None;
+            }
         }
         let expiry = self.expiries.add(ends_at, &socket);
         let mut session = Session {
@@ -128,6 +136,7 @@ impl Chat {
             }
             JoinOutcome::Unavailable => {
                 self.metrics.join("unavailable");
+                self.metrics.sent_away(SentAway::JoinTimeout);
                 return false;
             }
         }

@@ -78,8 +78,11 @@ pub(crate) enum Command {
     Rejoin { rejoiner: Box<Rejoiner>, answered: oneshot::Sender<Result<(), Option<Ack>>> },
     /// A joiner has caught up.
     End { joiner: Joiner, ended: oneshot::Sender<Ended> },
-    /// A connection leaves. Answered with where it was, if it was a member.
-    Leave { key: u64, left: Option<oneshot::Sender<Option<Departure>>> },
+    /// A connection leaves.
+    Leave { key: u64, left: Option<oneshot::Sender<()>> },
+    /// A connection goes to another gateway, where it goes on with what it does. Answered with where it
+    /// was, if it was a member.
+    Depart { key: u64, left: oneshot::Sender<Option<Departure>> },
     /// A member writes, or has stopped.
     Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
     /// Somebody says where the chat stands; when it was asked, if it was.
@@ -164,9 +167,17 @@ impl Rooms {
 
     /// Ends a membership. When this returns, nothing more of the room reaches the socket. Says up to where it has heard
     /// everything, if it was a member.
-    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) -> Option<Departure> {
+    pub(crate) async fn leave(&self, chat: ChatId, socket: &Socket) {
         let (left, done) = oneshot::channel();
         if self.send(chat, Command::Leave { key: socket.key(), left: Some(left) }).await {
+            let _ = done.await;
+        }
+    }
+
+    /// The same for one that goes to another gateway: where it was, if it was a member.
+    pub(crate) async fn depart(&self, chat: ChatId, socket: &Socket) -> Option<Departure> {
+        let (left, done) = oneshot::channel();
+        if self.send(chat, Command::Depart { key: socket.key(), left }).await {
             done.await.ok().flatten()
         } else {
             None

@@ -96,10 +96,13 @@ impl TypingPublisherTask {
     pub async fn run(mut self) {
         let mut together = Vec::with_capacity(TOGETHER);
         while self.queue.recv_many(&mut together, TOGETHER).await > 0 {
+            // The trace of who stops goes first: a room that has missed the signal must not read it.
+            let (begun, stopped): (Vec<_>, Vec<_>) = together.iter().partition(|it| it.is_typing);
+            join_all(stopped.iter().map(|signal| self.keep(signal))).await;
             for signal in &together {
                 self.publish(signal).await;
             }
-            join_all(together.iter().map(|signal| self.keep(signal))).await;
+            join_all(begun.iter().map(|signal| self.keep(signal))).await;
             together.clear();
         }
     }

@@ -73,6 +73,11 @@ impl Writers {
         tell.then(|| Typist { user_id: user.clone(), name: name.map(str::to_owned) })
     }
 
+    /// Whether any of a user's connections here writes.
+    pub(crate) fn has(&self, user: &UserId) -> bool {
+        self.0.get(user).is_some_and(|writer| !writer.connections.is_empty())
+    }
+
     /// A connection writes no more, or is gone. Whether to tell.
     pub(crate) fn stop(&mut self, key: u64) -> Option<Typist> {
         let ended = |writer: &mut Writer| {
@@ -123,14 +128,23 @@ pub(crate) struct Remark {
 }
 
 /// Everybody who writes, as the room's members know it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Typists {
     known: HashMap<UserId, (Option<String>, Instant)>,
     /// What the room is not far enough for.
     waiting: VecDeque<(Version, Waiting)>,
     /// Who was removed, and at which version: what they wrote before is not told after it.
     removed: VecDeque<(UserId, Version)>,
+    /// Who has stopped since the room is there; `None` once it was found out who wrote before that.
+    stopped: Option<Vec<UserId>>,
     overflowed: u64,
+}
+
+impl Default for Typists {
+    fn default() -> Self {
+        let (known, waiting, removed) = Default::default();
+        Self { known, waiting, removed, stopped: Some(Vec::new()), overflowed: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -143,6 +157,9 @@ enum Waiting {
 impl Typists {
     /// A signal came from the bus, while the room stands somewhere; it is heard at the next [`Typists::release`].
     pub(crate) fn hear(&mut self, signal: TypingSignal, at: Option<Standing>) {
+        if !signal.is_typing {
+            self.note_stop(&signal.typist.user_id);
+        }
         // Before the room stands anywhere, nobody is in it; and other histories say nothing about this one.
         if at.is_some_and(|at| at.epoch == signal.epoch) {
             self.wait(signal.version, Waiting::Signal(signal));
@@ -151,6 +168,7 @@ impl Typists {
 
     /// A message came from the bus: with it, its author has stopped.
     pub(crate) fn message(&mut self, author: &UserId, version: Version, at: Option<Standing>) {
+        self.note_stop(author);
         // An old one that is told again ends nothing.
         if at.is_some_and(|at| version > at.version) {
             self.wait(version, Waiting::End(author.clone()));
@@ -163,6 +181,24 @@ impl Typists {
         } else {
             self.overflowed += 1;
         }
+    }
+
+    /// What is read about earlier says nothing of this user any more.
+    fn note_stop(&mut self, user: &UserId) {
+        if let Some(stopped) = &mut self.stopped
+            && !stopped.contains(user)
+        {
+            // Not for long: what is read comes within a deadline.
+            stopped.push(user.clone());
+        }
+    }
+
+    /// Who wrote already when the room began, each until when; to be said once.
+    pub(crate) fn wrote_before(&mut self, typists: Vec<(Typist, Instant)>) -> Vec<Remark> {
+        let stopped = self.stopped.take().unwrap_or_default();
+        let typists = typists.into_iter().filter(|(typist, _)| !stopped.contains(&typist.user_id));
+        let typists: Vec<_> = typists.collect();
+        typists.into_iter().filter_map(|(typist, until)| self.begin(typist, until)).collect()
     }
 
     /// Signals dropped since the last call because too many waited.
@@ -206,7 +242,7 @@ impl Typists {
     }
 
     /// Somebody writes, as far as is known until then.
-    pub(crate) fn begin(&mut self, typist: Typist, until: Instant) -> Option<Remark> {
+    fn begin(&mut self, typist: Typist, until: Instant) -> Option<Remark> {
         if let Some((_, known)) = self.known.get_mut(&typist.user_id) {
             *known = until.max(*known);
             return None;
@@ -229,6 +265,7 @@ impl Typists {
             self.removed.pop_front();
         }
         self.removed.push_back((user.clone(), version));
+        self.note_stop(user);
         self.end(user)
     }
 
@@ -238,6 +275,12 @@ impl Typists {
         let remark =
             |(user_id, (name, _))| Remark { typist: Typist { user_id, name }, is_typing: false };
         over.map(remark).collect()
+    }
+
+    /// Somebody, if they write.
+    pub(crate) fn find(&self, user: &UserId) -> Option<Typist> {
+        let (name, _) = self.known.get(user)?;
+        Some(Typist { user_id: user.clone(), name: name.clone() })
     }
 
     /// Who writes now.
@@ -425,6 +468,19 @@ mod tests {
         typists.hear(signal("alice", true, 7), Some(at(7)));
         typists.message(&user("alice"), Version(7), Some(at(7)));
         assert_eq!(typists.release(at(7), now), [remark("alice", true)], "the message came again");
+    }
+
+    #[test]
+    fn what_is_read_of_earlier_does_not_undo_what_was_heard_since() {
+        let (mut typists, now) = (Typists::default(), Instant::now());
+        typists.hear(signal("alice", false, 5), None);
+        typists.message(&user("bob"), Version(6), None);
+        typists.remove(&user("carol"), Version(7));
+        let until = now + ms(9_000);
+        let before = ["alice", "bob", "carol", "dave"].map(|id| (typist(id), until)).to_vec();
+        assert_eq!(typists.wrote_before(before), [remark("dave", true)]);
+        typists.hear(signal("alice", true, 8), Some(at(8)));
+        assert_eq!(typists.release(at(8), now), [remark("alice", true)]);
     }
 
     #[test]

@@ -196,13 +196,20 @@ impl RoomTask {
                 self.on_writer(key, name.as_deref(), is_typing);
             }
             Command::Leave { key, left } => {
-                let place = self.room.place_of(key);
-                let departure = place.map(|place| Departure { place, typing: self.typists.now() });
                 self.leave(key);
                 self.linger();
                 if let Some(left) = left {
-                    let _ = left.send(departure);
+                    let _ = left.send(());
                 }
+            }
+            Command::Depart { key, left } => {
+                let typing = self.typists.now();
+                let place = self.room.place_of(key);
+                self.room.leave(key);
+                // Whoever writes goes on there. If not, it is over when nothing more is heard of it.
+                self.writers.stop(key);
+                self.linger();
+                let _ = left.send(place.map(|place| Departure { place, typing }));
             }
             Command::Head { head, read_after } => {
                 self.room.order.on_head(head, read_after.map(Instant::into_std), now());

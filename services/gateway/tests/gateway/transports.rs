@@ -27,10 +27,15 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(more: &[&str]) -> Self {
         let nats = NatsServer::start().await;
         let api = ApiPod::start(&nats).await;
+        let settings = [&PEERS[..], more].concat();
         let gateway = async || {
-            let gateway = Gateway::start(&nats.url(), &PEERS).await;
+            let gateway = Gateway::start(&nats.url(), &settings).await;
             gateway.is_ready().await;
             gateway
         };
@@ -392,4 +397,60 @@ async fn alone_a_gateway_knows_its_own_sessions_only() {
         Polling { gateway: gateway.address, sid: format!("a.{}", client.sid), heard: Vec::new() };
     assert!(stranger.request("GET", "").await.1.contains("Session ID unknown"));
     assert!(nats.subscriptions("ask.gateways").await.is_empty());
+}
+
+/// What a client was told of typing before it moves is set right after it: by its new gateway, which did not tell it.
+#[tokio::test]
+async fn who_stops_while_a_session_moves_has_stopped_for_it_too() {
+    let cluster = Cluster::start().await;
+    let chat = cluster.api.chats.create(0);
+    let mut alice = cluster.gateways[0].client("alice").await;
+    alice.join_at(chat, 0).await;
+    let mut bob = cluster.in_rooms("bob", &[chat]).await;
+    alice.ask("typing-start", &json!({ "chatId": chat })).await;
+    let told = |is_typing| {
+        let payload =
+            json!({ "chatId": chat, "userId": "alice", "name": null, "isTyping": is_typing });
+        Heard::Event("user-typing".to_owned(), payload)
+    };
+    assert_eq!(bob.next().await, told(true));
+    let asked = cluster.api.chats.asked();
+    let gate = cluster.api.chats.gate(chat);
+    let mut moved = cluster.moves(&bob).await;
+    cluster.api.chats.has_been_asked(asked + 1).await;
+    alice.ask("typing-stop", &json!({ "chatId": chat })).await;
+    assert_eq!(alice.event().await.1["isTyping"], true);
+    assert_eq!(alice.event().await.1["isTyping"], false, "it is over for everybody else");
+    gate.add_permits(100);
+    assert_eq!(moved.next().await, told(false));
+    cluster.has_moved("arrived", 1).await;
+}
+
+#[tokio::test]
+async fn who_writes_and_moves_goes_on_writing() {
+    let cluster = Cluster::start().await;
+    let chat = cluster.api.chats.create(0);
+    let mut bob = cluster.gateways[0].client("bob").await;
+    bob.join_at(chat, 0).await;
+    let alice = cluster.in_rooms("alice", &[chat]).await;
+    alice.send(&format!("42{}", json!(["typing-start", { "chatId": chat }]))).await;
+    assert_eq!(bob.event().await.1["isTyping"], true);
+    let mut moved = cluster.moves(&alice).await;
+    cluster.has_moved("arrived", 1).await;
+    bob.hears_nothing().await;
+    moved.emit("typing-stop", &json!({ "chatId": chat })).await;
+    assert_eq!(bob.event().await.1["isTyping"], false);
+}
+
+#[tokio::test]
+async fn a_session_that_came_long_ago_moves_all_the_same() {
+    let cluster = Cluster::with(&["--connect-timeout-ms=1000"]).await;
+    let chat = cluster.api.chats.create(0);
+    let client = cluster.in_rooms("alice", &[chat]).await;
+    // Older than a client may be that is in no namespace.
+    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    let mut moved = cluster.moves(&client).await;
+    cluster.has_moved("arrived", 1).await;
+    let said = cluster.api.say(chat);
+    moved.hears(chat, said).await;
 }

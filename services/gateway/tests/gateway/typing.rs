@@ -10,8 +10,8 @@ use parley_relay::{Presence, RedisSettings, Seen};
 use prometheus::Registry;
 use serde_json::{Value, json};
 
-use crate::client::Client;
-use crate::fixture::{EPOCH, Gateway, SECRET, World, event, redis_url, sign};
+use crate::client::{Client, Heard};
+use crate::fixture::{EPOCH, Gateway, SECRET, World, event, redis_url, sign, token_for};
 use crate::server::eventually;
 
 /// With a name in the token.
@@ -246,6 +246,36 @@ async fn who_has_a_connection_is_online_and_who_has_none_was_seen_last() {
     let seen = is_online(&presence, &user, false).await.last_seen_at.unwrap();
     let ago = SystemTime::now().duration_since(SystemTime::from(seen)).unwrap_or_default();
     assert!(ago < Duration::from_mins(1), "{ago:?}");
+}
+
+#[tokio::test]
+async fn i6_nobody_is_online_with_a_token_that_does_not_count() {
+    let world = World::start().await;
+    let presence = presence().await;
+    let name = format!("user-{}", uuid::Uuid::new_v4());
+    let user = UserId::parse(&name).unwrap();
+    world.api.chats.revoke(&name, 1_000);
+    let mut refused = Client::open(world.gateway.address, "", None).await;
+    refused.send(&format!("40{}", json!({ "token": token_for(&name, 60) }))).await;
+    assert!(matches!(refused.next().await, Heard::ConnectError(_)));
+    // Who comes after that is told of after it.
+    let other = format!("user-{}", uuid::Uuid::new_v4());
+    let _other = world.gateway.client(&other).await;
+    is_online(&presence, &UserId::parse(&other).unwrap(), true).await;
+    assert_eq!(presence.of(&[user]).await, Some(vec![Seen::default()]));
+}
+
+#[tokio::test]
+async fn a_newer_token_brings_its_name() {
+    let world = World::start().await;
+    let chat = world.api.chats.create(0);
+    let mut alice = named(&world.gateway, "alice").await;
+    alice.join_at(chat, 0).await;
+    let claims = json!({ "sub": "alice", "name": "Alice Liddell", "exp": u32::MAX });
+    let ack = alice.ask("refresh-token", &json!({ "token": sign(&claims, SECRET) })).await;
+    assert_eq!(ack["success"], true, "{ack}");
+    writes(&mut alice, chat, true).await;
+    assert_eq!(alice.event().await.1["name"], "Alice Liddell");
 }
 
 #[tokio::test]

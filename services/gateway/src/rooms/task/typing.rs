@@ -41,7 +41,10 @@ impl RoomTask {
         let changed = if is_typing {
             self.writers.start((key, user), name, now())
         } else {
-            self.writers.stop(key)
+            // One that began at another gateway stops here.
+            let stopped = self.writers.stop(key);
+            let elsewhere = stopped.is_none() && !self.writers.has(user);
+            if elsewhere { self.typists.find(user) } else { stopped }
         };
         if let Some(typist) = changed {
             self.tell(typist, is_typing);
@@ -68,10 +71,9 @@ impl RoomTask {
 
     /// Who wrote already when the room began.
     pub(super) async fn on_known_typists(&mut self, known: Vec<(Typist, Duration)>) {
-        for (typist, left) in known {
-            if let Some(remark) = self.typists.begin(typist, now() + left) {
-                self.remark(&remark).await;
-            }
+        let known = known.into_iter().map(|(typist, left)| (typist, now() + left)).collect();
+        for remark in self.typists.wrote_before(known) {
+            self.remark(&remark).await;
         }
     }
 
