@@ -183,7 +183,8 @@ impl Socket {
     }
 }
 
-fn text<E>(message: Option<Result<Message, E>>) -> Result<String>
+/// A message, which has to be text.
+pub(crate) fn text<E>(message: Option<Result<Message, E>>) -> Result<String>
 where
     E: std::error::Error + Send + Sync + 'static,
 {

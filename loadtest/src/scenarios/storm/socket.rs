@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::crowd::socket::text;
 
 /// One connection.
 pub(super) struct Socket {
@@ -85,15 +87,5 @@ impl Socket {
     pub(super) fn cut(self) {
         // With it set, dropping resets the connection; without it, the end is only a little less abrupt.
         let _ = self.ws.get_ref().set_zero_linger();
-    }
-}
-
-fn text<E>(message: Option<Result<Message, E>>) -> Result<String>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    match message.context("the connection has ended")?? {
-        Message::Text(text) => Ok(text.as_str().to_owned()),
-        other => bail!("text expected, not {other:?}"),
     }
 }

@@ -117,7 +117,7 @@ impl Columns {
             let client_id = new.client_message_id.as_ref().map(ClientMessageId::as_str);
             columns.client_ids.push(client_id.map(str::to_owned));
             columns.hashes.push(hash.clone());
-            columns.id_tails.push(id_tail());
+            columns.id_tails.push(at_once::digits(at_once::new_tail()));
             columns.files.push(new.file.as_deref());
         }
         columns
@@ -447,11 +447,4 @@ impl Store {
         Ok(message
             .map(|message| AppendMessage::Appended(Box::new(Appended { message, replay: true }))))
     }
-}
-
-/// The part of a new `UUIDv7` that is not its time: version, variant and chance.
-fn id_tail() -> String {
-    let id = uuid::Builder::from_unix_timestamp_millis(0, &rand::random()).into_uuid();
-    let mut digits = [0; uuid::fmt::Simple::LENGTH];
-    id.simple().encode_lower(&mut digits)[12..].to_owned()
 }

@@ -93,7 +93,7 @@ impl<'a> Columns<'a> {
         let before = i32::try_from(self.chat_messages[chat]).unwrap_or(i32::MAX);
         self.chat_messages[chat] += 1;
         self.sender_messages[sender] += 1;
-        let tail = uuid::Builder::from_unix_timestamp_millis(0, &rand::random()).into_uuid();
+        let tail = new_tail();
         self.items.push(Item { index, chat, sender, before, tail });
         self.message_chats.push(number);
         self.places.push(before + 1);
@@ -113,8 +113,13 @@ fn position(index: usize) -> i32 {
     i32::try_from(index).map_or(i32::MAX, |index| index + 1)
 }
 
+/// The part of a new `UUIDv7` that is not its time: version, variant and chance.
+pub(super) fn new_tail() -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(0, &rand::random()).into_uuid()
+}
+
 /// The digits behind the time.
-fn digits(tail: Uuid) -> String {
+pub(super) fn digits(tail: Uuid) -> String {
     let mut digits = [0; uuid::fmt::Simple::LENGTH];
     tail.simple().encode_lower(&mut digits)[TIME_DIGITS..].to_owned()
 }
