@@ -36,6 +36,8 @@ pub enum Kind {
     Gateway,
     /// The load balancer.
     Balancer,
+    /// What watches the others.
+    Observer,
 }
 
 /// A process that the launcher started.

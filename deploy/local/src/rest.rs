@@ -98,7 +98,7 @@ pub(crate) fn answers(url: &str) -> bool {
     agent(2).get(url).call().is_ok()
 }
 
-fn agent(seconds: u64) -> Agent {
+pub(crate) fn agent(seconds: u64) -> Agent {
     // No proxy of the environment: everything is on this machine.
     let config = Agent::config_builder()
         .http_status_as_error(false)

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use crate::home::{Home, remove_folder, shown};
 use crate::postgres::remove_outside;
 use crate::process::stop_noted;
+use crate::prometheus::stop_beside;
 use crate::say;
 use crate::state::Run;
 
@@ -19,6 +20,7 @@ pub fn clean(home: &Home) -> Result<bool> {
             shown(home.root())
         );
     }
+    stop_beside(home)?;
     stop_noted(home)?;
     remove_outside(home)?;
     remove_folder(home.root())?;

@@ -2,6 +2,7 @@ use anyhow::Result;
 
 use crate::home::{Home, shown};
 use crate::process::Process;
+use crate::prometheus;
 use crate::rest;
 use crate::say;
 use crate::state::Run;
@@ -12,8 +13,9 @@ pub fn status(home: &Home) -> Result<bool> {
         say::line("no cluster is up");
         return Ok(false);
     };
+    let watching = Run::of(&prometheus::folder(home))?.unwrap_or_default();
     let mut all_well = true;
-    for process in &run.processes {
+    for process in run.processes.iter().chain(&watching.processes) {
         let state = state(process);
         all_well &= state == "ready";
         let (name, pid) = (&process.name, process.pid);

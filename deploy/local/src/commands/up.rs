@@ -11,6 +11,7 @@ use crate::demo::Seeded;
 use crate::home::{Home, shown};
 use crate::interrupt::Interrupt;
 use crate::pods::setting;
+use crate::prometheus::{self, Prometheus, Watch};
 use crate::say;
 use crate::state::Run;
 
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// Leave out the demo page and its data
     #[arg(long)]
     no_demo: bool,
+    /// Run Prometheus beside the cluster
+    #[arg(long)]
+    metrics: bool,
 }
 
 impl Arguments {
@@ -63,15 +67,25 @@ impl Arguments {
 /// Starts a cluster; without `--detach`, watches it until Ctrl-C.
 pub fn up(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
     let cluster = Cluster::start(home, &arguments.options(), interrupt)?;
-    tell(home, &cluster);
+    let watching = arguments.metrics.then(|| observe(home, &cluster, interrupt)).transpose()?;
+    tell(home, &cluster, watching.as_ref());
     if arguments.detach {
         say::line("\nStop it with `cargo parley down`.");
         cluster.let_go();
+        if let Some(watching) = watching {
+            watching.let_go();
+        }
     } else {
         say::line("\nCtrl-C stops it.");
         watch(home, cluster, interrupt)?;
     }
     Ok(true)
+}
+
+fn observe(home: &Home, cluster: &Cluster, interrupt: &Interrupt) -> Result<Prometheus> {
+    let every = Duration::from_secs(5);
+    let watch = Watch { scrape: every, evaluate: every, rules: Vec::new(), alertmanager: None };
+    Prometheus::start(&prometheus::folder(home), cluster.description(), &watch, interrupt)
 }
 
 /// Reports each process that ends by itself, until Ctrl-C or `down`. Nothing is restarted: what a
@@ -97,7 +111,7 @@ fn watch(home: &Home, mut cluster: Cluster, interrupt: &Interrupt) -> Result<()>
 }
 
 /// Says where everything is and what to try.
-fn tell(home: &Home, cluster: &Cluster) {
+fn tell(home: &Home, cluster: &Cluster, watching: Option<&Prometheus>) {
     let running = cluster.description();
     say::line(format_args!("\nParley is up: {}\n", running.url));
     for pod in running.pods() {
@@ -105,6 +119,9 @@ fn tell(home: &Home, cluster: &Cluster) {
     }
     for process in cluster.processes().iter().filter(|process| process.admin.is_none()) {
         say::line(format_args!("  {:<12}{}", process.name, without_password(&process.url)));
+    }
+    if let Some(watching) = watching {
+        say::line(format_args!("  {:<12}{}", "prometheus", watching.url()));
     }
     say::line(format_args!("  {:<12}{}", "logs", shown(&home.logs())));
     say::line(format_args!("  {:<12}{} (passwords, pids)", "details", shown(&home.cluster_file())));

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::home::{Home, make_folder, remove_folder, shown};
 use crate::interrupt::Interrupt;
 use crate::process::stop_noted;
+use crate::prometheus::stop_beside;
 use bench::Bench;
 
 /// What `test` can be told.
@@ -52,7 +53,9 @@ fn lock(folder: &Path) -> Result<fs::File> {
 /// Stops what tests have left running, also in an earlier run that was killed.
 fn stop_left_overs(home: &Home, folder: &Path) -> Result<()> {
     for cluster in folders(folder)? {
-        stop_noted(&home.beside(cluster))?;
+        let cluster = home.beside(cluster);
+        stop_beside(&cluster)?;
+        stop_noted(&cluster)?;
     }
     Ok(())
 }
