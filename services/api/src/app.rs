@@ -85,13 +85,13 @@ impl App {
             Limiter::connect(settings.redis()?, &settings.limits, peers, &registry).await?;
         let presence = Presence::connect(settings.redis()?, &registry).await?;
         let (publisher, publishing) = bus.publisher();
-        let teller = Teller::new(publisher.clone(), store.clone());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let teller = Teller::new(publisher.clone(), store.clone(), clock.clone());
         let telling = teller.clone();
         let (appender, appending) =
             Appender::new(&store, &settings.appender, &registry, move |committed| {
                 telling.tell(&committed);
             })?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tokens = Tokens::new(settings.tokens()?, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
         let metrics = Metrics::register(&registry)?;

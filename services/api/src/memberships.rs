@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::change::{Change, ChangeKind};
 use parley_domain::chat::{Chat, ChatType, Participant, ParticipantRole};
 use parley_domain::event::{self, ChatShown};
@@ -171,6 +171,7 @@ fn event(kind: Kind, chat: &Chat, epoch: Epoch, to: Vec<(UserId, u64)>) -> RoomE
         epoch,
         affected,
         membership_versions,
+        origin: Origin::default(),
         event: event::encode(name, &shown).into(),
     }
 }

@@ -121,7 +121,8 @@ impl Sweep {
                 };
             // What is not for everybody is left to the rooms: what it shows follows, and they ask for what is missing before.
             let told = changes.iter().filter(|change| !hidden.contains_key(&change.version));
-            let mut events: Vec<RoomEvent> = told.map(|change| change.event(epoch)).collect();
+            let mut events: Vec<RoomEvent> =
+                told.map(|change| change.event(epoch, change.origin())).collect();
             events.extend(memberships::of_changes(&self.store, &changes).await?);
             if !self.publish(&events).await {
                 return Ok(None);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::change::Change;
 use parley_domain::chat::{Chat, MAX_LISTED_PARTICIPANTS};
 use parley_domain::event::{self, MessagesRead};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::message::Message;
-use parley_domain::time::Timestamp;
+use parley_domain::time::{Clock, Timestamp};
 use parley_relay::Publisher;
 use parley_store::{Committed, Head, Marked, Store};
 
@@ -20,26 +20,29 @@ use crate::memberships;
 pub(crate) struct Teller {
     publisher: Publisher,
     store: Store,
+    clock: Arc<dyn Clock>,
 }
 
 impl Teller {
-    pub(crate) const fn new(publisher: Publisher, store: Store) -> Self {
-        Self { publisher, store }
+    pub(crate) fn new(publisher: Publisher, store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { publisher, store, clock }
     }
 
     /// Tells a commit's changes, and has its trace in the database removed once they are told. Returns at once.
     pub(crate) fn tell(&self, committed: &Committed) {
-        let events: Vec<RoomEvent> =
-            committed.changes.iter().map(|change| change.event(committed.epoch)).collect();
-        self.publish(&events, committed.head);
+        self.publish(&self.events(committed), committed.head);
+    }
+
+    /// What was committed just now, as events.
+    fn events(&self, committed: &Committed) -> Vec<RoomEvent> {
+        let origin = Origin { committed_at: Some(self.clock.now()), trace: None };
+        committed.changes.iter().map(|change| change.event(committed.epoch, origin)).collect()
     }
 
     /// Tells who came and went: the room at once, and then those who did, of whom more has to be read. Returns at once.
     pub(crate) fn tell_membership(&self, committed: &Committed) {
-        let events: Vec<RoomEvent> =
-            committed.changes.iter().map(|change| change.event(committed.epoch)).collect();
         let told = self.when_told_twice(committed.head);
-        self.publisher.publish_all(&events, told.clone());
+        self.publisher.publish_all(&self.events(committed), told.clone());
         let (teller, changes) = (self.clone(), committed.changes.clone());
         tokio::spawn(async move {
             match memberships::of_changes(&teller.store, &changes).await {
@@ -84,7 +87,8 @@ impl Teller {
         if message.changed_version.is_some() {
             self.publisher.announce(message.chat_id, message.version, epoch);
         } else {
-            self.publisher.publish(&Change::sent(message.clone()).event(epoch));
+            let sent = Change::sent(message.clone());
+            self.publisher.publish(&sent.event(epoch, sent.origin()));
         }
     }
 
@@ -116,6 +120,7 @@ impl Teller {
             epoch: self.store.epoch(),
             affected,
             membership_versions: Vec::new(),
+            origin: Origin::default(),
             event: event::encode(event::server::MESSAGES_READ, &payload).into(),
         });
     }

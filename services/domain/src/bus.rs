@@ -9,14 +9,18 @@
 //! bytes 28–35  epoch
 //! bytes 36–37  number of affected users, each: 2 bytes length, then the id
 //! …            for events of users' connections, of each affected user: 8 bytes membership version
+//! …            8 bytes moment of the commit, in microseconds since 1970; 0 if it is not known
+//! …            25 bytes trace context: trace id, span id, flags, as W3C has them; 0 if there is none
 //! …            (what later formats add)
 //! then         the event, `["name",{…}]`
 //! ```
 //!
 //! Numbers are big-endian. A gateway needs the header alone to order events and to know whom they concern; it never
-//! reads the event. Old reader, new writer: unknown kinds pass through, unknown header bytes are skipped.
+//! reads the event. Old reader, new writer: unknown kinds pass through, unknown header bytes are skipped. New reader, old
+//! writer: what the header ends before is not known. Nothing is written of an origin of which nothing is known.
 
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::ids::{ChatId, UserId};
@@ -24,6 +28,8 @@ use crate::version::{Epoch, Version};
 
 const FORMAT: u8 = 1;
 const FIXED: usize = 38;
+/// The moment of the commit and the trace context.
+const ORIGIN: usize = 8 + 25;
 
 /// What an event does to a room, beyond being passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +90,58 @@ impl Kind {
     }
 }
 
+/// Where an event comes from, for whoever watches over the way of it. It changes nothing in what is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// When it was committed, by the clock of the pod that did it; to the microsecond.
+    pub committed_at: Option<DateTime<Utc>>,
+    /// The span by which it was published, if somebody traces it.
+    pub trace: Option<TraceContext>,
+}
+
+/// A span that others may be children of, as W3C's trace context names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The trace's id, not 0.
+    pub trace_id: u128,
+    /// The span's id, not 0.
+    pub span_id: u64,
+    /// The lowest bit: it is sampled.
+    pub flags: u8,
+}
+
+impl Origin {
+    fn write(&self, header: &mut BytesMut) {
+        if *self == Self::default() {
+            return;
+        }
+        let micros = self.committed_at.map_or(0, |at| at.timestamp_micros());
+        header.extend_from_slice(&micros.to_be_bytes());
+        if let Some(trace) = self.trace {
+            header.extend_from_slice(&trace.trace_id.to_be_bytes());
+            header.extend_from_slice(&trace.span_id.to_be_bytes());
+            header.extend_from_slice(&[trace.flags]);
+        }
+    }
+
+    /// What the rest of a header says. It may be of a writer who knew nothing of this.
+    fn read(header: &mut Reader<'_>) -> Self {
+        let micros = header.array().map(i64::from_be_bytes).unwrap_or_default();
+        let committed_at =
+            Some(micros).filter(|micros| *micros != 0).and_then(DateTime::from_timestamp_micros);
+        Self { committed_at, trace: TraceContext::read(header) }
+    }
+}
+
+impl TraceContext {
+    fn read(header: &mut Reader<'_>) -> Option<Self> {
+        let trace_id = u128::from_be_bytes(header.array().ok()?);
+        let span_id = u64::from_be_bytes(header.array().ok()?);
+        let [flags] = header.array().ok()?;
+        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
+    }
+}
+
 /// An event between pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomEvent {
@@ -100,6 +158,8 @@ pub struct RoomEvent {
     /// For [`Kind::ChatCreated`] and [`Kind::ChatRemoved`], of each affected user: how often the set of the user's chats had
     /// changed with this. What was told already shows by it, and what was not told before. Empty for all others.
     pub membership_versions: Vec<u64>,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The finished event, `["name",{…}]`.
     pub event: Bytes,
 }
@@ -131,7 +191,7 @@ impl RoomEvent {
         let mut named = 0u16;
         for user in &self.affected {
             let id = user.as_str().as_bytes();
-            let more = 2 + id.len() + 8 * (usize::from(named) + 1);
+            let more = 2 + id.len() + 8 * (usize::from(named) + 1) + ORIGIN;
             let fits = u16::try_from(header.len() + more).is_ok();
             let (true, Ok(length)) = (fits, u16::try_from(id.len())) else { break };
             header.extend_from_slice(&length.to_be_bytes());
@@ -141,6 +201,7 @@ impl RoomEvent {
         for version in self.membership_versions.iter().take(usize::from(named)) {
             header.extend_from_slice(&version.to_be_bytes());
         }
+        self.origin.write(&mut header);
         let length = u16::try_from(header.len()).unwrap_or(u16::MAX);
         header[2..4].copy_from_slice(&length.to_be_bytes());
         header[36..38].copy_from_slice(&named.to_be_bytes());
@@ -171,6 +232,7 @@ impl RoomEvent {
         if length < header.at || bytes.len() < length {
             return Err(Unreadable::Truncated);
         }
+        let origin = Origin::read(&mut Reader { bytes: &bytes[..length], at: header.at });
         let version = (version != Version::default()).then_some(version);
         Ok(Self {
             kind,
@@ -179,6 +241,7 @@ impl RoomEvent {
             epoch,
             affected,
             membership_versions,
+            origin,
             event: bytes.slice(length..),
         })
     }
@@ -225,8 +288,14 @@ mod tests {
             epoch: Epoch(9),
             affected,
             membership_versions: Vec::new(),
+            origin: Origin::default(),
             event: Bytes::from_static(br#"["new-message",{}]"#),
         }
+    }
+
+    fn traced() -> Origin {
+        let trace = TraceContext { trace_id: 3 << 64, span_id: 5, flags: 1 };
+        Origin { committed_at: DateTime::from_timestamp_micros(0x0102_0304), trace: Some(trace) }
     }
 
     #[test]
@@ -238,7 +307,10 @@ mod tests {
             ..event(users.clone())
         };
         let plain = RoomEvent { version: None, ..event(vec![]) };
-        for written in [event(users), event(vec![]), plain, of_users] {
+        let known = |origin| RoomEvent { origin, ..of_users.clone() };
+        let committed = known(Origin { trace: None, ..traced() });
+        let (whole, trace) = (known(traced()), known(Origin { committed_at: None, ..traced() }));
+        for written in [event(users), event(vec![]), plain, of_users, committed, whole, trace] {
             assert_eq!(RoomEvent::decode(&written.encode()), Ok(written));
         }
     }
@@ -257,13 +329,39 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_an_origin_never_change() {
+        let written = RoomEvent { origin: traced(), ..event(vec![]) }.encode();
+        assert_eq!(written[2..4], [0, 71], "the header is longer by the origin");
+        let origin = [
+            &[0u8, 0, 0, 0, 1, 2, 3, 4][..],
+            &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 0, 0, 0, 0, 5, 1],
+        ];
+        assert_eq!(written[FIXED..71], origin.concat());
+        assert_eq!(written[71..], *br#"["new-message",{}]"#);
+    }
+
+    #[test]
+    fn a_header_that_an_old_writer_has_ended_has_no_origin() {
+        let whole = RoomEvent { origin: traced(), ..event(vec![]) }.encode();
+        for (kept, committed) in [(0, false), (7, false), (8, true), (32, true)] {
+            let mut bytes = whole.to_vec();
+            bytes.drain(FIXED + kept..FIXED + ORIGIN);
+            bytes[3] = u8::try_from(FIXED + kept).unwrap();
+            let read = RoomEvent::decode(&Bytes::from(bytes)).unwrap();
+            assert_eq!(read.origin.committed_at.is_some(), committed, "{kept} bytes");
+            assert_eq!((read.origin.trace, read.event), (None, event(vec![]).event));
+        }
+    }
+
+    #[test]
     fn an_old_reader_passes_a_new_writers_event_on() {
         let mut bytes = event(vec![]).encode().to_vec();
         bytes[1] = 200; // a kind that this release does not know
-        bytes.splice(FIXED..FIXED, [1, 2, 3]); // header bytes that it does not know
-        bytes[3] += 3;
+        bytes.splice(FIXED..FIXED, [0; ORIGIN].into_iter().chain([1, 2, 3])); // header bytes that it does not know
+        bytes[3] += 3 + u8::try_from(ORIGIN).unwrap();
         let read = RoomEvent::decode(&Bytes::from(bytes)).unwrap();
-        assert_eq!(read.kind, Kind::Unknown(200));
+        assert_eq!((read.kind, read.origin), (Kind::Unknown(200), Origin::default()));
         assert_eq!(read.event, event(vec![]).event);
     }
 

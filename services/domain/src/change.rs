@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::bus::{Kind, RoomEvent};
+use crate::bus::{Kind, Origin, RoomEvent};
 use crate::chat::Participant;
 use crate::event::{
     MessageDeleted, MessageEdited, NewMessage, ParticipantRemoved, ParticipantsAdded, encode,
@@ -73,8 +73,21 @@ impl Change {
         }
     }
 
+    /// What is known of its origin when it is told later, from what is stored: when a message was sent, changed or deleted.
+    pub fn origin(&self) -> Origin {
+        let committed_at = self.message().and_then(|message| {
+            let changed = match &self.kind {
+                ChangeKind::MessageEdited(_) => message.edited_at,
+                ChangeKind::MessageDeleted { .. } => message.deleted_at,
+                _ => Some(message.created_at),
+            };
+            changed.map(|at| at.0)
+        });
+        Origin { committed_at, trace: None }
+    }
+
     /// The event of it, as it goes over the bus.
-    pub fn event(&self, epoch: Epoch) -> RoomEvent {
+    pub fn event(&self, epoch: Epoch, origin: Origin) -> RoomEvent {
         RoomEvent {
             kind: self.event_kind(),
             chat_id: self.chat_id,
@@ -82,6 +95,7 @@ impl Change {
             epoch,
             affected: self.affected(),
             membership_versions: Vec::new(),
+            origin,
             event: Bytes::from(self.payload(epoch)),
         }
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parley_domain::time::SystemClock;
+use parley_domain::time::{Clock, SystemClock};
 use parley_domain::token::Revocation;
 use parley_relay::{Bus, BusState, Presence};
 use parley_runtime::lifecycle::Lifecycle;
@@ -50,7 +50,7 @@ impl App {
             Self { address: listener.local_addr()?, admin_address: admin_listener.local_addr()? };
         let bus = Bus::connect(&settings.nats, &process.pod, &registry).await?;
         let metrics = Metrics::register(&registry)?;
-        let clock = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tokens = Tokens::new(&settings.tokens, clock.clone(), &registry)?;
         tokens.start(lifecycle).await;
         let limits = &settings.limits;
@@ -65,7 +65,7 @@ impl App {
             asks.clone(),
             (typing, seen.clone()),
             metrics.clone(),
-            process.pod.clone(),
+            (process.pod.clone(), clock.clone()),
             patience,
         );
         let chat = Chat {

@@ -1,16 +1,21 @@
 //! What a gateway pod tells of itself. No label holds a chat or a user.
 
+use chrono::TimeDelta;
 use parley_domain::event::ResyncReason;
 use std::sync::Arc;
 
 use parley_socketio::{Application, Server};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::heads::Doubt;
 use crate::protocol::{OTHER_USER, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS};
 use crate::room::{Cause, Lost};
+
+/// Bounds of the time from a commit to its delivery, in seconds.
+const DELIVERY: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Handles of this crate's metrics; cheap to clone.
 #[derive(Clone)]
@@ -19,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) rooms: IntGauge,
     /// Events handed to connections.
     pub(crate) delivered: IntCounter,
+    delivery: Histogram,
     /// Events told to connections on their way into a room.
     pub(crate) replayed: IntCounter,
     /// Connections that left a room because their user was removed.
@@ -46,6 +52,13 @@ impl Metrics {
             delivered: IntCounter::new(
                 "parley_gateway_delivered_total",
                 "Events handed to connections, one for each event and connection.",
+            )?,
+            delivery: Histogram::with_opts(
+                HistogramOpts::new(
+                    "parley_gateway_delivery_seconds",
+                    "From a commit, by the api pod's clock, until all of a room's connections here were handed the event, by this pod's; one for each durable event and room. Only what came live: what a room or a connection caught up with has no part in it.",
+                )
+                .buckets(DELIVERY.to_vec()),
             )?,
             replayed: IntCounter::new(
                 "parley_gateway_replayed_total",
@@ -108,6 +121,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.delivered.clone()))?;
+        registry.register(Box::new(metrics.delivery.clone()))?;
         registry.register(Box::new(metrics.replayed.clone()))?;
         registry.register(Box::new(metrics.evicted.clone()))?;
         registry.register(Box::new(metrics.overflowed.clone()))?;
@@ -138,6 +152,12 @@ impl Metrics {
         registry.register(Box::new(metrics.joins.clone()))?;
         registry.register(Box::new(metrics.resyncs.clone()))?;
         Ok(metrics)
+    }
+
+    /// An event was handed to a room's connections, so long after its commit. Two clocks may differ: what is negative was
+    /// at once.
+    pub(crate) fn handed_over(&self, after: TimeDelta) {
+        self.delivery.observe(after.to_std().unwrap_or_default().as_secs_f64());
     }
 
     pub(crate) fn connect(&self, outcome: &'static str) {

@@ -9,7 +9,7 @@ use parley_domain::version::Epoch;
 use parley_socketio::Frame;
 
 use crate::asks::Admission;
-use crate::room::{Answer, Event, Snapshot, Standing};
+use crate::room::{Answer, Came, Event, Snapshot, Standing};
 
 /// An event of the bus.
 pub(crate) fn live(event: &RoomEvent) -> Event<Frame> {
@@ -22,7 +22,8 @@ pub(crate) fn live(event: &RoomEvent) -> Event<Frame> {
     };
     let removed = removed(event.kind, &event.affected);
     let hidden_from = Arc::default();
-    Event { version: event.version, epoch: event.epoch, removed, only, hidden_from, frame }
+    let (version, epoch, came) = (event.version, event.epoch, Came::Live(event.origin));
+    Event { version, epoch, removed, only, hidden_from, came, frame }
 }
 
 /// The answer to a catch-up; `None` when it could not be answered.
@@ -58,6 +59,7 @@ fn told_again(event: &MissedEvent, epoch: Epoch) -> Event<Frame> {
         removed: removed(Kind::from_code(event.kind), &event.affected),
         only: Arc::default(),
         hidden_from: event.hidden_from.as_slice().into(),
+        came: Came::CaughtUp,
         frame: Frame::event("/", event.event.as_bytes()),
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::time::Clock;
 use parley_domain::typing::Typist;
 use parley_relay::{Bus, Presence, TypingPublisher};
 use parley_socketio::{Ack, Socket};
@@ -36,6 +37,7 @@ struct Shared {
     asks: Asks,
     metrics: Metrics,
     pod: String,
+    clock: Arc<dyn Clock>,
     typing: TypingPublisher,
     presence: Presence,
     open: Mutex<HashMap<ChatId, Open>>,
@@ -135,12 +137,12 @@ impl Rooms {
         asks: Asks,
         (typing, presence): (TypingPublisher, Presence),
         metrics: Metrics,
-        pod: String,
+        (pod, clock): (String, Arc<dyn Clock>),
         patience: Duration,
     ) -> Self {
         let (open, catch_ups) = (Mutex::default(), Arc::new(Semaphore::new(CATCH_UPS)));
         let shared =
-            Shared { bus, asks, metrics, pod, typing, presence, open, catch_ups, patience };
+            Shared { bus, asks, metrics, pod, clock, typing, presence, open, catch_ups, patience };
         Self(Arc::new(shared))
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use parley_domain::ask::{
     MAX_MISSED, MAX_PAGE_BYTES, MAX_PAGE_EVENTS, Missed, MissedEvent, MissedPage, Position,
 };
+use parley_domain::bus::Origin;
 use parley_domain::change::{Change, ChangeKind};
 use parley_domain::chat::Participant;
 use parley_domain::ids::{ChatId, UserId};
@@ -364,7 +365,7 @@ impl CatchUp {
 }
 
 fn missed_event(change: &Change, epoch: Epoch, hidden_from: Vec<UserId>) -> MissedEvent {
-    let event = change.event(epoch);
+    let event = change.event(epoch, Origin::default());
     MissedEvent {
         version: change.version,
         kind: event.kind.code(),

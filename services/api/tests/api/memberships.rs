@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::chat::{ChatType, NewChat};
 use parley_domain::ids::{ChatId, UserId};
 use parley_store::{ChangeAs, ComesBack, CreateChat, ParticipantSettings, UnknownUsers};
@@ -39,6 +39,7 @@ impl Ear {
             epoch: parley_domain::version::Epoch(0),
             affected: Vec::new(),
             membership_versions: Vec::new(),
+            origin: Origin::default(),
             event: "[]".into(),
         };
         assert!(bus.connected(Duration::from_secs(10)).await);

@@ -16,7 +16,7 @@ use parley_domain::ids::UserId;
 use parley_domain::version::Version;
 
 use self::order::Order;
-pub(crate) use self::order::{Answer, CatchUp, Cause, Event, Heard, Lost, Standing};
+pub(crate) use self::order::{Answer, Came, CatchUp, Cause, Event, Heard, Lost, Standing};
 pub(crate) use self::replay::{Replay, Snapshot, Step, Then};
 use self::ring::Later;
 pub(crate) use self::typing::{Remark, Typists, Writers, deadline as typing_deadline};

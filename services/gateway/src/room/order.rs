@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parley_domain::ask::Position;
+use parley_domain::bus::Origin;
 use parley_domain::ids::UserId;
 use parley_domain::version::{Epoch, Version};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,15 @@ pub(crate) struct Standing {
     pub(crate) epoch: Epoch,
 }
 
+/// How an event came to this pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// Over the bus.
+    Live(Origin),
+    /// With what the room, or a joiner, had missed.
+    CaughtUp,
+}
+
 /// What passes through a room. `F` is a finished frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event<F> {
@@ -51,6 +61,7 @@ pub(crate) struct Event<F> {
     pub(crate) only: Arc<[UserId]>,
     /// Who may not hear it, because it shows what came after their removal.
     pub(crate) hidden_from: Arc<[UserId]>,
+    pub(crate) came: Came,
     pub(crate) frame: F,
 }
 
@@ -58,7 +69,8 @@ impl<F> Event<F> {
     /// One that is not durable, for everybody who is there.
     pub(crate) fn passing(epoch: Epoch, frame: F) -> Self {
         let (removed, only, hidden_from) = Default::default();
-        Self { version: None, epoch, removed, only, hidden_from, frame }
+        let came = Came::Live(Origin::default());
+        Self { version: None, epoch, removed, only, hidden_from, came, frame }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parley_domain::bus::Origin;
 use parley_domain::version::Epoch;
 use proptest::prelude::*;
 
@@ -26,6 +27,7 @@ fn event(version: u64) -> Event<u64> {
         removed,
         only,
         hidden_from,
+        came: Came::Live(Origin::default()),
         frame: version,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use parley_domain::ask::CatchUpAsk;
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::ids::ChatId;
 use parley_relay::{BusState, RoomSubscription, TypingSubscription};
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
@@ -20,7 +20,7 @@ use crate::metrics::Asking;
 use crate::passing;
 use crate::planted;
 use crate::protocol;
-use crate::room::{Answer, CatchUp, Entered, Event, Heard, Room, Typists, Writers};
+use crate::room::{Answer, Came, CatchUp, Entered, Event, Heard, Room, Typists, Writers};
 
 /// How long an empty room stays subscribed: a page that is reloaded comes back within it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -299,8 +299,18 @@ impl RoomTask {
             }
         }
         self.rooms.0.metrics.delivered.inc_by(delivered as u64);
+        if delivered > 0 && event.version.is_some() {
+            self.time(event.came);
+        }
         for key in closed {
             self.leave(key);
+        }
+    }
+
+    /// How long it was on its way, if it came live.
+    fn time(&self, came: Came) {
+        if let Came::Live(Origin { committed_at: Some(committed), .. }) = came {
+            self.rooms.0.metrics.handed_over(self.rooms.0.clock.now() - committed);
         }
     }
 

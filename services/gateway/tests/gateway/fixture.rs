@@ -17,7 +17,7 @@ use parley_domain::ask::{
     MAX_PAGE_EVENTS, Missed, MissedEvent, MissedPage, Position, RevokedAnswer, RevokedAsk,
     RoomSnapshot, UserStanding, UsersAnswer, UsersAsk,
 };
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::token::{Revocation, is_revoked};
 use parley_domain::user::Role;
@@ -576,6 +576,7 @@ pub(crate) fn event(chat_id: ChatId, version: u64, padding: usize) -> RoomEvent 
         epoch: EPOCH,
         affected: Vec::new(),
         membership_versions: Vec::new(),
+        origin: Origin::default(),
         event: Bytes::from(parley_domain::event::encode("new-message", &payload)),
     }
 }

@@ -4,6 +4,7 @@
 
 mod client;
 mod connect;
+mod delivery;
 mod drain;
 mod endings;
 mod expiry;

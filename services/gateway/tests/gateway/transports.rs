@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use parley_domain::ask::JoinRefusal;
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::user::Role;
 use serde_json::{Value, json};
@@ -352,6 +352,7 @@ async fn what_is_said_to_a_user_on_the_way_is_reloaded_and_after_that_heard() {
             epoch: EPOCH,
             affected: vec![UserId::parse("alice").unwrap()],
             membership_versions: versions,
+            origin: Origin::default(),
             event: parley_domain::event::encode("chat-created", &json!({ "chatId": chat_id }))
                 .into(),
         }

@@ -1,6 +1,6 @@
 //! What is said to people reaches their connections, whatever rooms they are in.
 
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::ids::UserId;
 use parley_relay::{Bus, NatsSettings, Publisher};
 use prometheus::Registry;
@@ -23,6 +23,7 @@ pub(crate) fn chat_created(chats: &Chats, kind: Kind, users: &[&str]) -> RoomEve
         epoch: EPOCH,
         affected: users.iter().map(|user| UserId::parse(user).unwrap()).collect(),
         membership_versions,
+        origin: Origin::default(),
         event: parley_domain::event::encode("chat-created", &payload).into(),
     }
 }

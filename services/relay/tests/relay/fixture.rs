@@ -1,7 +1,7 @@
 //! Pods on the bus, and what they say.
 
 use bytes::Bytes;
-use parley_domain::bus::{Kind, RoomEvent};
+use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::ids::ChatId;
 use parley_domain::version::{Epoch, Version};
 use parley_relay::{Bus, BusState, NatsSettings, RoomSubscription};
@@ -74,6 +74,7 @@ pub(crate) fn event(chat_id: ChatId, version: u64) -> RoomEvent {
         epoch: Epoch(1),
         affected: Vec::new(),
         membership_versions: Vec::new(),
+        origin: Origin::default(),
         event: Bytes::from(format!(r#"["new-message",{{"version":{version}}}]"#)),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parley_domain::ids::UserId;
 use parley_domain::version::{Epoch, Version};
 
-use crate::room::{Answer, Event, Standing};
+use crate::room::{Answer, Came, Event, Standing};
 
 /// Smaller than in life, so that they are reached.
 const PAGE: usize = 4;
@@ -85,7 +85,8 @@ impl Store {
             .collect();
         let (epoch, only) = (Epoch(self.epoch), Arc::default());
         let frame = Told { version, epoch: self.epoch, change, shows };
-        Event { version: Some(Version(version)), epoch, removed, only, hidden_from, frame }
+        let (version, came) = (Some(Version(version)), Came::CaughtUp);
+        Event { version, epoch, removed, only, hidden_from, came, frame }
     }
 
     /// The last change of the message that was sent at this version.
