@@ -6,6 +6,7 @@
 //! It must never know a rule of the chat. It speaks to the services only as an operator and a
 //! client would: through their settings, their REST interface and their admin ports.
 
+mod alerts;
 mod balancer;
 mod cluster;
 pub mod commands;
@@ -33,6 +34,7 @@ mod token;
 mod tools;
 mod typescript;
 
+pub use alerts::{shipped_alertmanager, shipped_rules, shortened};
 pub use cluster::{Cluster, Durability, Options, Place};
 pub use debian::{Observers, observers};
 pub use frozen::Frozen;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::status::without_password;
+use crate::alerts::{shipped_alertmanager, shipped_rules};
 use crate::cluster::{Cluster, Durability, Options, Place};
 use crate::demo::Seeded;
 use crate::home::{Home, shown};
@@ -43,7 +44,7 @@ pub struct Arguments {
     /// Leave out the demo page and its data
     #[arg(long)]
     no_demo: bool,
-    /// Run Prometheus beside the cluster
+    /// Run Prometheus and alertmanager beside the cluster, with the alerts of `deploy/prometheus`
     #[arg(long)]
     metrics: bool,
 }
@@ -84,7 +85,8 @@ pub fn up(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<b
 
 fn observe(home: &Home, cluster: &Cluster, interrupt: &Interrupt) -> Result<Prometheus> {
     let every = Duration::from_secs(5);
-    let watch = Watch { scrape: every, evaluate: every, rules: Vec::new(), alertmanager: None };
+    let (rules, alertmanager) = (shipped_rules()?, Some(shipped_alertmanager()?));
+    let watch = Watch { scrape: every, evaluate: every, rules, alertmanager };
     Prometheus::start(&prometheus::folder(home), cluster.description(), &watch, interrupt)
 }
 
@@ -122,6 +124,9 @@ fn tell(home: &Home, cluster: &Cluster, watching: Option<&Prometheus>) {
     }
     if let Some(watching) = watching {
         say::line(format_args!("  {:<12}{}", "prometheus", watching.url()));
+        if let Some(url) = watching.alertmanager_url() {
+            say::line(format_args!("  {:<12}{url}", "alertmanager"));
+        }
     }
     say::line(format_args!("  {:<12}{}", "logs", shown(&home.logs())));
     say::line(format_args!("  {:<12}{} (passwords, pids)", "details", shown(&home.cluster_file())));

