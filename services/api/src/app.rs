@@ -8,7 +8,7 @@ use parley_files::Storage;
 use parley_relay::{Bus, LimitSettings, Limiter, Presence};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
-use parley_runtime::{admin, telemetry};
+use parley_runtime::{admin, metrics};
 use parley_store::{Appender, ParticipantSettings, Store};
 
 use crate::callers::Callers;
@@ -66,7 +66,7 @@ impl App {
     /// Connects, listens and serves as tasks of `lifecycle`. Port 0 takes a free one.
     pub async fn start(settings: Settings, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         let process = &settings.process;
-        let registry = telemetry::registry("parley-api", env!("CARGO_PKG_VERSION"), &process.pod)?;
+        let registry = metrics::registry("parley-api", env!("CARGO_PKG_VERSION"), &process.pod)?;
         let listener = listen("PARLEY_LISTEN", settings.http.listen).await?;
         let admin_listener = listen("PARLEY_ADMIN_LISTEN", process.admin_listen).await?;
         let app =
@@ -74,6 +74,7 @@ impl App {
         let store =
             Store::connect_for_shards(&settings.database, settings.appender.append_shards).await?;
         store.check_schema().await?;
+        store.register(&registry)?;
         let bus = Bus::connect(settings.nats()?, &process.pod, &registry).await?;
         // What is published before there is a connection is dropped; a bus that is away must not keep a pod away.
         if !bus.connected(BUS_PATIENCE).await {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+    register_histogram_vec_with_registry as histograms,
+    register_int_counter_vec_with_registry as counters,
+    register_int_counter_with_registry as counter, register_int_gauge_with_registry as gauge,
 };
 
 /// Handles of this crate's metrics; cheap to clone.
@@ -16,6 +19,8 @@ pub(crate) struct Metrics {
     /// Requests for which there was no room.
     pub(crate) shed: IntCounter,
     connections: IntGauge,
+    under_way: IntGauge,
+    limits: Limits,
     /// Messages committed by this pod; replays are not counted.
     pub(crate) messages: IntCounter,
     /// Changes that a sweep found untold, and told.
@@ -32,93 +37,113 @@ pub(crate) struct Metrics {
     pub(crate) objects_removed: IntCounter,
     /// Objects that it could not remove for now.
     pub(crate) objects_left: IntCounter,
-    postgres_up: IntGauge,
-    postgres_connections: IntGauge,
-    postgres_idle: IntGauge,
+    /// 1 while Postgres answers.
+    pub(crate) postgres_up: IntGauge,
+}
+
+/// How much there may be of what is counted.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    pub(crate) requests: IntGauge,
+    pub(crate) connections: IntGauge,
+    pub(crate) uploads: IntGauge,
+    pub(crate) downloads: IntGauge,
+}
+
+impl Limits {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            requests: gauge!(
+                "parley_http_requests_limit",
+                "Most requests that may be under way; more are refused.",
+                registry
+            )?,
+            connections: gauge!(
+                "parley_http_connections_limit",
+                "Most connections of clients; more wait to be accepted.",
+                registry
+            )?,
+            uploads: gauge!(
+                "parley_uploads_limit",
+                "Most uploads that may be under way.",
+                registry
+            )?,
+            downloads: gauge!(
+                "parley_downloads_limit",
+                "Most downloads of files that may be under way.",
+                registry
+            )?,
+        })
+    }
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "parley_http_requests_total",
-                    "Requests answered, by route, method and status.",
-                ),
+        Ok(Self {
+            requests: counters!(
+                "parley_http_requests_total",
+                "Requests answered, by route, method and status.",
                 &["route", "method", "status"],
+                registry
             )?,
-            seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "parley_http_request_seconds",
-                    "Time to answer, by route and method.",
-                )
-                .buckets(vec![
-                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-                ]),
+            seconds: histograms!(
+                "parley_http_request_seconds",
+                "Time to answer, by route and method.",
                 &["route", "method"],
+                vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,],
+                registry
             )?,
-            panics: IntCounter::new(
+            panics: counter!(
                 "parley_http_panics_total",
                 "Requests whose handler panicked: bugs.",
+                registry
             )?,
-            shed: IntCounter::new(
+            shed: counter!(
                 "parley_http_shed_total",
                 "Requests that were refused because too many were under way.",
+                registry
             )?,
-            connections: IntGauge::new("parley_http_connections", "Connections of clients.")?,
-            messages: IntCounter::new(
+            connections: gauge!("parley_http_connections", "Connections of clients.", registry)?,
+            under_way: gauge!("parley_http_requests_under_way", "Requests under way.", registry)?,
+            limits: Limits::register(registry)?,
+            messages: counter!(
                 "parley_messages_appended_total",
                 "Messages committed by this pod.",
+                registry
             )?,
-            swept: IntCounter::new(
+            swept: counter!(
                 "parley_swept_changes_total",
                 "Changes that nobody had told for two seconds, and that this pod told.",
+                registry
             )?,
-            uploads: IntGauge::new("parley_uploads", "Uploads under way.")?,
-            uploads_refused: IntCounter::new(
+            uploads: gauge!("parley_uploads", "Uploads under way.", registry)?,
+            uploads_refused: counter!(
                 "parley_uploads_refused_total",
                 "Uploads that were refused because too many were under way.",
+                registry
             )?,
-            downloads: IntGauge::new("parley_downloads", "Downloads of files under way.")?,
-            downloads_refused: IntCounter::new(
+            downloads: gauge!("parley_downloads", "Downloads of files under way.", registry)?,
+            downloads_refused: counter!(
                 "parley_downloads_refused_total",
                 "Downloads that were refused because too many were under way.",
+                registry
             )?,
-            objects_removed: IntCounter::new(
+            objects_removed: counter!(
                 "parley_objects_removed_total",
                 "Objects that this pod has removed from the storage of files.",
+                registry
             )?,
-            objects_left: IntCounter::new(
+            objects_left: counter!(
                 "parley_objects_left_total",
                 "Tries to remove an object from the storage of files that failed.",
+                registry
             )?,
-            postgres_up: IntGauge::new("parley_postgres_up", "1 while Postgres answers this pod.")?,
-            postgres_connections: IntGauge::new(
-                "parley_postgres_connections",
-                "Connections of the pool.",
+            postgres_up: gauge!(
+                "parley_postgres_up",
+                "1 while Postgres answers this pod.",
+                registry
             )?,
-            postgres_idle: IntGauge::new(
-                "parley_postgres_idle_connections",
-                "Connections without work.",
-            )?,
-        };
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.seconds.clone()))?;
-        registry.register(Box::new(metrics.panics.clone()))?;
-        registry.register(Box::new(metrics.shed.clone()))?;
-        registry.register(Box::new(metrics.connections.clone()))?;
-        registry.register(Box::new(metrics.messages.clone()))?;
-        registry.register(Box::new(metrics.swept.clone()))?;
-        registry.register(Box::new(metrics.uploads.clone()))?;
-        registry.register(Box::new(metrics.uploads_refused.clone()))?;
-        registry.register(Box::new(metrics.downloads.clone()))?;
-        registry.register(Box::new(metrics.downloads_refused.clone()))?;
-        registry.register(Box::new(metrics.objects_removed.clone()))?;
-        registry.register(Box::new(metrics.objects_left.clone()))?;
-        registry.register(Box::new(metrics.postgres_up.clone()))?;
-        registry.register(Box::new(metrics.postgres_connections.clone()))?;
-        registry.register(Box::new(metrics.postgres_idle.clone()))?;
-        Ok(metrics)
+        })
     }
 
     pub(crate) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
@@ -126,23 +151,41 @@ impl Metrics {
         self.seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
     }
 
-    /// Counts a connection until the answer is dropped.
-    pub(crate) fn connected(&self) -> Connected {
-        self.connections.inc();
-        Connected(self.connections.clone())
+    /// Names what this route may fail with: of a counter that begins with its first failure, no rate shows that one.
+    pub(crate) fn name(&self, route: &str, method: &str) {
+        for status in ["500", "503"] {
+            self.requests.with_label_values(&[route, method, status]);
+        }
+        self.seconds.with_label_values(&[route, method]);
     }
 
-    pub(crate) fn postgres(&self, up: bool, connections: u32, idle: usize) {
-        self.postgres_up.set(i64::from(up));
-        self.postgres_connections.set(i64::from(connections));
-        self.postgres_idle.set(i64::try_from(idle).unwrap_or(i64::MAX));
+    /// How much there may be of what is counted.
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Counts a connection until the answer is dropped.
+    pub(crate) fn connected(&self) -> Counted {
+        Counted::one_of(&self.connections)
+    }
+
+    /// Counts a request until the answer is dropped.
+    pub(crate) fn begun(&self) -> Counted {
+        Counted::one_of(&self.under_way)
     }
 }
 
-/// A connection that is counted.
-pub(crate) struct Connected(IntGauge);
+/// Something that is counted for as long as it lasts.
+pub(crate) struct Counted(IntGauge);
 
-impl Drop for Connected {
+impl Counted {
+    fn one_of(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

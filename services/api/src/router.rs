@@ -80,7 +80,7 @@ fn catching(
 
 /// The REST interface.
 pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
-    let room = Room::new(settings.max_requests, state.metrics.shed.clone());
+    let room = Room::new(settings.max_requests, state.metrics.clone());
     let deadline = TimeoutLayer::with_status_code(
         StatusCode::SERVICE_UNAVAILABLE,
         settings.request_deadline(),
@@ -89,6 +89,9 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
     let unless_form = middleware::from_fn_with_state(settings.request_deadline(), unless_form);
     let (router, described) =
         timed().layer(deadline).merge(sends().layer(unless_form)).split_for_parts();
+    for (route, method) in openapi::operations(&described) {
+        state.metrics.name(route, method);
+    }
     let router = router
         .merge(openapi::routes(openapi::complete(&described)))
         .fallback(async || ApiError::NotFound)

@@ -35,6 +35,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(settings.max_connections as usize));
+    metrics.limits().connections.set(settings.max_connections.into());
     let connections = TaskTracker::new();
     let mut builder = http1::Builder::new();
     builder

@@ -38,6 +38,8 @@ impl Files {
         settings: FileSettings,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
+        metrics.limits().uploads.set(settings.max_uploads.into());
+        metrics.limits().downloads.set(settings.max_downloads.into());
         let uploads = Places::new(
             settings.max_uploads,
             settings.max_uploads_per_user,

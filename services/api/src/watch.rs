@@ -33,8 +33,7 @@ pub(crate) async fn run(
         }
         was_up = up;
         ready.set(up);
-        let (connections, idle) = store.connections();
-        metrics.postgres(up, connections, idle);
+        metrics.postgres_up.set(i64::from(up));
     }
     Ok(())
 }

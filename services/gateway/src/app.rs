@@ -7,10 +7,11 @@ use std::time::Duration;
 use parley_domain::time::{Clock, SystemClock};
 use parley_domain::token::Revocation;
 use parley_relay::{Bus, BusState, Presence};
+use parley_runtime::admin;
 use parley_runtime::lifecycle::Lifecycle;
+use parley_runtime::metrics::registry;
 use parley_runtime::readiness::Condition;
 use parley_runtime::settings::listen;
-use parley_runtime::{admin, telemetry};
 use parley_socketio::{Config, Cors, Rate, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -42,8 +43,7 @@ impl App {
         #[cfg(feature = "planted-faults")]
         crate::planted::plant(&settings.planted);
         let process = &settings.process;
-        let registry =
-            telemetry::registry("parley-gateway", env!("CARGO_PKG_VERSION"), &process.pod)?;
+        let registry = registry("parley-gateway", env!("CARGO_PKG_VERSION"), &process.pod)?;
         let listener = listen("PARLEY_LISTEN", settings.sockets.listen).await?;
         let admin_listener = listen("PARLEY_ADMIN_LISTEN", process.admin_listen).await?;
         let app =

@@ -48,6 +48,22 @@ pub(crate) enum Doubt {
     LostTrack,
 }
 
+impl Doubt {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Interruption, Self::Skipped, Self::Silence, Self::LostTrack];
+
+    /// The word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interruption => "interruption",
+            Self::Skipped => "skipped",
+            Self::Silence => "silence",
+            Self::LostTrack => "lost_track",
+        }
+    }
+}
+
 /// Listens and compares until `stop`.
 pub(crate) async fn run(rooms: Rooms, stop: CancellationToken) -> anyhow::Result<()> {
     let subscription = loop {

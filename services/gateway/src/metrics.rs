@@ -7,7 +7,13 @@ use std::sync::Arc;
 use parley_socketio::{Application, Server};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    register_histogram_with_registry as histogram,
+    register_int_counter_vec_with_registry as counters,
+    register_int_counter_with_registry as counter, register_int_gauge_with_registry as gauge,
+};
+use tokio::time::Instant;
 
 use crate::heads::Doubt;
 use crate::protocol::{OTHER_USER, RATE_LIMITED, TOO_MANY_CONNECTIONS, TOO_MANY_ROOMS};
@@ -31,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) evicted: IntCounter,
     /// Events that a room could not hold while it caught up.
     pub(crate) overflowed: IntCounter,
+    pub(crate) gaps: Gaps,
     connects: IntCounterVec,
     refreshes: IntCounterVec,
     sent_away: IntCounterVec,
@@ -45,113 +52,132 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let vec =
-            |name: &str, help: &str, label| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
-            rooms: IntGauge::new("parley_gateway_rooms", "Rooms that this pod listens to.")?,
-            delivered: IntCounter::new(
+            rooms: gauge!("parley_gateway_rooms", "Rooms that this pod listens to.", registry)?,
+            delivered: counter!(
                 "parley_gateway_delivered_total",
                 "Events handed to connections, one for each event and connection.",
+                registry
             )?,
-            delivery: Histogram::with_opts(
-                HistogramOpts::new(
-                    "parley_gateway_delivery_seconds",
-                    "From a commit, by the api pod's clock, until all of a room's connections here were handed the event, by this pod's; one for each durable event and room. Only what came live: what a room or a connection caught up with has no part in it.",
-                )
-                .buckets(DELIVERY.to_vec()),
+            delivery: histogram!(
+                "parley_gateway_delivery_seconds",
+                "From a commit, by the api pod's clock, until all of a room's connections here were handed the event, by this pod's; one for each durable event and room. Only what came live: what a room or a connection caught up with has no part in it.",
+                DELIVERY.to_vec(),
+                registry
             )?,
-            replayed: IntCounter::new(
+            replayed: counter!(
                 "parley_gateway_replayed_total",
                 "Missed events told to connections on their way into a room.",
+                registry
             )?,
-            evicted: IntCounter::new(
+            evicted: counter!(
                 "parley_gateway_evicted_total",
                 "Connections that left a room because their user was removed from the chat.",
+                registry
             )?,
-            overflowed: IntCounter::new(
+            gaps: Gaps::register(registry)?,
+            overflowed: counter!(
                 "parley_gateway_overflowed_total",
                 "Events that a room could not hold while it caught up. Durable ones came with a page of that, receipts did not.",
+                registry
             )?,
-            connects: vec("parley_gateway_connects_total", "CONNECTs, by outcome.", "outcome")?,
-            refreshes: vec(
+            connects: counters!(
+                "parley_gateway_connects_total",
+                "CONNECTs, by outcome.",
+                &["outcome"],
+                registry
+            )?,
+            refreshes: counters!(
                 "parley_gateway_refreshes_total",
                 "New tokens of open connections, by outcome.",
-                "outcome",
+                &["outcome"],
+                registry
             )?,
-            sent_away: vec(
+            sent_away: counters!(
                 "parley_gateway_sent_away_total",
                 "Connections closed because of what they are here for, by reason.",
-                "reason",
+                &["reason"],
+                registry
             )?,
-            joins: vec(
+            joins: counters!(
                 "parley_gateway_joins_total",
                 "Joins and leaves that were answered, by outcome.",
-                "outcome",
+                &["outcome"],
+                registry
             )?,
-            resyncs: vec(
+            resyncs: counters!(
                 "parley_gateway_resyncs_total",
                 "Connections on their way into a room that were told to reload after their ack, by reason.",
-                "reason",
+                &["reason"],
+                registry
             )?,
-            lost: vec(
+            lost: counters!(
                 "parley_gateway_lost_total",
                 "Rooms whose connections were closed because they cannot be told what they missed, by reason.",
-                "reason",
+                &["reason"],
+                registry
             )?,
-            catch_ups: vec(
+            catch_ups: counters!(
                 "parley_gateway_catch_ups_total",
                 "Times that a room had to ask for what it did not hear, by cause; 0 while nothing is lost.",
-                "cause",
+                &["cause"],
+                registry
             )?,
-            comparisons: vec(
+            comparisons: counters!(
                 "parley_gateway_comparisons_total",
                 "Times that all rooms were compared with their chats, by reason.",
-                "reason",
+                &["reason"],
+                registry
             )?,
-            asks: vec(
+            asks: counters!(
                 "parley_gateway_asks_total",
                 "Asks that cost an api pod a look into its database, by kind.",
-                "kind",
+                &["kind"],
+                registry
             )?,
-            asked: vec(
+            asked: counters!(
                 "parley_gateway_asked_together_total",
                 "Joins and tokens that those asks were about, by kind.",
-                "kind",
+                &["kind"],
+                registry
             )?,
         };
-        registry.register(Box::new(metrics.rooms.clone()))?;
-        registry.register(Box::new(metrics.delivered.clone()))?;
-        registry.register(Box::new(metrics.delivery.clone()))?;
-        registry.register(Box::new(metrics.replayed.clone()))?;
-        registry.register(Box::new(metrics.evicted.clone()))?;
-        registry.register(Box::new(metrics.overflowed.clone()))?;
-        registry.register(Box::new(metrics.lost.clone()))?;
-        registry.register(Box::new(metrics.comparisons.clone()))?;
+        metrics.name_all();
+        Ok(metrics)
+    }
+
+    /// What has not happened is told as 0, and not by silence.
+    fn name_all(&self) {
         for code in [TOO_MANY_CONNECTIONS.code, "accepted"] {
-            metrics.connects.with_label_values(&[code]);
+            self.connects.with_label_values(&[code]);
         }
-        for code in [TOO_MANY_ROOMS.code, RATE_LIMITED.code, "joined"] {
-            metrics.joins.with_label_values(&[code]);
+        for code in [TOO_MANY_ROOMS.code, RATE_LIMITED.code, "joined", "unavailable"] {
+            self.joins.with_label_values(&[code]);
         }
         for code in [OTHER_USER.code, RATE_LIMITED.code, "accepted"] {
-            metrics.refreshes.with_label_values(&[code]);
+            self.refreshes.with_label_values(&[code]);
         }
         for why in SentAway::ALL {
-            metrics.sent_away.with_label_values(&[why.as_str()]);
+            self.sent_away.with_label_values(&[why.as_str()]);
         }
-        // Nothing lost is told as 0, and not by silence.
         for cause in Cause::ALL {
-            metrics.catch_ups.with_label_values(&[cause.as_str()]);
+            self.catch_ups.with_label_values(&[cause.as_str()]);
         }
-        registry.register(Box::new(metrics.catch_ups.clone()))?;
-        registry.register(Box::new(metrics.asks.clone()))?;
-        registry.register(Box::new(metrics.asked.clone()))?;
-        registry.register(Box::new(metrics.connects.clone()))?;
-        registry.register(Box::new(metrics.refreshes.clone()))?;
-        registry.register(Box::new(metrics.sent_away.clone()))?;
-        registry.register(Box::new(metrics.joins.clone()))?;
-        registry.register(Box::new(metrics.resyncs.clone()))?;
-        Ok(metrics)
+        for why in Lost::ALL {
+            self.lost.with_label_values(&[why.as_str()]);
+        }
+        for why in Doubt::ALL {
+            self.comparisons.with_label_values(&[why.as_str()]);
+        }
+        for reason in [ResyncReason::Gap, ResyncReason::History, ResyncReason::Chats] {
+            self.resyncs.with_label_values(&[reason.as_str()]);
+        }
+        for what in Asking::ALL {
+            self.asks.with_label_values(&[what.as_str()]);
+        }
+        for what in [Asking::Join, Asking::Token] {
+            self.asked.with_label_values(&[what.as_str()]);
+        }
     }
 
     /// An event was handed to a room's connections, so long after its commit. Two clocks may differ: what is negative was
@@ -185,23 +211,11 @@ impl Metrics {
     }
 
     pub(crate) fn lost(&self, why: Lost) {
-        let reason = match why {
-            Lost::TooFar => "too_far",
-            Lost::History => "history",
-            Lost::Fell => "fell",
-            Lost::Gone => "gone",
-        };
-        self.lost.with_label_values(&[reason]).inc();
+        self.lost.with_label_values(&[why.as_str()]).inc();
     }
 
     pub(crate) fn compared(&self, why: Doubt) {
-        let reason = match why {
-            Doubt::Interruption => "interruption",
-            Doubt::Skipped => "skipped",
-            Doubt::Silence => "silence",
-            Doubt::LostTrack => "lost_track",
-        };
-        self.comparisons.with_label_values(&[reason]).inc();
+        self.comparisons.with_label_values(&[why.as_str()]).inc();
     }
 
     pub(crate) fn asked(&self, what: Asking) {
@@ -212,6 +226,70 @@ impl Metrics {
     pub(crate) fn asked_together(&self, what: Asking, number: usize) {
         self.asked(what);
         self.asked.with_label_values(&[what.as_str()]).inc_by(number as u64);
+    }
+}
+
+/// What rooms miss for a while.
+#[derive(Clone)]
+pub(crate) struct Gaps {
+    /// Events that had to wait for ones before them.
+    pub(crate) held: IntCounter,
+    noticed: IntCounter,
+    behind: IntGauge,
+    repairs: Histogram,
+}
+
+impl Gaps {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            held: counter!(
+                "parley_gateway_held_total",
+                "Events that came before ones that go before them, and waited.",
+                registry
+            )?,
+            noticed: counter!(
+                "parley_gateway_gaps_total",
+                "Times that a room noticed that it misses something.",
+                registry
+            )?,
+            behind: gauge!(
+                "parley_gateway_rooms_behind",
+                "Rooms that miss something that is known to be there.",
+                registry
+            )?,
+            repairs: histogram!(
+                "parley_gateway_gap_seconds",
+                "Time from noticing that something is missing until all of it was told.",
+                vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,],
+                registry
+            )?,
+        })
+    }
+
+    /// A room misses something, until what this gives is dropped.
+    pub(crate) fn begin(&self) -> Behind {
+        self.noticed.inc();
+        self.behind.inc();
+        Behind { gaps: self.clone(), since: Instant::now() }
+    }
+}
+
+/// A room that misses something.
+pub(crate) struct Behind {
+    gaps: Gaps,
+    since: Instant,
+}
+
+impl Behind {
+    /// It has all of it now.
+    pub(crate) fn repaired(self) {
+        self.gaps.repairs.observe(self.since.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.gaps.behind.dec();
     }
 }
 
@@ -254,6 +332,8 @@ pub(crate) enum Asking {
 }
 
 impl Asking {
+    const ALL: [Self; 5] = [Self::Join, Self::Token, Self::CatchUp, Self::Heads, Self::Users];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Join => "join",
@@ -277,6 +357,9 @@ pub(crate) fn register_sockets<A: Application>(
 struct Sockets<A> {
     server: Arc<Server<A>>,
     connections: IntGauge,
+    connections_limit: IntGauge,
+    outbox_frames: IntGauge,
+    outbox_bytes: IntGauge,
     opened: IntCounterVec,
     closed: IntCounterVec,
     refused: IntCounterVec,
@@ -296,6 +379,15 @@ impl<A: Application> Sockets<A> {
         Ok(Self {
             server,
             connections: IntGauge::new("parley_gateway_connections", "Open connections.")?,
+            connections_limit: IntGauge::new(
+                "parley_gateway_connections_limit",
+                "Most connections that may be open; more are refused.",
+            )?,
+            outbox_frames: IntGauge::new(
+                "parley_gateway_outbox_messages",
+                "Messages that wait to be written, to all connections together.",
+            )?,
+            outbox_bytes: IntGauge::new("parley_gateway_outbox_bytes", "Bytes of those messages.")?,
             opened: vec(
                 "parley_gateway_opened_total",
                 "Connections opened, by first transport.",
@@ -335,9 +427,12 @@ impl<A: Application> Sockets<A> {
         })
     }
 
-    fn families(&self) -> [&dyn Collector; 11] {
+    fn families(&self) -> [&dyn Collector; 14] {
         [
             &self.connections,
+            &self.connections_limit,
+            &self.outbox_frames,
+            &self.outbox_bytes,
             &self.opened,
             &self.closed,
             &self.refused,
@@ -357,8 +452,12 @@ impl<A: Application> Sockets<A> {
             let counter = family.with_label_values(&[label]);
             counter.inc_by(value.saturating_sub(counter.get()));
         };
-        let connections = i64::try_from(stats.connections).unwrap_or(i64::MAX);
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let connections = gauge(stats.connections);
         self.connections.set(connections);
+        self.connections_limit.set(gauge(stats.max_connections));
+        self.outbox_frames.set(gauge(stats.outbox_frames));
+        self.outbox_bytes.set(gauge(stats.outbox_bytes));
         self.draining.set(if self.server.refuses_new() { connections } else { 0 });
         self.pauses.inc_by(stats.inbox_pauses.saturating_sub(self.pauses.get()));
         set(&self.opened, "polling", stats.opened_polling);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use parley_domain::time::Clock;
 use parley_domain::token::{Caller, TokenError, TokenSettings, Verifier};
-use parley_runtime::document::{Document, Source};
+use parley_runtime::document::{Document, Fetches, Source};
 use parley_runtime::lifecycle::Lifecycle;
 use prometheus::Registry;
 
@@ -31,8 +31,8 @@ impl Tokens {
         let take = move |document: &[u8]| {
             renewed.renew_keys(document, clock.now()).map_err(|error| error.to_string())
         };
-        let document = |source| Document::new("jwks", source, every, registry, take);
-        let keys = source.map(document).transpose()?;
+        let fetches = Fetches::register(registry, &["jwks"])?;
+        let keys = source.map(|source| Document::new("jwks", source, every, fetches, take));
         Ok(Self { verifier, keys })
     }
 

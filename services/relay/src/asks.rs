@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message};
@@ -38,6 +38,19 @@ pub enum AskError {
     /// The answer could not be read.
     #[error("the answer could not be read")]
     Unreadable,
+}
+
+impl AskError {
+    pub(crate) const ALL: [Self; 3] = [Self::NoApiPod, Self::NoAnswer, Self::Unreadable];
+
+    /// The word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoApiPod => "no_api_pod",
+            Self::NoAnswer => "no_answer",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// A question to any api pod.
@@ -92,6 +105,14 @@ impl Ask for UsersAsk {
 impl Bus {
     /// Asks one api pod; waits at most 2 s.
     pub async fn ask<A: Ask>(&self, ask: &A) -> Result<A::Answer, AskError> {
+        let began = Instant::now();
+        let answer = self.ask_once(ask).await;
+        let failed = answer.as_ref().err().copied();
+        self.metrics.asked(A::SUBJECT, began.elapsed(), failed);
+        answer
+    }
+
+    async fn ask_once<A: Ask>(&self, ask: &A) -> Result<A::Answer, AskError> {
         let question = serde_json::to_vec(ask).map_err(|_| AskError::Unreadable)?;
         let answer = self.request(A::SUBJECT, question.into()).await;
         let answer = answer.map_err(|error| match error {
@@ -151,9 +172,11 @@ impl Bus {
     {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let (client, answer) = (self.client.clone(), answer.clone());
+        let (bus, answer) = (self.clone(), answer.clone());
         tokio::spawn(async move {
-            reply(&client, ask, answer.as_ref()).await;
+            let began = Instant::now();
+            reply(&bus.client, ask, answer.as_ref()).await;
+            bus.metrics.answered(A::SUBJECT, began.elapsed());
             drop(place);
         });
     }

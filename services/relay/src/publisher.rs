@@ -113,7 +113,10 @@ impl Publisher {
             _ => subject::chat(event.chat_id),
         };
         let event = event.encode();
+        // Before it is there: it may be gone at once.
+        self.metrics.queued.inc();
         if self.queue.try_send(Queued { subject, event, receipt }).is_err() {
+            self.metrics.queued.dec();
             self.metrics.dropped(Dropped::QueueFull);
         }
     }
@@ -140,6 +143,7 @@ impl PublisherTask {
     /// While disconnected, the client would first buffer and then block for good; neither is wanted.
     async fn publish(&mut self, queued: Queued) {
         let metrics = &self.bus.metrics;
+        metrics.queued.dec();
         if !self.state.borrow().connected {
             metrics.dropped(Dropped::Disconnected);
             return;
@@ -165,7 +169,9 @@ impl PublisherTask {
         if leaving.is_empty() {
             return;
         }
+        let began = Instant::now();
         let arrived = timeout(DEADLINE, self.bus.barrier()).await;
+        self.bus.metrics.confirmed(began.elapsed());
         if matches!(arrived, Ok(Ok(()))) && self.state.borrow().breaks == before {
             for receipt in leaving {
                 receipt.one_left();

@@ -30,6 +30,10 @@ pub(crate) const ASK_REVOKED: &str = "ask.revoked";
 /// How do users stand?
 pub(crate) const ASK_USERS: &str = "ask.users";
 
+/// What api pods are asked.
+pub(crate) const ASKS: [&str; 6] =
+    [ASK_JOIN, ASK_JOINS, ASK_CATCH_UP, ASK_HEADS, ASK_REVOKED, ASK_USERS];
+
 /// Which gateways are there? Whoever asks says who it is; every gateway answers, and listens.
 pub(crate) const ASK_GATEWAYS: &str = "ask.gateways";
 

@@ -14,6 +14,7 @@ use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 
+use crate::metrics::register_readiness;
 use crate::readiness::Readiness;
 
 #[derive(Clone)]
@@ -28,6 +29,7 @@ pub async fn serve(
     readiness: Readiness,
     registry: Registry,
 ) -> anyhow::Result<()> {
+    register_readiness(&registry, readiness.clone())?;
     axum::serve(listener, router(readiness, registry)).await?;
     Ok(())
 }

@@ -20,6 +20,9 @@ const OUT_OF_TURN: Duration = Duration::from_mins(1);
 /// Redirects that are followed; from https to https only.
 const REDIRECTS: u32 = 3;
 
+const TAKEN: &str = "taken";
+const FAILED: &str = "failed";
+
 /// Where a document is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -42,7 +45,31 @@ struct Inner {
     take: Box<Take>,
     /// One fetch at a time.
     turn: Arc<Mutex<Turn>>,
-    fetches: IntCounterVec,
+    fetches: Fetches,
+}
+
+/// Counts fetches, of a document that is not fetched too: then there are none.
+#[derive(Clone)]
+pub struct Fetches(IntCounterVec);
+
+impl Fetches {
+    /// Of the documents of these names.
+    pub fn register(
+        registry: &Registry,
+        names: &[&'static str],
+    ) -> Result<Self, prometheus::Error> {
+        let fetches = IntCounterVec::new(
+            Opts::new("parley_document_fetches_total", "Documents fetched, by name and outcome."),
+            &["document", "outcome"],
+        )?;
+        for name in names {
+            for outcome in [TAKEN, FAILED] {
+                fetches.with_label_values(&[name, outcome]);
+            }
+        }
+        registry.register(Box::new(fetches.clone()))?;
+        Ok(Self(fetches))
+    }
 }
 
 impl Document {
@@ -51,16 +78,11 @@ impl Document {
         name: &'static str,
         source: Source,
         every: Duration,
-        registry: &Registry,
+        fetches: Fetches,
         take: impl Fn(&[u8]) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Result<Self, prometheus::Error> {
-        let fetches = IntCounterVec::new(
-            Opts::new("parley_document_fetches_total", "Documents fetched, by name and outcome."),
-            &["document", "outcome"],
-        )?;
-        registry.register(Box::new(fetches.clone()))?;
+    ) -> Self {
         let (take, turn) = (Box::new(take), Arc::default());
-        Ok(Self(Arc::new(Inner { name, source, every, take, turn, fetches })))
+        Self(Arc::new(Inner { name, source, every, take, turn, fetches }))
     }
 
     /// Fetches until `stop`; a fetch in vain changes nothing. The pauses vary by a tenth, so that pods that have started
@@ -110,8 +132,8 @@ impl Inner {
             .unwrap_or_else(|error| Err(error.to_string()))
             .and_then(|document| (self.take)(&document));
         let taken = outcome.is_ok();
-        let label = if taken { "taken" } else { "failed" };
-        self.fetches.with_label_values(&[self.name, label]).inc();
+        let label = if taken { TAKEN } else { FAILED };
+        self.fetches.0.with_label_values(&[self.name, label]).inc();
         if let Err(error) = outcome {
             tracing::warn!(document = self.name, error, "a document could not be fetched");
         }
@@ -177,12 +199,12 @@ mod tests {
         let counted = fetched.clone();
         let source = Source::File(path.clone());
         let every = Duration::from_mins(5);
-        let document = Document::new("test", source, every, &Registry::new(), move |document| {
+        let fetches = Fetches::register(&Registry::new(), &["test"]).unwrap();
+        let document = Document::new("test", source, every, fetches, move |document| {
             assert_eq!(document, b"text");
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(())
-        })
-        .unwrap();
+        });
         let begin = Instant::now();
         // Ten thousand, evenly over five minutes, many at a time.
         for hundred in 0..100 {
@@ -211,9 +233,8 @@ mod tests {
             Source::Url("http://127.0.0.1:1/jwks".to_owned()),
         ] {
             let every = Duration::from_mins(5);
-            let document =
-                Document::new("test", source, every, &Registry::new(), |_| panic!("taken"))
-                    .unwrap();
+            let fetches = Fetches::register(&Registry::new(), &["test"]).unwrap();
+            let document = Document::new("test", source, every, fetches, |_| panic!("taken"));
             assert!(!document.fetch().await);
         }
         std::fs::remove_file(path).unwrap();

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod document;
 pub mod lifecycle;
+pub mod metrics;
 pub mod process;
 pub mod readiness;
 pub mod settings;

@@ -1,9 +1,8 @@
-//! Logs and metrics of the process itself.
+//! Logs of the process itself.
 
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use prometheus::{IntGauge, Opts, Registry};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -40,20 +39,4 @@ fn filter(settings: &ProcessSettings) -> anyhow::Result<EnvFilter> {
     EnvFilter::builder()
         .parse(&settings.log)
         .with_context(|| format!("PARLEY_LOG cannot be \"{}\"", settings.log))
-}
-
-/// A registry with what is true of any process: CPU, memory, descriptors, and which build this is.
-pub fn registry(service: &str, version: &str, pod: &str) -> anyhow::Result<Registry> {
-    let registry = Registry::new();
-    #[cfg(target_os = "linux")]
-    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-    let build = IntGauge::with_opts(
-        Opts::new("parley_build_info", "Always 1; which build of which service this is.")
-            .const_label("service", service)
-            .const_label("version", version)
-            .const_label("pod", pod),
-    )?;
-    build.set(1);
-    registry.register(Box::new(build))?;
-    Ok(registry)
 }

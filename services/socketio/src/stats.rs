@@ -143,6 +143,12 @@ impl Moved {
 pub struct StatsSnapshot {
     /// Sessions that are open now.
     pub connections: usize,
+    /// How many may be open.
+    pub max_connections: usize,
+    /// Engine.IO packets that wait to be written, to all sessions together.
+    pub outbox_frames: usize,
+    /// Bytes of those packets.
+    pub outbox_bytes: usize,
     /// Sessions opened over polling.
     pub opened_polling: u64,
     /// Sessions opened over WebSocket.
@@ -176,6 +182,14 @@ pub struct StatsSnapshot {
     /// TCP connections closed on the listener of this engine because the head of a request did not come
     /// in time.
     pub head_timeouts: u64,
+}
+
+/// What there is at this moment.
+pub(crate) struct Now {
+    pub(crate) connections: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) outbox_frames: usize,
+    pub(crate) outbox_bytes: usize,
 }
 
 #[derive(Default)]
@@ -225,9 +239,12 @@ impl Stats {
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, connections: usize) -> StatsSnapshot {
+    pub(crate) fn snapshot(&self, now: Now) -> StatsSnapshot {
         StatsSnapshot {
-            connections,
+            connections: now.connections,
+            max_connections: now.max_connections,
+            outbox_frames: now.outbox_frames,
+            outbox_bytes: now.outbox_bytes,
             opened_polling: self.opened_polling.load(Relaxed),
             opened_websocket: self.opened_websocket.load(Relaxed),
             upgraded: self.upgraded.load(Relaxed),

@@ -29,7 +29,7 @@ use tokio::time::{Instant, interval, timeout_at};
 
 use crate::{AppendMessage, Committed, Head, Store, StoreError};
 use coming::{Coming, OnItsWay};
-use metrics::{Metrics, Refused};
+use metrics::{Metrics, Queue, Refused};
 use send::{Send, Ticket};
 use shard::Shard;
 
@@ -90,6 +90,7 @@ impl Appender {
         let committer = Arc::new(commit::Committer {
             store: store.clone(),
             on_commit: Box::new(on_commit),
+            deadline: settings.deadline(),
             patience: settings.patience(),
             metrics: metrics.clone(),
         });
@@ -103,11 +104,16 @@ impl Appender {
                 (entrance, Shard::new(sends, coming, most, committer.clone(), lanes.clone()))
             })
             .unzip();
+        let most = settings.append_queue as usize;
+        let (places, bytes) =
+            (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(QUEUE_BYTES)));
+        let queue = Queue::new((places.clone(), most), (bytes.clone(), QUEUE_BYTES))?;
+        registry.register(Box::new(queue))?;
         let shared = Shared {
             shards: entrances,
             hasher: RandomState::new(),
-            places: Arc::new(Semaphore::new(settings.append_queue as usize)),
-            bytes: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            places,
+            bytes,
             deadline: settings.deadline(),
             store: store.clone(),
             metrics,

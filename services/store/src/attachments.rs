@@ -5,6 +5,7 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::metrics::Call;
 use crate::{Store, StoreError, unsigned};
 
 /// A file that may be downloaded.
@@ -39,6 +40,7 @@ impl Store {
         chat: ChatId,
         attachment: AttachmentId,
     ) -> Result<Option<StoredFile>, StoreError> {
+        let _timed = self.metrics.time(Call::Files);
         let row = sqlx::query!(
             r#"
             select a.filename, a.mime_type, a.size, a.storage_key

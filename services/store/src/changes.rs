@@ -17,6 +17,7 @@ use parley_domain::version::{Epoch, Version};
 use sqlx::PgConnection;
 
 use crate::messages::{MessageRow, messages_at};
+use crate::metrics::Call;
 use crate::participants::{ParticipantRow, participants_of};
 use crate::{Store, StoreError, signed, unsigned};
 
@@ -59,6 +60,7 @@ impl Store {
         chat: ChatId,
         position: Position,
     ) -> Result<Option<CatchUp>, StoreError> {
+        let _timed = self.metrics.time(Call::Changes);
         let mut snapshot = self.snapshot().await?;
         let row = sqlx::query!("select version, last_seq from chats where id = $1", chat.uuid())
             .fetch_optional(&mut *snapshot)

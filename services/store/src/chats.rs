@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::heads::{self, Head};
 use crate::messages::last_messages;
+use crate::metrics::Call;
 use crate::participants::participant_role;
 use crate::users::{introduce, user_id};
 use crate::{Store, StoreError, UnknownUsers, signed, unsigned};
@@ -63,6 +64,7 @@ impl Store {
         new: &NewChat,
         unknown: UnknownUsers,
     ) -> Result<CreateChat, StoreError> {
+        let _timed = self.metrics.time(Call::Create);
         match unknown {
             UnknownUsers::Create => {
                 introduce(&mut *self.pool.acquire().await?, &new.others).await?;
@@ -127,6 +129,7 @@ impl Store {
         request: &PurchaseRequestId,
         seller: &UserId,
     ) -> Result<Option<ChatId>, StoreError> {
+        let _timed = self.metrics.time(Call::Chat);
         let id = sqlx::query_scalar!(
             r#"
             select id
@@ -145,6 +148,7 @@ impl Store {
 
     /// A chat as `viewer` sees it, with everybody's unread counts, or `None` without such a chat.
     pub async fn chat(&self, chat: ChatId, viewer: &UserId) -> Result<Option<Chat>, StoreError> {
+        let _timed = self.metrics.time(Call::Chat);
         let mut snapshot = self.snapshot().await?;
         let shown = show_one(&mut snapshot, chat, viewer).await?;
         snapshot.commit().await?;
@@ -161,6 +165,7 @@ impl Store {
         changed: Version,
         is_in: bool,
     ) -> Result<Option<(Chat, u64)>, StoreError> {
+        let _timed = self.metrics.time(Call::Chat);
         let mut snapshot = self.snapshot().await?;
         let standing = sqlx::query!(
             r#"
@@ -196,6 +201,7 @@ impl Store {
         filter: ChatFilter,
         page: Page,
     ) -> Result<(Vec<Chat>, Pagination), StoreError> {
+        let _timed = self.metrics.time(Call::Chats);
         let mut snapshot = self.snapshot().await?;
         let chat_type = filter.chat_type.map(ChatType::as_str);
         let total = sqlx::query_scalar!(

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
+use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
 /// The trace of a transaction that took versions. Whoever has told its changes removes it.
@@ -70,6 +71,7 @@ impl Store {
 
     /// Forgets what has been told. What somebody else is forgetting just now is left to them.
     pub async fn told(&self, heads: &[Head]) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Sweep);
         let ids: Vec<i64> = heads.iter().map(|head| head.0).collect();
         sqlx::query!(
             r#"
@@ -85,6 +87,7 @@ impl Store {
 
     /// What nobody has told for `age`, the oldest first.
     pub async fn untold(&self, age: Duration, limit: u32) -> Result<Vec<UntoldHead>, StoreError> {
+        let _timed = self.metrics.time(Call::Sweep);
         let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
         let rows = sqlx::query!(
             r#"
@@ -115,6 +118,7 @@ impl Store {
 
     /// Where these chats stand; absent ones are left out.
     pub async fn heads(&self, chats: &[ChatId]) -> Result<Vec<(ChatId, Version)>, StoreError> {
+        let _timed = self.metrics.time(Call::Heads);
         let ids: Vec<Uuid> = chats.iter().map(|chat| chat.uuid()).collect();
         let rows = sqlx::query!("select id, version from chats where id = any($1)", &ids)
             .fetch_all(&self.pool)

@@ -16,6 +16,7 @@ mod error;
 mod heads;
 mod loose_objects;
 mod messages;
+mod metrics;
 mod migrations;
 mod participants;
 mod read_state;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_domain::version::Epoch;
+use prometheus::Registry;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
@@ -51,6 +53,7 @@ pub use users::UserRecord;
 use crate::appender::connections_for_sends;
 use crate::epoch::CurrentEpoch;
 use crate::heads::ToldHeads;
+use crate::metrics::{Call, Metrics, Pools};
 
 /// The database, through bounded pools of connections.
 #[derive(Clone)]
@@ -60,6 +63,7 @@ pub struct Store {
     sends: PgPool,
     epoch: Arc<CurrentEpoch>,
     told: Arc<ToldHeads>,
+    metrics: Arc<Metrics>,
 }
 
 impl Store {
@@ -84,7 +88,16 @@ impl Store {
         let others = all.saturating_sub(for_sends).max(1);
         let pool = pool(settings, others, &epoch).connect_with(options.clone()).await?;
         let sends = pool_for_sends(settings, for_sends, &epoch, options);
-        Ok(Self { pool, sends, epoch, told: Arc::default() })
+        let metrics = Arc::new(Metrics::new()?);
+        Ok(Self { pool, sends, epoch, told: Arc::default(), metrics })
+    }
+
+    /// Has the registry tell of calls and pools.
+    pub fn register(&self, registry: &Registry) -> Result<(), StoreError> {
+        registry.register(Box::new(self.metrics.calls()))?;
+        let pools = [("sends", self.sends.clone()), ("others", self.pool.clone())];
+        registry.register(Box::new(Pools::new(pools)?))?;
+        Ok(())
     }
 
     /// The history that versions belong to now.
@@ -94,6 +107,7 @@ impl Store {
 
     /// Asks the database for nothing, to see whether it answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Ping);
         sqlx::query!("select 1 as one").fetch_one(&self.pool).await?;
         Ok(())
     }
@@ -101,12 +115,6 @@ impl Store {
     /// Most connections of the appender.
     pub(crate) fn connections_for_sends(&self) -> u32 {
         self.sends.options().get_max_connections()
-    }
-
-    /// Connections of the pools: (all, idle).
-    pub fn connections(&self) -> (u32, usize) {
-        let Self { pool, sends, .. } = self;
-        (pool.size() + sends.size(), pool.num_idle() + sends.num_idle())
     }
 
     /// Ends every connection once its work is done.

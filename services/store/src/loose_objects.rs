@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use sqlx::postgres::types::PgInterval;
 
+use crate::metrics::Call;
 use crate::{Store, StoreError};
 
 impl Store {
     /// Names an object before its first byte is written. Unless a message takes it within `lease`, it is removed.
     pub async fn expect_object(&self, key: &str, lease: Duration) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Files);
         sqlx::query!(
             r#"
             insert into loose_objects (storage_key, remove_after, try_after)
@@ -25,6 +27,7 @@ impl Store {
 
     /// Nobody will make this object part of a message: it may go now, unless it is part of one already.
     pub async fn release_object(&self, key: &str) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Files);
         sqlx::query!(
             r#"
             update loose_objects
@@ -41,6 +44,7 @@ impl Store {
     /// Objects whose time is over, at most so many. No message can take them any more; one that is about to take one
     /// holds its row.
     pub async fn loose_objects(&self, most: u32) -> Result<Vec<String>, StoreError> {
+        let _timed = self.metrics.time(Call::Files);
         let keys = sqlx::query_scalar!(
             r#"
             select storage_key
@@ -59,6 +63,7 @@ impl Store {
 
     /// These objects are gone from storage.
     pub async fn objects_removed(&self, keys: &[String]) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Files);
         sqlx::query!("delete from loose_objects where storage_key = any($1)", keys)
             .execute(&self.pool)
             .await?;
@@ -67,6 +72,7 @@ impl Store {
 
     /// These could not be removed: others have their turn before they are tried again.
     pub async fn objects_stay(&self, keys: &[String], pause: Duration) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Files);
         sqlx::query!(
             r#"
             update loose_objects

@@ -9,6 +9,7 @@ use parley_domain::ids::{ChatId, UserId};
 use sqlx::PgConnection;
 
 use crate::chats::chat_type;
+use crate::metrics::Call;
 use crate::{ComesBack, Store, StoreError};
 
 pub use membership::{AddParticipant, ChangeAs, EnterSupport, RemoveParticipant};
@@ -35,6 +36,7 @@ pub enum Access {
 impl Store {
     /// What `chat` is to `user`, now and uncached.
     pub async fn access(&self, chat: ChatId, user: &UserId) -> Result<Access, StoreError> {
+        let _timed = self.metrics.time(Call::Access);
         let row = sqlx::query!(
             r#"
             select c.type as chat_type, p.role as "role?"
@@ -62,6 +64,7 @@ impl Store {
         user: &UserId,
         comes_back: ComesBack,
     ) -> Result<Option<bool>, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
         let archived = sqlx::query_scalar!(
             r#"
             update participants p

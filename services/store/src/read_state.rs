@@ -5,6 +5,7 @@ use parley_domain::ids::{ChatId, MessageId, UserId};
 use parley_domain::version::Seq;
 use uuid::Uuid;
 
+use crate::metrics::Call;
 use crate::users::user_id;
 use crate::{Store, StoreError, unsigned};
 
@@ -69,6 +70,7 @@ impl Store {
         reader: &UserId,
         messages: Option<&[MessageId]>,
     ) -> Result<MarkRead, StoreError> {
+        let _timed = self.metrics.time(Call::ReadState);
         let ids: Option<Vec<Uuid>> = messages.map(|ids| ids.iter().map(|id| id.uuid()).collect());
         let row = sqlx::query!(
             r#"
@@ -103,6 +105,7 @@ impl Store {
         reader: &UserId,
         from: MessageId,
     ) -> Result<MarkUnread, StoreError> {
+        let _timed = self.metrics.time(Call::ReadState);
         let row = sqlx::query!(
             "select unread, read_seq from mark_unread_1($1, $2, $3)",
             chat.uuid(),
@@ -122,6 +125,7 @@ impl Store {
 
     /// Totals over the chats of a user.
     pub async fn stats(&self, user: &UserId) -> Result<ChatStats, StoreError> {
+        let _timed = self.metrics.time(Call::ReadState);
         let row = sqlx::query!(
             r#"
             select

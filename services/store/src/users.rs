@@ -9,6 +9,7 @@ use parley_domain::token::Revocation;
 use parley_domain::user::{Avatar, Name, Profile};
 use sqlx::PgConnection;
 
+use crate::metrics::Call;
 use crate::{Store, StoreError, unsigned};
 
 /// A user as the directory knows it.
@@ -34,6 +35,7 @@ impl Store {
     /// Writes what the host application says of different users: all of it, or nothing. What a profile leaves out
     /// stays; whoever was anonymised is somebody again.
     pub async fn put_users(&self, profiles: &[Profile]) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Directory);
         let ids: Vec<&str> = profiles.iter().map(|profile| profile.id.as_str()).collect();
         let names: Vec<Option<&str>> =
             profiles.iter().map(|profile| profile.name.as_ref().map(Name::as_str)).collect();
@@ -69,6 +71,7 @@ impl Store {
     /// Takes the name and the picture from a user, and the worth from every token issued so far; the id stays, with
     /// what it wrote. Again, it changes nothing. `None` if there is no such user.
     pub async fn anonymise_user(&self, id: &UserId) -> Result<Option<Revocation>, StoreError> {
+        let _timed = self.metrics.time(Call::Directory);
         let row = sqlx::query!(
             r#"
             update users set
@@ -92,6 +95,7 @@ impl Store {
     /// Takes the worth from every token of a user that was issued so far. A user whom nobody has seen yet may hold
     /// tokens all the same, and is noted for them.
     pub async fn revoke_tokens(&self, id: &UserId) -> Result<Revocation, StoreError> {
+        let _timed = self.metrics.time(Call::Directory);
         let row = sqlx::query!(
             r#"
             insert into users (id, tokens_valid_after)
@@ -112,6 +116,7 @@ impl Store {
         &self,
         id: &UserId,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let _timed = self.metrics.time(Call::Users);
         let valid_after =
             sqlx::query_scalar!("select tokens_valid_after from users where id = $1", id.as_str())
                 .fetch_optional(&self.pool)
@@ -121,6 +126,7 @@ impl Store {
 
     /// How these users stand; whom the directory does not know is left out.
     pub async fn standings(&self, ids: &[UserId]) -> Result<Vec<UserStanding>, StoreError> {
+        let _timed = self.metrics.time(Call::Users);
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let rows = sqlx::query!(
             "select id, membership_version, tokens_valid_after from users where id = any($1)",
@@ -145,6 +151,7 @@ impl Store {
         after: Option<&Revocation>,
         most: u32,
     ) -> Result<Vec<Revocation>, StoreError> {
+        let _timed = self.metrics.time(Call::Users);
         let rows = sqlx::query!(
             r#"
             select id, tokens_valid_after as "valid_after!"
@@ -175,6 +182,7 @@ impl Store {
         profile: &Profile,
         issued_at: Option<DateTime<Utc>>,
     ) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Directory);
         sqlx::query!(
             r#"
             insert into users (id, name, avatar)
@@ -204,6 +212,7 @@ impl Store {
 
     /// A user of the directory.
     pub async fn user(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let _timed = self.metrics.time(Call::Users);
         let row = sqlx::query!(
             r#"
             select name, avatar, anonymised_at, last_seen_at, created_at, updated_at

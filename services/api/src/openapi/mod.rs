@@ -29,6 +29,22 @@ const TAGS: [(&str, &str); 4] = [
     ("users", "The directory, for the host application"),
 ];
 
+/// Every operation of a document, as its path and its method.
+pub(crate) fn operations(document: &OpenApi) -> impl Iterator<Item = (&str, &'static str)> {
+    document.paths.paths.iter().flat_map(|(path, item)| {
+        let methods = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+            ("HEAD", &item.head),
+        ];
+        let described = methods.into_iter().filter(|(_, operation)| operation.is_some());
+        described.map(|(method, _)| (path.as_str(), method))
+    })
+}
+
 /// The document before the handlers have said anything.
 pub(crate) fn outline() -> OpenApi {
     let info = InfoBuilder::new()

@@ -61,6 +61,8 @@ async fn requests_are_counted_by_route_and_never_by_chat_or_user() {
     let (_, metrics) = world.admin_port("/metrics").await;
     let wanted = r#"parley_http_requests_total{method="POST",route="/api/chat/{id}/messages",status="201"} 1"#;
     assert!(metrics.contains(wanted), "{metrics}");
+    let refused = r#"method="POST",route="/api/chat/{id}/messages",status="503"} 0"#;
+    assert!(metrics.contains(refused), "of what begins with the first one, no rate shows that one");
     assert!(metrics.contains(r#"route="unmatched",status="404""#));
     assert!(!metrics.contains(&chat) && !metrics.contains(&alice.id));
 }

@@ -96,6 +96,21 @@ pub(crate) enum Lost {
     Gone,
 }
 
+impl Lost {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 4] = [Self::TooFar, Self::History, Self::Fell, Self::Gone];
+
+    /// The word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooFar => "too_far",
+            Self::History => "history",
+            Self::Fell => "fell",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// What a catch-up brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer<F> {
@@ -153,6 +168,8 @@ pub(crate) struct Order<F> {
     held: BTreeMap<Version, Event<F>>,
     /// What is not durable, and came while something was missing: it must not slip past a removal.
     aside: VecDeque<Event<F>>,
+    /// Events that had to wait for others.
+    kept_waiting: u64,
     /// Events that were too many to be held.
     overflowed: u64,
     /// What is known may be wrong: to be asked about even though nothing is missing.
@@ -200,6 +217,7 @@ impl<F: Clone> Order<F> {
             advanced: None,
             held: BTreeMap::new(),
             aside: VecDeque::new(),
+            kept_waiting: 0,
             overflowed: 0,
             doubt: None,
             in_question: None,
@@ -211,6 +229,11 @@ impl<F: Clone> Order<F> {
 
     pub(crate) const fn at(&self) -> Option<Standing> {
         self.at
+    }
+
+    /// Events held since the last call because ones before them were missing.
+    pub(crate) fn take_kept_waiting(&mut self) -> u64 {
+        std::mem::take(&mut self.kept_waiting)
     }
 
     /// Events dropped since the last call because too many were held.
@@ -414,9 +437,9 @@ impl<F: Clone> Order<F> {
     /// Begins anew, with nobody in it. Whoever comes next may still come from what was lost.
     fn lose(&mut self, why: Lost, heard: &mut Vec<Heard<F>>) {
         heard.push(Heard::Close(why));
-        let overflowed = self.overflowed;
+        let (kept_waiting, overflowed) = (self.kept_waiting, self.overflowed);
         let anew = Self::anew(self.limits, self.ring.joins());
-        *self = Self { doubt: Some(Cause::History), overflowed, ..anew };
+        *self = Self { doubt: Some(Cause::History), kept_waiting, overflowed, ..anew };
     }
 
     fn pass_page(
@@ -443,6 +466,8 @@ impl<F: Clone> Order<F> {
 
     fn hold(&mut self, version: Version, event: Event<F>) {
         self.note(Standing { version, epoch: event.epoch });
+        // Before the first snapshot nobody knows whether anything is missing.
+        self.kept_waiting += u64::from(self.at.is_some());
         self.held.insert(version, event);
         if self.held.len() > self.limits.held {
             // What is nearest is of most use; the rest is known to be there, and is asked for.
@@ -469,7 +494,8 @@ impl<F: Clone> Order<F> {
         }
     }
 
-    fn is_behind(&self) -> bool {
+    /// Whether something is missing that is known to be there.
+    pub(crate) fn is_behind(&self) -> bool {
         let (Some(at), Some(known)) = (self.at, self.known) else { return false };
         known.epoch == at.epoch && known.version > at.version
     }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Command, Departure, Ended, Joiner, Place, Rejoiner, Rooms, Welcome};
-use crate::metrics::Asking;
+use crate::metrics::{Asking, Behind};
 use crate::passing;
 use crate::planted;
 use crate::protocol;
@@ -45,6 +45,8 @@ pub(super) struct RoomTask {
     closes_at: Option<Instant>,
     /// Until when its pages wait for slow members.
     pace_ends: Instant,
+    /// Since when something is missing.
+    behind: Option<Behind>,
     /// The catch-up under way; it gives `None` when it was not answered.
     catching_up: Option<CatchingUp>,
     writers: Writers,
@@ -74,6 +76,7 @@ impl RoomTask {
             pending: Vec::new(),
             closes_at: Some(Instant::now() + LINGER),
             pace_ends: Instant::now(),
+            behind: None,
             catching_up: None,
             writers: Writers::default(),
             typists: Typists::default(),
@@ -133,6 +136,7 @@ impl RoomTask {
     /// After anything that may have changed where the room stands.
     fn go_on(&mut self) {
         self.at.set(self.room.order.at());
+        self.note_gap();
         if !self.room.order.is_due() {
             return;
         }
@@ -151,6 +155,22 @@ impl RoomTask {
             let paced = has_room(members, self.pace_ends);
             let asking = catch_up_with(self.rooms.clone(), self.chat, catch_up, paced);
             self.catching_up = Some(Box::pin(asking));
+        }
+    }
+
+    /// A gap begins, or is closed: by what was late, by a catch-up, or by the loss of all that there was.
+    fn note_gap(&mut self) {
+        let gaps = &self.rooms.0.metrics.gaps;
+        let held = self.room.order.take_kept_waiting();
+        if held > 0 {
+            gaps.held.inc_by(held);
+        }
+        if self.room.order.is_behind() {
+            self.behind.get_or_insert_with(|| gaps.begin());
+        } else if let Some(behind) = self.behind.take()
+            && self.room.order.at().is_some()
+        {
+            behind.repaired();
         }
     }
 

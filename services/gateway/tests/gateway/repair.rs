@@ -121,12 +121,17 @@ async fn i9_what_a_room_cannot_hold_comes_with_its_catch_up() {
     }
     world.gateway.reaches("parley_bus_received_total", 1_999).await;
     world.api.chats.has_caught_up(1).await;
+    world.gateway.reaches("parley_gateway_held_total", 1_999).await;
+    assert_eq!(world.gateway.metric("parley_gateway_rooms_behind").await, 1);
     gate.add_permits(1_000);
     for version in 1..=2_000 {
         client.hears(chat, version).await;
     }
     client.hears_nothing().await;
     assert_eq!(world.gateway.metric("parley_gateway_overflowed_total").await, 1_999 - 256);
+    world.gateway.reaches("parley_gateway_rooms_behind", 0).await;
+    assert_eq!(world.gateway.metric("parley_gateway_gaps_total").await, 1);
+    assert_eq!(world.gateway.metric("parley_gateway_gap_seconds_count").await, 1);
 }
 
 #[tokio::test]

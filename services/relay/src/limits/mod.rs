@@ -110,7 +110,10 @@ impl Inner {
     /// As Redis decides; `None` if it does not.
     async fn shared(&self, attempt: &Attempt, live: &Live) -> Option<Charge> {
         let (memory, in_flight) = self.users.ask(&attempt.user, attempt.policy.window);
-        let (ruling, told) = self.link.run(live, self.rule(live, attempt, memory)).await?;
+        let began = Instant::now();
+        let ruled = self.link.run(live, self.rule(live, attempt, memory)).await;
+        self.metrics.asked(began.elapsed());
+        let (ruling, told) = ruled?;
         let granted = self.note(attempt, &ruling, &told, live);
         // Only now: a grant that is not noted yet must not be overlooked.
         drop(in_flight);

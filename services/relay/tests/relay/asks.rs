@@ -129,6 +129,9 @@ async fn without_an_api_pod_the_asker_knows_at_once() {
         assert_eq!(asker.bus.ask(&ask()).await, Err(AskError::NoApiPod));
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "all of them before one would time out");
+    let failed = "parley_bus_asks_failed_total{ask=\"join\",reason=\"no_api_pod\"}";
+    assert_eq!(asker.metric(failed), 20);
+    assert_eq!(asker.metric("parley_bus_ask_seconds_count{ask=\"join\"}"), 20);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ use crate::config::Config;
 use crate::handshake::{Handshake, Transport};
 use crate::peers::Peers;
 use crate::reason::{CloseReason, DisconnectReason};
-use crate::stats::{Refusal, Stats, StatsSnapshot};
+use crate::stats::{Now, Refusal, Stats, StatsSnapshot};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -233,9 +233,18 @@ impl Engine {
         self.core.sessions.lock().len()
     }
 
-    /// What has been counted so far.
+    /// What has been counted so far. It looks at every session.
     pub fn stats(&self) -> StatsSnapshot {
-        self.core.stats.snapshot(self.connections())
+        let sessions: Vec<_> = self.core.sessions.lock().values().cloned().collect();
+        let waiting = sessions.iter().map(|session| session.lock().outbox.waiting());
+        let (outbox_frames, outbox_bytes) =
+            waiting.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        self.core.stats.snapshot(Now {
+            connections: sessions.len(),
+            max_connections: self.core.config.max_connections,
+            outbox_frames,
+            outbox_bytes,
+        })
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

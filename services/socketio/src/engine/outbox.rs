@@ -81,6 +81,11 @@ impl Outbox {
         self.bytes -= bytes;
     }
 
+    /// Frames and bytes that wait, or are being written.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.frames, self.bytes)
+    }
+
     /// Whether at most half of what may wait does.
     pub(crate) fn has_room(&self) -> bool {
         self.frames <= self.max_frames / 2 && self.bytes <= self.max_bytes / 2
@@ -103,6 +108,7 @@ mod tests {
     fn bounds_hold_for_frames_and_for_bytes() {
         let mut outbox = Outbox::new(3, 100);
         assert_eq!(outbox.push(&[frame(50), frame(50)]), Ok(()));
+        assert_eq!(outbox.waiting(), (2, 100));
         assert_eq!(outbox.push(&[frame(1)]), Err(Overflow));
         assert_eq!(outbox.push(&[frame(0)]), Ok(()));
         assert_eq!(outbox.push(&[frame(0)]), Err(Overflow));

@@ -77,6 +77,26 @@ async fn the_system_takes_little_of_what_a_client_does_not_read() {
 }
 
 #[tokio::test]
+async fn what_waits_for_clients_is_told() {
+    let config =
+        Config { outbox_frames: 100_000, outbox_bytes: usize::MAX / 2, ..Config::default() };
+    let server = TestServer::with(config).await;
+    let client = stalled(&server).await;
+    let socket = server.socket().await;
+    let frame = big("/");
+    for _ in 0..100 {
+        socket.send(&frame).expect("open");
+    }
+    let stats = server.server.stats();
+    let (frames, bytes) = (stats.outbox_frames, stats.outbox_bytes);
+    // The system takes a few.
+    assert!((80..=102).contains(&frames) && bytes > 80 * 60_000, "{frames} frames, {bytes} bytes");
+    drop(client);
+    server.disconnect().await;
+    assert_eq!(server.server.stats().outbox_bytes, 0);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_closed_by_its_heartbeat_too() {
     let config = Config { outbox_bytes: usize::MAX / 2, ..quick() };
     let server = TestServer::with(config).await;

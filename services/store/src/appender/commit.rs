@@ -22,6 +22,8 @@ pub(super) type Held = Option<PoolConnection<Postgres>>;
 pub(super) struct Committer {
     pub(super) store: Store,
     pub(super) on_commit: Box<OnCommit>,
+    /// After which a send is given up.
+    pub(super) deadline: Duration,
     pub(super) patience: Duration,
     pub(super) metrics: Metrics,
 }
@@ -76,6 +78,11 @@ impl Committer {
     /// Leaves out what nobody waits for any more.
     fn begin(&self, batch: Vec<Send>) -> Vec<Send> {
         let (begun, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(Send::begin);
+        let now = tokio::time::Instant::now();
+        for send in begun.iter().filter(|send| !send.passed_over) {
+            let left = send.deadline.saturating_duration_since(now);
+            self.metrics.waited(self.deadline.saturating_sub(left));
+        }
         for send in late {
             // Either its sender has given it up, or is about to.
             if send.ticket.give_up() {

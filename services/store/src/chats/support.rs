@@ -9,6 +9,7 @@ use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 use super::{CreatedChat, insert_chat, show};
+use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
 impl Store {
@@ -19,6 +20,7 @@ impl Store {
         subject: Option<Subject>,
         double_click: Duration,
     ) -> Result<CreatedChat, StoreError> {
+        let _timed = self.metrics.time(Call::Create);
         let double_click = PgInterval::try_from(double_click).map_err(sqlx::Error::Encode)?;
         let mut transaction = self.pool.begin().await?;
         // One at a time for each user: the second click waits here, and then sees what the first one made.
@@ -57,6 +59,7 @@ impl Store {
         archived: Option<bool>,
         page: Page,
     ) -> Result<(Vec<Chat>, Pagination), StoreError> {
+        let _timed = self.metrics.time(Call::Chats);
         let mut snapshot = self.snapshot().await?;
         let total = sqlx::query_scalar!(
             r#"

@@ -18,6 +18,7 @@ use super::{at_once, message_rows};
 use crate::attachments::AttachmentRow;
 use crate::heads::Head;
 use crate::messages::MessageRow;
+use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
 /// What became of a send.
@@ -400,6 +401,7 @@ impl Store {
         sender: &UserId,
         client_id: &ClientMessageId,
     ) -> Result<bool, StoreError> {
+        let _timed = self.metrics.time(Call::Tries);
         let tried = sqlx::query_scalar!(
             r#"
             select exists (
@@ -417,6 +419,7 @@ impl Store {
 
     /// What an earlier try under the same client message id came to, if there was one. Changes nothing.
     pub async fn earlier_try(&self, new: &NewMessage) -> Result<Option<AppendMessage>, StoreError> {
+        let _timed = self.metrics.time(Call::Tries);
         let Some(client_id) = &new.client_message_id else { return Ok(None) };
         let mut snapshot = self.snapshot().await?;
         let earlier = sqlx::query!(

@@ -13,6 +13,7 @@ use super::message_at;
 use crate::attachments::remove_files;
 use crate::chats::lock;
 use crate::heads::{self, Committed};
+use crate::metrics::Call;
 use crate::participants::is_participant;
 use crate::{Store, StoreError, signed};
 
@@ -71,6 +72,7 @@ impl Store {
         content: &Content,
         window: Duration,
     ) -> Result<EditMessage, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
         let mut transaction = self.pool.begin().await?;
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(EditMessage::ChatNotFound);
@@ -111,6 +113,7 @@ impl Store {
         by: &UserId,
         authority: DeleteAs,
     ) -> Result<DeleteMessage, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
         let mut transaction = self.pool.begin().await?;
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(DeleteMessage::ChatNotFound);

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{MessageRow, message_rows};
 use crate::attachments::AttachmentRow;
+use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
 /// Which messages of a chat.
@@ -69,6 +70,7 @@ impl Store {
         chat: ChatId,
         query: &MessageQuery,
     ) -> Result<Option<MessagePage>, StoreError> {
+        let _timed = self.metrics.time(Call::History);
         let mut snapshot = self.snapshot().await?;
         let head = sqlx::query!("select version, last_seq from chats where id = $1", chat.uuid())
             .fetch_optional(&mut *snapshot)

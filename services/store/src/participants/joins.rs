@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::attachments::AttachmentRow;
 use crate::changes::{Place, Rows, Standing, What};
 use crate::messages::MessageRow;
+use crate::metrics::Call;
 use crate::participants::ParticipantRow;
 use crate::users::user_id;
 use crate::{Store, StoreError, signed, unsigned};
@@ -53,6 +54,7 @@ impl Store {
     /// The same for at most 256 joins, each with its own outcome. Joins of one room share what is read of it, and those
     /// that were at the same place what they missed; what does not fit into the answer is to be asked again.
     pub async fn joins(&self, asks: &[JoinAsk]) -> Result<Joins, StoreError> {
+        let _timed = self.metrics.time(Call::Joins);
         let asks = asks.get(..MAX_JOINS).unwrap_or(asks);
         let questions = Questions::of(asks);
         let limits = Limits::of(questions.positions.len());

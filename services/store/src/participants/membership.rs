@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use super::{participant_role, role_of};
 use crate::chats::{LockedChat, lock, show_one};
 use crate::heads::{self, Committed};
+use crate::metrics::Call;
 use crate::users::{introduce, user_id};
 use crate::{ParticipantSettings, Store, StoreError, UnknownUsers, signed, unsigned};
 
@@ -94,6 +95,7 @@ impl Store {
         chat: ChatId,
         page: Page,
     ) -> Result<Option<(Vec<Participant>, Pagination)>, StoreError> {
+        let _timed = self.metrics.time(Call::Participants);
         let mut snapshot = self.snapshot().await?;
         let count =
             sqlx::query_scalar!("select participant_count from chats where id = $1", chat.uuid())
@@ -132,6 +134,7 @@ impl Store {
         authority: ChangeAs,
         settings: &ParticipantSettings,
     ) -> Result<AddParticipant, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
         let mut transaction = self.pool.begin().await?;
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(AddParticipant::ChatNotFound);
@@ -181,6 +184,7 @@ impl Store {
         chat: ChatId,
         agent: &UserId,
     ) -> Result<EnterSupport, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
         let mut transaction = self.pool.begin().await?;
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(EnterSupport::ChatNotFound);
@@ -213,6 +217,7 @@ impl Store {
         by: &UserId,
         authority: ChangeAs,
     ) -> Result<RemoveParticipant, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
         let mut transaction = self.pool.begin().await?;
         let Some(locked) = lock(&mut transaction, chat).await? else {
             return Ok(RemoveParticipant::ChatNotFound);

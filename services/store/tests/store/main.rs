@@ -10,6 +10,7 @@ mod fixture;
 mod joins;
 mod membership;
 mod messages;
+mod metrics;
 mod migrations;
 mod participants;
 mod send_cost;
