@@ -17,6 +17,7 @@ mod home;
 mod interrupt;
 mod nats;
 pub mod npm;
+mod panels;
 mod pods;
 mod ports;
 mod postgres;

@@ -12,9 +12,11 @@ use clap::ValueEnum;
 use crate::cluster::{Cluster, Durability, Options};
 use crate::home::{Home, make_folder, shown, workspace};
 use crate::interrupt::Interrupt;
+use crate::panels::Recording;
 use crate::pods::setting;
 use crate::process::run;
 use crate::say;
+use crate::state::Description;
 use crate::tools::{Group, install, venv_program};
 
 /// The exit status of k6 when a threshold was missed.
@@ -63,6 +65,9 @@ pub struct Arguments {
     /// How many gateway pods the own cluster has
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
     gateways: u16,
+    /// Without a Prometheus beside the own cluster, and a picture of what the dashboards show
+    #[arg(long)]
+    no_panels: bool,
     /// A setting for every pod of the own cluster
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -104,18 +109,22 @@ pub fn load(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result
     Ok(good)
 }
 
-/// The shortest scenario against a cluster of the tests; false when a threshold was missed.
+/// The shortest scenario against a cluster of the tests; false when a threshold was missed. And whether every panel of the
+/// dashboards had something to show.
 pub(super) fn smoke(
     home: &Home,
     folder: &Path,
-    url: &str,
-    secret: &str,
+    cluster: &Description,
     interrupt: &Interrupt,
-) -> Result<bool> {
+) -> Result<[bool; 2]> {
     install(home, Group::Load, interrupt)?;
-    let sizes = Sizes { seconds: Some(10), ..Sizes::default() };
+    // Busy people: a panel without a send would be empty.
+    let sizes = Sizes { seconds: Some(15), idle: Some(1), ..Sizes::default() };
     let k6 = K6 { home, scenario: Scenario::Smoke, sizes, output: folder.join("smoke") };
-    k6.run(url, Some(secret), interrupt)
+    let beside = home.beside(folder.join("smoke-prometheus"));
+    let recording = Recording::begin(&beside, cluster, interrupt)?;
+    let good = k6.run(&cluster.url, Some(&cluster.jwt.secret), interrupt)?;
+    Ok([good, recording.end("smoke", &k6.output)?])
 }
 
 fn on_own_cluster(
@@ -128,6 +137,17 @@ fn on_own_cluster(
     let durability = Durability::Durable;
     let options = Options { gateways, durability, settings, ..Options::for_tests() };
     let mut cluster = Cluster::start(home, &options, interrupt)?;
+    if arguments.no_panels {
+        return play(k6, &mut cluster, interrupt);
+    }
+    let beside = home.beside(home.file("prometheus"));
+    let recording = Recording::begin(&beside, cluster.description(), interrupt)?;
+    let good = play(k6, &mut cluster, interrupt)?;
+    Ok(recording.end(&k6.scenario.name(), &k6.output)? && good)
+}
+
+/// The scenario, and what happens to the cluster meanwhile.
+fn play(k6: &K6<'_>, cluster: &mut Cluster, interrupt: &Interrupt) -> Result<bool> {
     let (url, secret) =
         (cluster.description().url.clone(), cluster.description().jwt.secret.clone());
     if k6.scenario != Scenario::Rolling {
@@ -135,7 +155,7 @@ fn on_own_cluster(
     }
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let rolling = scope.spawn(|| restart_all(&mut cluster, &over));
+        let rolling = scope.spawn(|| restart_all(cluster, &over));
         let good = k6.run(&url, Some(&secret), interrupt);
         over.store(true, Ordering::Relaxed);
         let rolled = rolling.join().map_err(|_| anyhow::anyhow!("the restarts broke"))?;

@@ -14,6 +14,7 @@ mod frozen;
 mod launcher;
 mod limits;
 mod messages;
+mod metrics;
 mod observers;
 mod once;
 mod operator;

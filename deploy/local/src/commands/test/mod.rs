@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod clients;
 mod counting;
+mod dashboards;
 mod errands;
 mod steps;
 

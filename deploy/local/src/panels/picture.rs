@@ -1,0 +1,205 @@
+//! All panels of a run in one picture, as SVG.
+
+use std::fmt::Write;
+
+use super::{Shown, Span};
+
+const COLUMNS: usize = 5;
+const WIDTH: f64 = 300.0;
+const HEIGHT: f64 = 190.0;
+/// Around a panel, and around its curves.
+const MARGIN: f64 = 8.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 48.0;
+const HEADING: f64 = 40.0;
+/// Lines that a legend has room for.
+const LEGENDS: usize = 6;
+const COLOURS: [&str; 8] =
+    ["#2563a8", "#c2571a", "#2c7a3f", "#8a3ba6", "#b3261e", "#0e7c86", "#8a6d1a", "#5b6470"];
+
+/// Small multiples, dashboard by dashboard.
+pub(super) fn picture(title: &str, panels: &[Shown], span: &Span) -> String {
+    let mut body = String::new();
+    let mut top = HEADING;
+    for of_one in panels.chunk_by(|one, other| one.panel.dashboard == other.panel.dashboard) {
+        let Some(first) = of_one.first() else { continue };
+        let name = escaped(&first.panel.dashboard);
+        put(
+            &mut body,
+            format_args!(
+                r#"<text x="{MARGIN}" y="{}" font-size="18" font-weight="bold">{name}</text>"#,
+                top + 24.0
+            ),
+        );
+        top += HEADING;
+        for row in of_one.chunks(COLUMNS) {
+            let mut left = 0.0;
+            for shown in row {
+                panel(&mut body, shown, (left, top), span);
+                left += WIDTH;
+            }
+            top += HEIGHT;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a handful of columns")]
+    let width = WIDTH * COLUMNS as f64;
+    let seconds = span.to - span.from;
+    format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{top}" font-family="system-ui, sans-serif" font-size="10" fill="#222">
+<rect width="{width}" height="{top}" fill="#f4f4f2"/>
+<text x="{MARGIN}" y="26" font-size="20">{}, {seconds:.0} s</text>
+{body}</svg>
+"##,
+        escaped(title)
+    )
+}
+
+fn panel(body: &mut String, shown: &Shown, (left, top): (f64, f64), span: &Span) {
+    let title = escaped(&shown.panel.title);
+    put(body, format_args!(r#"<g transform="translate({left:.0} {top:.0})">"#));
+    put(
+        body,
+        format_args!(
+            r#"<rect x="4" y="4" width="{}" height="{}" rx="4" fill="white"/>"#,
+            WIDTH - 8.0,
+            HEIGHT - 8.0
+        ),
+    );
+    put(body, format_args!(r#"<text x="{}" y="20" font-size="12">{title}</text>"#, 2.0 * MARGIN));
+    if shown.has_data() {
+        curves(body, shown, span);
+    } else {
+        let (words, colour) = match &shown.panel.empty {
+            Some(words) => (escaped(words), "#2c7a3f"),
+            None => ("no data".to_owned(), "#b3261e"),
+        };
+        put(
+            body,
+            format_args!(
+                r#"<text x="{}" y="{}" text-anchor="middle" fill="{colour}">{words}</text>"#,
+                WIDTH / 2.0,
+                HEIGHT / 2.0
+            ),
+        );
+    }
+    put(body, format_args!("</g>"));
+}
+
+fn curves(body: &mut String, shown: &Shown, span: &Span) {
+    let most = most(shown);
+    let (left, right) = (2.0 * MARGIN, WIDTH - 2.0 * MARGIN);
+    let (top, bottom) = (TOP, HEIGHT - BOTTOM);
+    let x = |at: f64| left + (right - left) * ((at - span.from) / (span.to - span.from).max(1.0));
+    let y = |value: f64| bottom - (bottom - top) * (value / most);
+    put(
+        body,
+        format_args!(
+            r##"<path d="M{left} {top}H{right}M{left} {bottom}H{right}" stroke="#ddd" fill="none"/>"##
+        ),
+    );
+    put(
+        body,
+        format_args!(
+            r##"<text x="{right}" y="{}" text-anchor="end" fill="#777">{}</text>"##,
+            top - 3.0,
+            readable(most, &shown.panel.unit)
+        ),
+    );
+    for (number, (legend, course)) in shown.lines.iter().enumerate() {
+        let colour = COLOURS[number % COLOURS.len()];
+        let mut path = String::new();
+        let mut pen_down = false;
+        for (at, value) in &course.points {
+            if value.is_finite() {
+                let command = if pen_down { 'L' } else { 'M' };
+                let _ = write!(path, "{command}{:.1} {:.1}", x(*at), y(*value));
+            }
+            pen_down = value.is_finite();
+        }
+        put(
+            body,
+            format_args!(
+                r#"<path d="{path}" stroke="{colour}" stroke-width="1.3" fill="none" stroke-linecap="round"/>"#
+            ),
+        );
+        if number < LEGENDS {
+            legend_of(body, number, legend, colour);
+        }
+    }
+    if let Some(more) = shown.lines.len().checked_sub(LEGENDS).filter(|more| *more > 0) {
+        put(
+            body,
+            format_args!(
+                r##"<text x="{right}" y="20" text-anchor="end" fill="#777">and {more} more</text>"##
+            ),
+        );
+    }
+}
+
+/// Three rows of two.
+fn legend_of(body: &mut String, number: usize, legend: &str, colour: &str) {
+    let (row, column) = (number / 2, number % 2);
+    #[expect(clippy::cast_precision_loss, reason = "a few rows and columns")]
+    let (x, y) = (
+        2.0 * MARGIN + column as f64 * (WIDTH / 2.0 - MARGIN),
+        HEIGHT - BOTTOM + 13.0 + row as f64 * 12.0,
+    );
+    let short: String = legend.chars().take(27).collect();
+    put(body, format_args!(r#"<text x="{x}" y="{y}" fill="{colour}">{}</text>"#, escaped(&short)));
+}
+
+/// The highest value, and something to divide by.
+fn most(shown: &Shown) -> f64 {
+    let values = shown.lines.iter().flat_map(|(_, course)| &course.points).map(|point| point.1);
+    let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
+    if most > 0.0 { most } else { 1.0 }
+}
+
+/// A number as people say it, in Grafana's unit.
+fn readable(value: f64, unit: &str) -> String {
+    let scaled = |steps: &[(f64, &str)], value: f64| {
+        let step = steps.iter().find(|(size, _)| value.abs() >= *size).or(steps.last());
+        let (size, word) = step.copied().unwrap_or((1.0, ""));
+        let number = value / size;
+        let digits = if number >= 100.0 {
+            0
+        } else if number >= 10.0 {
+            1
+        } else {
+            2
+        };
+        format!("{number:.digits$}{word}")
+    };
+    match unit {
+        "s" => scaled(&[(1.0, " s"), (1e-3, " ms"), (1e-6, " µs")], value),
+        "bytes" => scaled(&[(1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1.0, " B")], value),
+        "Bps" => scaled(&[(1e9, " GB/s"), (1e6, " MB/s"), (1e3, " kB/s"), (1.0, " B/s")], value),
+        "percentunit" => format!("{:.1} %", value * 100.0),
+        "cps" | "reqps" => scaled(&[(1e6, " M/s"), (1e3, " k/s"), (1.0, " /s")], value),
+        _ => scaled(&[(1e6, " M"), (1e3, " k"), (1.0, "")], value),
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn put(body: &mut String, line: std::fmt::Arguments<'_>) {
+    // A String takes everything.
+    let _ = writeln!(body, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn numbers_are_said_with_their_unit() {
+        assert_eq!(readable(0.0123, "s"), "12.3 ms");
+        assert_eq!(readable(2_500_000.0, "bytes"), "2.50 MB");
+        assert_eq!(readable(0.5, "percentunit"), "50.0 %");
+        assert_eq!(readable(1_234.0, "cps"), "1.23 k/s");
+        assert_eq!(readable(3.0, "short"), "3.00");
+        assert_eq!(readable(0.25, "short"), "0.25");
+    }
+}
