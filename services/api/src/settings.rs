@@ -240,3 +240,21 @@ impl Settings {
         Ok(self.tokens.as_ref().ok_or(TokenSettingsError::NothingTrusted)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `PARLEY_WRITE_SETTINGS=1 cargo test -p parley-api --lib documented` writes the table anew.
+    #[test]
+    fn the_settings_are_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/CONFIGURATION.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let fresh = parley_runtime::settings::documented::<Settings>(&text).unwrap();
+        if std::env::var_os("PARLEY_WRITE_SETTINGS").is_some() {
+            std::fs::write(path, &fresh).unwrap();
+        } else {
+            assert!(text == fresh, "deploy/CONFIGURATION.md is not what --help says: see this test");
+        }
+    }
+}

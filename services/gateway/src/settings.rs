@@ -91,3 +91,21 @@ impl process::Settings for Settings {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(feature = "planted-faults")))]
+mod tests {
+    use super::*;
+
+    /// `PARLEY_WRITE_SETTINGS=1 cargo test -p parley-gateway --lib documented` writes the table anew.
+    #[test]
+    fn the_settings_are_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/CONFIGURATION.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let fresh = parley_runtime::settings::documented::<Settings>(&text).unwrap();
+        if std::env::var_os("PARLEY_WRITE_SETTINGS").is_some() {
+            std::fs::write(path, &fresh).unwrap();
+        } else {
+            assert!(text == fresh, "deploy/CONFIGURATION.md is not what --help says: see this test");
+        }
+    }
+}

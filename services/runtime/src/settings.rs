@@ -8,6 +8,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
 use tokio::net::TcpListener;
 
+mod table;
+
+pub use table::documented;
+
 /// What every process needs.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Process")]

@@ -1,0 +1,57 @@
+"""Who may talk to whom, as the NetworkPolicies have it: a connection is let through by the policies of both its ends."""
+
+from objects import WORKLOADS, component, labels, ports, selects
+
+
+class Network:
+    """The pods of a rendering, and what their policies say. Somebody outside has no policy of his own."""
+
+    def __init__(self, rendering):
+        self.pods = {component(it): it for it in rendering.of_kind(*WORKLOADS)}
+        self.policies = rendering.of_kind("NetworkPolicy")
+
+    def _chosen(self, pod, direction):
+        found = [it for it in self.policies if selects(it["spec"]["podSelector"], labels(self.pods[pod]))]
+        return [it for it in found if direction in it["spec"]["policyTypes"]]
+
+    def _lets(self, pod, direction, other, port):
+        """Whether the policies of a pod let a connection from or to another (None: nobody of the release) through."""
+        policies = self._chosen(pod, direction)
+        side = "from" if direction == "Ingress" else "to"
+        rules = [rule for policy in policies for rule in policy["spec"].get(direction.lower()) or []]
+        return not policies or any(
+            any(it["port"] == port for it in rule["ports"])
+            and (side not in rule or any(self._meant(peer, other) for peer in rule[side]))
+            for rule in rules)
+
+    def _meant(self, peer, other):
+        only_pods = peer.keys() == {"podSelector"}
+        return other is not None and only_pods and selects(peer["podSelector"], labels(self.pods[other]))
+
+    def open(self, source, target, port):
+        """Whether a pod of the component `source` (None: anybody) reaches a port of `target` by its name or number."""
+        number = ports(self.pods[target])[port] if target else port
+        out = source is None or self._lets(source, "Egress", target, number)
+        return out and (target is None or self._lets(target, "Ingress", source, number))
+
+
+# Of the trial, where both ends are pods of the release.
+OPEN = [
+    ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"), ("api", None, 443),
+    ("gateway", "nats", "nats"), ("gateway", "redis", "redis"), ("gateway", "gateway", "peers"), ("gateway", None, 443),
+    ("test", "api", "http"), ("test", "gateway", "http"), (None, "api", "http"), (None, "gateway", "http"),
+]
+SHUT = [
+    ("gateway", "postgres", "postgres"), ("api", "gateway", "peers"), ("api", "gateway", "admin"), ("gateway", "api", "admin"),
+    (None, "api", "admin"), (None, "gateway", "admin"), (None, "gateway", "peers"), (None, "postgres", "postgres"),
+    (None, "nats", "nats"), (None, "redis", "redis"), ("test", "postgres", "postgres"), ("test", "api", "admin"),
+    ("postgres", None, 443), ("nats", None, 443), ("redis", "postgres", "postgres"), ("gateway", None, 5432), ("test", None, 443),
+]
+
+
+def problems(rendering):
+    network = Network(rendering)
+    for cases, wanted in ((OPEN, True), (SHUT, False)):
+        for source, target, port in cases:
+            if network.open(source, target, port) != wanted:
+                yield f"{source or 'anybody'} to {target or 'anywhere'}:{port} is {'shut' if wanted else 'open'}"
