@@ -30,6 +30,8 @@ pub(crate) enum Group {
     Test,
     /// What only `load` needs.
     Load,
+    /// What the tests of the chart and the image need besides.
+    Chart,
 }
 
 impl Group {
@@ -38,6 +40,7 @@ impl Group {
             Self::Run => ("requirements.txt", include_str!("../requirements.txt")),
             Self::Test => ("requirements-test.txt", include_str!("../requirements-test.txt")),
             Self::Load => ("requirements-load.txt", include_str!("../requirements-load.txt")),
+            Self::Chart => ("requirements-chart.txt", include_str!("../requirements-chart.txt")),
         }
     }
 }
@@ -123,8 +126,8 @@ pub(crate) fn install(home: &Home, group: Group, interrupt: &Interrupt) -> Resul
         let mut pip = Command::new(venv_program(home, "python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         pip.args(["--require-hashes", "--only-binary=:all:", "-r"]).arg(&list);
-        if matches!(group, Group::Run) {
-            // Only the servers are run, never the Python around them.
+        if matches!(group, Group::Run | Group::Chart) {
+            // Only the programs are run, never the Python around them.
             pip.arg("--no-deps");
         }
         logged(&mut pip, &log, interrupt).context("pip cannot install the components")

@@ -105,7 +105,10 @@ mod tests {
         if std::env::var_os("PARLEY_WRITE_SETTINGS").is_some() {
             std::fs::write(path, &fresh).unwrap();
         } else {
-            assert!(text == fresh, "deploy/CONFIGURATION.md is not what --help says: see this test");
+            assert!(
+                text == fresh,
+                "deploy/CONFIGURATION.md is not what --help says: see this test"
+            );
         }
     }
 }

@@ -26,7 +26,8 @@ fn tables<S: CommandFactory>() -> String {
         let heading = argument.get_help_heading();
         if heading != last {
             let heading = heading.unwrap_or("Others");
-            let _ = write!(text, "\n### {heading}\n\n| variable | default | |\n| --- | --- | --- |\n");
+            let _ =
+                write!(text, "\n### {heading}\n\n| variable | default | |\n| --- | --- | --- |\n");
         }
         last = heading;
         let (default, help) = (default(argument), meaning(argument));
@@ -87,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_section_is_written_anew_and_the_rest_stays() {
-        let text = "before\n<!-- settings of program -->\nold\n<!-- /settings of program -->\nafter\n";
+        let text =
+            "before\n<!-- settings of program -->\nold\n<!-- /settings of program -->\nafter\n";
         let fresh = documented::<Settings>(text).unwrap();
         assert!(fresh.starts_with("before\n<!-- settings of program -->\n\n### Process\n"));
         assert!(fresh.ends_with("<!-- /settings of program -->\nafter\n"));

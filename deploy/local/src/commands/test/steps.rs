@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::bench::Bench;
 use super::counting::{self, Tally};
-use super::{Arguments, browser, clients, dashboards};
+use super::{Arguments, browser, chart, clients, dashboards};
 use crate::cluster::{Bare, Cluster, Options};
 use crate::commands::load;
 use crate::commands::sqlx::is_fresh;
@@ -20,6 +20,7 @@ use crate::tools::{Group, install, venv_program};
 /// Runs them all.
 pub(super) fn run(bench: &mut Bench<'_>, arguments: &Arguments) {
     checks(bench);
+    shipping(bench, arguments);
     crates(bench, arguments);
     system(bench, arguments);
     if arguments.full {
@@ -56,6 +57,14 @@ fn checks(bench: &mut Bench<'_>) {
         bench.tests(check.arg(programs.promtool).arg(programs.amtool), counting::python)
     });
     bench.step("dashboards, as Grafana reads them", |bench| dashboards::check(bench));
+}
+
+/// The chart and the image: what cannot be run here is at least rendered, checked and played.
+fn shipping(bench: &mut Bench<'_>, arguments: &Arguments) {
+    bench.step("the chart, the image, compose", |bench| chart::run(bench, "quick"));
+    if arguments.full {
+        bench.step("a release on a stand-in for Kubernetes", |bench| chart::run(bench, "life"));
+    }
 }
 
 /// Every crate by itself, with real components where it wants them.
