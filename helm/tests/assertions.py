@@ -50,12 +50,22 @@ def selectors(rendering):
         if not [it for it in workloads if selects(item["spec"]["podSelector"], labels(it))]:
             yield f"{name(item)} is about nobody"
     for item in rendering.of_kind("ServiceMonitor"):
-        for found in ("api", "gateway"):
-            services = [it for it in rendering.of_kind("Service") if component(it) == found
-                        and selects(item["spec"]["selector"], it["metadata"]["labels"])]
-            if len(services) != 1 or services[0]["spec"]["ports"][0]["name"] != item["spec"]["endpoints"][0]["port"]:
-                yield f"{name(item)} measures {len(services)} Services of {found}"
+        yield from measured(rendering, item)
     yield from scale_targets(rendering)
+
+
+def measured(rendering, monitor):
+    """Every Deployment is measured once, under the name of its program: the alerts go by that."""
+    exists = [it["key"] for it in monitor["spec"]["selector"]["matchExpressions"] if it["operator"] == "Exists"]
+    services = [it for it in rendering.of_kind("Service") if selects(monitor["spec"]["selector"], it["metadata"]["labels"])
+                and all(key in it["metadata"]["labels"] for key in exists)]
+    jobs = Counter(it["metadata"]["labels"].get(monitor["spec"]["jobLabel"]) for it in services)
+    wanted = Counter(f"parley-{component(it)}" for it in rendering.of_kind("Deployment"))
+    if jobs != wanted:
+        yield f"{name(monitor)} measures {dict(jobs)}"
+    for service in services:
+        if monitor["spec"]["endpoints"][0]["port"] not in {it["name"] for it in service["spec"]["ports"]}:
+            yield f"{name(monitor)}: {name(service)} has no such port"
 
 
 def scale_targets(rendering):

@@ -32,6 +32,8 @@ pub(crate) enum Group {
     Load,
     /// What the tests of the chart and the image need besides.
     Chart,
+    /// checkov, which does not get on with the others' versions: it has a venv of its own.
+    Audit,
 }
 
 impl Group {
@@ -41,6 +43,14 @@ impl Group {
             Self::Test => ("requirements-test.txt", include_str!("../requirements-test.txt")),
             Self::Load => ("requirements-load.txt", include_str!("../requirements-load.txt")),
             Self::Chart => ("requirements-chart.txt", include_str!("../requirements-chart.txt")),
+            Self::Audit => ("requirements-audit.txt", include_str!("../requirements-audit.txt")),
+        }
+    }
+
+    fn venv(self, home: &Home) -> PathBuf {
+        match self {
+            Self::Audit => home.tools().join("audit"),
+            _ => venv(home),
         }
     }
 }
@@ -92,6 +102,11 @@ pub(crate) fn venv_program(home: &Home, name: &str) -> PathBuf {
     venv(home).join("bin").join(name)
 }
 
+/// The same, of a group that may have a venv of its own.
+pub(crate) fn program_of(home: &Home, group: Group, name: &str) -> PathBuf {
+    group.venv(home).join("bin").join(name)
+}
+
 fn venv(home: &Home) -> PathBuf {
     home.tools().join("venv")
 }
@@ -118,12 +133,13 @@ pub(crate) fn install(home: &Home, group: Group, interrupt: &Interrupt) -> Resul
     let (name, wanted) = group.requirements();
     let stamp = home.tools().join(format!("{name}.installed"));
     once(home, &stamp, wanted, || {
-        make_venv(home, interrupt)?;
-        say::note(format_args!("installing {name} into {}", shown(&venv(home))));
+        let venv = group.venv(home);
+        make_venv(home, &venv, interrupt)?;
+        say::note(format_args!("installing {name} into {}", shown(&venv)));
         let list = home.tools().join(name);
         fs::write(&list, wanted).with_context(|| format!("cannot write {}", shown(&list)))?;
         let log = home.tools().join(format!("{name}.log"));
-        let mut pip = Command::new(venv_program(home, "python"));
+        let mut pip = Command::new(venv.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         pip.args(["--require-hashes", "--only-binary=:all:", "-r"]).arg(&list);
         if matches!(group, Group::Run | Group::Chart) {
@@ -174,16 +190,15 @@ pub(crate) fn logged(command: &mut Command, log: &Path, interrupt: &Interrupt) -
     Ok(())
 }
 
-fn make_venv(home: &Home, interrupt: &Interrupt) -> Result<()> {
-    let venv = venv(home);
+fn make_venv(home: &Home, venv: &Path, interrupt: &Interrupt) -> Result<()> {
     if capture(Command::new(venv.join("bin/python")).arg("--version")).is_ok() {
         return Ok(());
     }
     // Half a venv, or one of a Python that is gone.
-    remove_folder(&venv)?;
+    remove_folder(venv)?;
     let python = python()?;
     let log = home.tools().join("venv.log");
-    let made = logged(Command::new(&python).args(["-m", "venv"]).arg(&venv), &log, interrupt);
+    let made = logged(Command::new(&python).args(["-m", "venv"]).arg(venv), &log, interrupt);
     if made.is_err() && fs::read_to_string(&log).is_ok_and(|said| said.contains("ensurepip")) {
         bail!(
             "Python's venv module is missing (Debian: apt-get install python3-venv): see {}",

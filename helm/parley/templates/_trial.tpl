@@ -2,7 +2,6 @@
 postgres:
   image: {{ .Values.trial.postgresImage }}
   port: 5432
-  user: 999
   args: [-c, max_connections=300]
   password: POSTGRES_PASSWORD
   folder: /var/lib/postgresql
@@ -12,13 +11,11 @@ postgres:
 nats:
   image: {{ .Values.trial.natsImage }}
   port: 4222
-  user: 65532
   args: [--addr=0.0.0.0, --user=parley, --pass=$(PASSWORD)]
   password: PASSWORD
 redis:
   image: {{ .Values.trial.redisImage }}
   port: 6379
-  user: 999
   args: [valkey-server, --save, "", --appendonly, "no", --maxmemory, 100mb, --maxmemory-policy, noeviction, --requirepass, $(PASSWORD)]
   password: PASSWORD
 {{- end -}}
@@ -32,7 +29,7 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   securityContext:
-    {{- include "parley.security.pod" .part | nindent 4 }}
+    {{- include "parley.security.pod" .root.Values.pods | nindent 4 }}
   containers:
     - name: {{ .component }}
       image: {{ .part.image }}

@@ -64,6 +64,7 @@ fn shipping(bench: &mut Bench<'_>, arguments: &Arguments) {
     bench.step("the chart, the image, compose", |bench| chart::run(bench, "quick"));
     if arguments.full {
         bench.step("a release on a stand-in for Kubernetes", |bench| chart::run(bench, "life"));
+        bench.step("checkov", chart::audit);
     }
 }
 
@@ -113,6 +114,7 @@ fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
     let Some((mut cluster, binaries)) = cluster else { return };
     let file = home.cluster_file();
     system_tests(bench, arguments, &file, &binaries);
+    image(bench, arguments, &file, &binaries);
     client_tests(bench, arguments, &file);
     package_tests(bench, &file, &mut cluster);
     // Last: it ends users, and revokes tokens.
@@ -145,6 +147,18 @@ fn system_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binar
     if arguments.full {
         // By themselves: they wait more than they work, and want their answers on time.
         bench.step("system tests that take minutes", |bench| system_tests(bench, &["--ignored"]));
+    }
+}
+
+/// What the image holds is enough for the services.
+fn image(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binaries: &Path) {
+    const STEP: &str = "the services in the image's root";
+    if arguments.no_root || !rustix::process::getuid().is_root() {
+        bench.leave_out(STEP, "only root can mount");
+    } else if cfg!(not(target_os = "linux")) {
+        bench.leave_out(STEP, "the image is for Linux");
+    } else {
+        bench.step(STEP, |bench| chart::image(bench, file, binaries));
     }
 }
 
