@@ -86,7 +86,7 @@ pub(crate) fn dashboards() -> Result<Vec<PathBuf>> {
 fn panels() -> Result<Vec<Panel>> {
     let mut panels = Vec::new();
     for file in dashboards()? {
-        let read = of_file(&file).with_context(|| shown(&file).to_string())?;
+        let read = of_file(&file).with_context(|| shown(&file))?;
         panels.extend(read);
     }
     Ok(panels)

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use chrono::DateTime;
-use parley_domain::bus::Kind;
+use parley_domain::bus::{Kind, Origin};
 use parley_domain::change::{Change, ChangeKind};
 use parley_domain::chat::{Chat, ChatType, Participant, ParticipantRole};
 use parley_domain::event::{self, ChatShown, MessagesRead, Resync, ResyncReason, UserTyping};
@@ -106,7 +106,7 @@ fn chat() -> Chat {
 
 fn change(version: u64, kind: ChangeKind) -> Vec<u8> {
     let change = Change { chat_id: chat_id(), version: Version(version), kind };
-    change.event(EPOCH).event.to_vec()
+    change.event(EPOCH, Origin::default()).event.to_vec()
 }
 
 /// One of each, by its name.

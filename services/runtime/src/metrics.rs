@@ -52,7 +52,7 @@ impl Collector for Ready {
 
 /// What the async runtime counts anyway, read when it is asked for.
 struct Runtime {
-    runtime: RuntimeMetrics,
+    handle: RuntimeMetrics,
     workers: IntGauge,
     tasks: IntGauge,
     queue: IntGauge,
@@ -63,7 +63,7 @@ struct Runtime {
 impl Runtime {
     fn new(runtime: RuntimeMetrics) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            runtime,
+            handle: runtime,
             workers: IntGauge::new(
                 "parley_runtime_workers",
                 "Threads that run the tasks of this process.",
@@ -90,7 +90,7 @@ impl Runtime {
 
     fn read(&self) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let runtime = &self.runtime;
+        let runtime = &self.handle;
         self.workers.set(gauge(runtime.num_workers()));
         self.tasks.set(gauge(runtime.num_alive_tasks()));
         self.queue.set(gauge(runtime.global_queue_depth()));

@@ -185,6 +185,7 @@ pub struct StatsSnapshot {
 }
 
 /// What there is at this moment.
+#[derive(Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) connections: usize,
     pub(crate) max_connections: usize,

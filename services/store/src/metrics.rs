@@ -137,7 +137,7 @@ impl Drop for Timed<'_> {
 
 /// The pools' own counts, read when they are asked for.
 pub(crate) struct Pools {
-    pools: [(&'static str, PgPool); 2],
+    named: [(&'static str, PgPool); 2],
     connections: IntGaugeVec,
     idle: IntGaugeVec,
     most: IntGaugeVec,
@@ -147,7 +147,7 @@ impl Pools {
     pub(crate) fn new(pools: [(&'static str, PgPool); 2]) -> Result<Self, prometheus::Error> {
         let vec = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["pool"]);
         Ok(Self {
-            pools,
+            named: pools,
             connections: vec(
                 "parley_postgres_connections",
                 "Connections to Postgres, by pool: of commits of messages, and of everything else.",
@@ -171,7 +171,7 @@ impl Collector for Pools {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        for (name, pool) in &self.pools {
+        for (name, pool) in &self.named {
             let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
             self.connections.with_label_values(&[name]).set(pool.size().into());
             self.idle.with_label_values(&[name]).set(idle);

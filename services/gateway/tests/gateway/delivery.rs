@@ -1,7 +1,8 @@
 //! How long a delivery took, as the pod's histogram says it.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use parley_domain::bus::{Kind, Origin, RoomEvent};
+use parley_domain::time::{Clock, SystemClock};
 
 use crate::fixture::{World, event};
 
@@ -10,7 +11,7 @@ const WITHIN_MS: &str = "parley_gateway_delivery_seconds_bucket{le=\"0.001\"}";
 const WITHIN_HALF: &str = "parley_gateway_delivery_seconds_bucket{le=\"0.5\"}";
 
 fn committed(ago: TimeDelta) -> Origin {
-    Origin { committed_at: Some(Utc::now() - ago), trace: None }
+    Origin { committed_at: Some(SystemClock.now() - ago), trace: None }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parley_domain::bus::Origin;
 use parley_domain::file::{FileName, FileType, Sniffer};
 use parley_domain::ids::{AttachmentId, ChatId};
 use parley_domain::message::{NewFile, NewMessage};
@@ -58,7 +59,7 @@ async fn i1_a_file_and_its_message_are_one_transaction() {
     let found = world.store.file(chat, file.id).await.unwrap().unwrap();
     assert_eq!((found.filename.as_str(), &found.storage_key), ("a.txt", &file.storage_key));
     let event = world.log.lock().last().unwrap().changes[0].clone();
-    assert!(format!("{:?}", event.event(world.store.epoch())).contains("a.txt"));
+    assert!(format!("{:?}", event.event(world.store.epoch(), Origin::default())).contains("a.txt"));
 
     // Released too late: it belongs to a message.
     world.store.release_object(&file.storage_key).await.unwrap();
