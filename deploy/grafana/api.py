@@ -39,13 +39,13 @@ DASHBOARD = dashboard(
                 runbook='ParleySendErrorBudgetBurn',
             ),
             Panel(
-                'Slowest hundredth',
+                'Requests, p99',
                 [(quantile(0.99, 'parley_http_request_seconds', 'route, method') + ' > 0', '{{method}} {{route}}')],
                 'The time that 99 % of the requests do not exceed, by route.',
                 unit='s',
             ),
             Panel(
-                'Mean',
+                'Requests, mean',
                 [(mean('parley_http_request_seconds', 'route, method') + ' > 0', '{{method}} {{route}}')],
                 'The mean time, by route.',
                 unit='s',
@@ -57,10 +57,7 @@ DASHBOARD = dashboard(
             ),
             Panel(
                 'Connections',
-                [
-                    (total('parley_http_connections', 'pod'), '{{pod}}'),
-                    (total('parley_http_connections_limit', function='min'), 'limit'),
-                ],
+                [(total('parley_http_connections', 'pod'), '{{pod}}')],
                 'Connections of clients and balancers.',
             ),
             Panel(
@@ -166,7 +163,7 @@ DASHBOARD = dashboard(
                 stacked=True,
             ),
             Panel(
-                'Slowest hundredth',
+                'Calls, p99',
                 [(f'{quantile(0.99, "parley_store_call_seconds", "call")} > 0', '{{call}}')],
                 'The time that 99 % of the calls do not exceed, the wait for a connection included.',
                 unit='s',
@@ -193,7 +190,7 @@ DASHBOARD = dashboard(
                 width=12,
             ),
             Panel(
-                'Slowest hundredth',
+                'Answers, p99',
                 [(f'{quantile(0.99, "parley_bus_answer_seconds", "ask")} > 0', '{{ask}}')],
                 'The time to answer that 99 % do not exceed.',
                 unit='s',
@@ -206,7 +203,6 @@ DASHBOARD = dashboard(
                 'Uploads',
                 [
                     (total('parley_uploads', 'pod'), '{{pod}}'),
-                    (total('parley_uploads_limit', function='min'), 'limit'),
                     (rate('parley_uploads_refused_total', 'pod'), '{{pod}}, refused a second'),
                 ],
                 'Under way.',
@@ -216,7 +212,6 @@ DASHBOARD = dashboard(
                 'Downloads',
                 [
                     (total('parley_downloads', 'pod'), '{{pod}}'),
-                    (total('parley_downloads_limit', function='min'), 'limit'),
                     (rate('parley_downloads_refused_total', 'pod'), '{{pod}}, refused a second'),
                 ],
                 'Under way.',

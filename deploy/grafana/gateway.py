@@ -12,10 +12,7 @@ DASHBOARD = dashboard(
             'Connections',
             Panel(
                 'Open',
-                [
-                    (total('parley_gateway_connections', 'pod'), '{{pod}}'),
-                    (total('parley_gateway_connections_limit', function='min'), 'limit of each'),
-                ],
+                [(total('parley_gateway_connections', 'pod'), '{{pod}}')],
                 'Connections now.',
                 runbook='ParleyConnectionsNearLimit',
             ),

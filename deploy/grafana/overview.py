@@ -171,6 +171,18 @@ DASHBOARD = dashboard(
                 runbook='ParleyRequestsShed',
             ),
             Panel(
+                'Other places of api pods',
+                [
+                    (share('parley_http_connections', 'parley_http_connections_limit'), '{{pod}}, connections'),
+                    (share('parley_uploads', 'parley_uploads_limit'), '{{pod}}, uploads'),
+                    (share('parley_downloads', 'parley_downloads_limit'), '{{pod}}, downloads'),
+                ],
+                'Of the connections, uploads and downloads that each may have.',
+                unit='percentunit',
+                thresholds=FULL,
+                width=6,
+            ),
+            Panel(
                 'Sends that wait',
                 [(share('parley_append_queued_messages', 'parley_append_queued_messages_limit'), '{{pod}}')],
                 'Of the messages that may wait for their commit.',
@@ -196,14 +208,14 @@ DASHBOARD = dashboard(
                 'CPU',
                 [(rate('process_cpu_seconds_total', 'pod', 'job=~"parley-.+"'), '{{pod}}')],
                 'Cores that each pod uses.',
-                width=12,
+                width=9,
             ),
             Panel(
                 'Memory',
                 [(total('process_resident_memory_bytes', 'pod', 'job=~"parley-.+"'), '{{pod}}')],
                 'What each pod occupies.',
                 unit='bytes',
-                width=12,
+                width=9,
             ),
         ),
         row(

@@ -14,6 +14,8 @@ const BOTTOM: f64 = 48.0;
 const HEADING: f64 = 40.0;
 /// Lines that a legend has room for.
 const LEGENDS: usize = 6;
+/// Letters of a line's name.
+const LETTERS: usize = 23;
 const COLOURS: [&str; 8] =
     ["#2563a8", "#c2571a", "#2c7a3f", "#8a3ba6", "#b3261e", "#0e7c86", "#8a6d1a", "#5b6470"];
 
@@ -90,7 +92,7 @@ fn curves(body: &mut String, shown: &Shown, span: &Span) {
     let (left, right) = (2.0 * MARGIN, WIDTH - 2.0 * MARGIN);
     let (top, bottom) = (TOP, HEIGHT - BOTTOM);
     let x = |at: f64| left + (right - left) * ((at - span.from) / (span.to - span.from).max(1.0));
-    let y = |value: f64| bottom - (bottom - top) * (value / most);
+    let y = |value: f64| bottom - (bottom - top) * if most > 0.0 { value / most } else { 0.0 };
     put(
         body,
         format_args!(
@@ -130,7 +132,8 @@ fn curves(body: &mut String, shown: &Shown, span: &Span) {
         put(
             body,
             format_args!(
-                r##"<text x="{right}" y="20" text-anchor="end" fill="#777">and {more} more</text>"##
+                r##"<text x="{right}" y="{}" text-anchor="end" fill="#777">and {more} more</text>"##,
+                top + 2.0 * MARGIN
             ),
         );
     }
@@ -144,15 +147,17 @@ fn legend_of(body: &mut String, number: usize, legend: &str, colour: &str) {
         2.0 * MARGIN + column as f64 * (WIDTH / 2.0 - MARGIN),
         HEIGHT - BOTTOM + 13.0 + row as f64 * 12.0,
     );
-    let short: String = legend.chars().take(27).collect();
+    let mut short: String = legend.chars().take(LETTERS).collect();
+    if short.len() < legend.len() {
+        short.push('…');
+    }
     put(body, format_args!(r#"<text x="{x}" y="{y}" fill="{colour}">{}</text>"#, escaped(&short)));
 }
 
-/// The highest value, and something to divide by.
+/// The highest value.
 fn most(shown: &Shown) -> f64 {
     let values = shown.lines.iter().flat_map(|(_, course)| &course.points).map(|point| point.1);
-    let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
-    if most > 0.0 { most } else { 1.0 }
+    values.filter(|value| value.is_finite()).fold(0.0, f64::max)
 }
 
 /// A number as people say it, in Grafana's unit.
