@@ -79,9 +79,8 @@ def scale_targets(rendering):
             yield f"{name(item)}: a number of pods, or an autoscaler, but not both"
         if not [it for it in rendering.of_kind("PodDisruptionBudget") if selects(it["spec"]["selector"], labels(item))]:
             yield f"{name(item)} has no PodDisruptionBudget"
-        for key in ("maxUnavailable", "maxSurge"):
-            if item["spec"]["strategy"]["rollingUpdate"][key] != {"maxUnavailable": 0, "maxSurge": 1}[key]:
-                yield f"{name(item)}: another {key}"
+        if item["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] != 0:
+            yield f"{name(item)} has pods less than wanted in a rollout"
 
 
 def named_ports(rendering):

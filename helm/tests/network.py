@@ -37,8 +37,8 @@ class Network:
 
 # Of the trial, where both ends are pods of the release.
 OPEN = [
-    ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"), ("api", None, 443),
-    ("gateway", "nats", "nats"), ("gateway", "redis", "redis"), ("gateway", "gateway", "peers"), ("gateway", None, 443),
+    ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"),
+    ("gateway", "nats", "nats"), ("gateway", "redis", "redis"), ("gateway", "gateway", "peers"),
     ("test", "api", "http"), ("test", "gateway", "http"), (None, "api", "http"), (None, "gateway", "http"),
 ]
 SHUT = [
@@ -46,10 +46,21 @@ SHUT = [
     (None, "api", "admin"), (None, "gateway", "admin"), (None, "gateway", "peers"), (None, "postgres", "postgres"),
     (None, "nats", "nats"), (None, "redis", "redis"), ("test", "postgres", "postgres"), ("test", "api", "admin"),
     ("postgres", None, 443), ("nats", None, 443), ("redis", "postgres", "postgres"), ("gateway", None, 5432), ("test", None, 443),
+    # The trial has neither a bucket nor a JWKS.
+    ("api", None, 443), ("gateway", None, 443),
 ]
 
 
-def problems(rendering):
+def problems(trial, with_bucket, with_jwks):
+    """The trial's, and who reaches the outside where there is something to reach."""
+    yield from problems_of_the_trial(trial)
+    for rendering, who in ((with_bucket, {"api"}), (with_jwks, {"api", "gateway"})):
+        for workload in ("api", "gateway"):
+            if Network(rendering).open(workload, None, 443) != (workload in who):
+                yield f"{rendering.name}: {workload} to anywhere:443 is {'shut' if workload in who else 'open'}"
+
+
+def problems_of_the_trial(rendering):
     network = Network(rendering)
     for cases, wanted in ((OPEN, True), (SHUT, False)):
         for source, target, port in cases:

@@ -18,6 +18,12 @@ gateway:
   peers: true
 {{- end -}}
 
+{{/* Whether a workload speaks HTTPS to the outside: to the bucket, or to whoever has the JWKS. Takes root and name. */}}
+{{- define "parley.https" -}}
+{{- $settings := merge (dict) (index .root.Values .name).settings .root.Values.settings -}}
+{{- if or $settings.JWKS_URL (and (eq .name "api") (eq .root.Values.files.storage "bucket")) }}yes{{ end -}}
+{{- end -}}
+
 {{/* Seconds from SIGTERM until a process gives up what has not ended; a drain has to fit in. */}}
 {{- define "parley.api.shutdownSeconds" -}}{{ .Values.api.shutdownSeconds }}{{- end -}}
 {{- define "parley.gateway.shutdownSeconds" -}}{{ add .Values.gateway.drainSeconds 5 }}{{- end -}}
