@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema_rs
 import yaml
 
+import generate
 import settings
 from chart import CHART, ROOT
 
@@ -72,13 +73,16 @@ def secrets_in_the_open(name, service, program):
 
 
 def scrapes():
-    """Prometheus measures every pod of the compose file, at the admin port."""
+    """Prometheus measures every pod of the compose file, at the admin port, and has every rule."""
     content = yaml.safe_load((COMPOSE.parent / "prometheus.yaml").read_text())
     targets = {target for job in content["scrape_configs"] for it in job["static_configs"] for target in it["targets"]}
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     pods = {f"{name}:9080" for name, it in services.items() if it.get("command") in (["parley-api"], ["parley-gateway"])}
     for target in sorted(targets ^ pods):
         yield f"{target} is in one of both only"
+    rules = {f"/etc/prometheus/rules/{it.name}" for it in generate.copies() if it.parent.name == "prometheus"}
+    for file in sorted(rules ^ set(content["rule_files"])):
+        yield f"{file} is no rule file, or not read"
 
 
 def quick(report):

@@ -15,8 +15,8 @@ from report import Report
 
 # Kinds that some switch brings; each is in at least one of the files of values, which anybody may look at.
 OPTIONAL = {
-    "ExternalSecret", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "PodDisruptionBudget", "Secret",
-    "ServiceMonitor", "StatefulSet",
+    "ConfigMap", "ExternalSecret", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy",
+    "PodDisruptionBudget", "PrometheusRule", "Secret", "ServiceMonitor", "StatefulSet",
 }
 
 
