@@ -7,7 +7,7 @@ import settings
 from objects import (WORKLOADS, component, containers, environment, is_hook, labels, name, pod, ports, selects, template)
 
 # Made by somebody else: by the Prometheus operator, by External Secrets, …
-GIVEN_SECRETS = {"parley", "bucket", "registry", "chat-tls"}
+GIVEN_SECRETS = {"parley", "parley-certificates", "bucket", "registry", "chat-tls"}
 
 
 def names_and_labels(rendering):
@@ -178,6 +178,9 @@ def secrets_and_volumes(rendering):
             for mount in container.get("volumeMounts", []):
                 if mount["name"] not in volumes:
                     yield f"{name(item)}: no volume {mount['name']}"
+        mounted = {it["secret"]["secretName"] for it in pod(item).get("volumes", []) if "secret" in it}
+        for missing in mounted - made.keys() - GIVEN_SECRETS:
+            yield f"{name(item)}: nobody makes the Secret {missing}"
         account = pod(item).get("serviceAccountName")
         if account and not [it for it in rendering.of_kind("ServiceAccount") if it["metadata"]["name"] == account
                             and is_hook(it) == is_hook(item)]:

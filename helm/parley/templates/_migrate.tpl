@@ -12,8 +12,8 @@ resources:
   {{- toYaml .root.Values.migrations.resources | nindent 2 }}
 securityContext:
   {{- include "parley.security.container" . | nindent 2 }}
-{{- with .root.Values.pods.extraVolumeMounts }}
+{{- with include "parley.pods.mounts" .root.Values.pods | trim }}
 volumeMounts:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- end -}}

@@ -3,6 +3,26 @@
 {{- mergeOverwrite (deepCopy .root.Values.pods) (deepCopy (default (dict) .values.pods)) | toYaml -}}
 {{- end -}}
 
+{{/* Volumes and mounts that `pods` asks for. Takes pods. */}}
+{{- define "parley.pods.volumes" -}}
+{{- with .certificates }}
+- name: certificates
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- with .extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "parley.pods.mounts" -}}
+{{- if .certificates }}
+- {name: certificates, mountPath: /certificates, readOnly: true}
+{{- end }}
+{{- with .extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* What the restricted Pod Security Standard wants of a pod, and of a container. Takes user. */}}
 {{- define "parley.security.pod" -}}
 runAsNonRoot: true
@@ -101,12 +121,12 @@ spec:
         {{- toYaml .values.resources | nindent 8 }}
       securityContext:
         {{- include "parley.security.container" . | nindent 8 }}
-      {{- $mounts := concat (include (printf "parley.%s.mounts" .name) .root | fromYamlArray) $pods.extraVolumeMounts }}
+      {{- $mounts := concat (include (printf "parley.%s.mounts" .name) .root | fromYamlArray) (include "parley.pods.mounts" $pods | fromYamlArray) }}
       {{- with $mounts }}
       volumeMounts:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-  {{- $volumes := concat (include (printf "parley.%s.volumes" .name) .root | fromYamlArray) $pods.extraVolumes }}
+  {{- $volumes := concat (include (printf "parley.%s.volumes" .name) .root | fromYamlArray) (include "parley.pods.volumes" $pods | fromYamlArray) }}
   {{- with $volumes }}
   volumes:
     {{- toYaml . | nindent 4 }}
