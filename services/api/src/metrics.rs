@@ -33,6 +33,10 @@ pub(crate) struct Metrics {
     pub(crate) downloads: IntGauge,
     /// Downloads for which there was no place.
     pub(crate) downloads_refused: IntCounter,
+    /// Files that the storage did not take.
+    pub(crate) writes_failed: IntCounter,
+    /// Files that it did not give.
+    pub(crate) reads_failed: IntCounter,
     /// Objects that this pod has removed from storage.
     pub(crate) objects_removed: IntCounter,
     /// Objects that it could not remove for now.
@@ -79,6 +83,12 @@ impl Limits {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let storage_failures = counters!(
+            "parley_storage_failures_total",
+            "Files that their storage did not take (write) or give (read).",
+            &["operation"],
+            registry
+        )?;
         Ok(Self {
             requests: counters!(
                 "parley_http_requests_total",
@@ -128,6 +138,8 @@ impl Metrics {
                 "Downloads that were refused because too many were under way.",
                 registry
             )?,
+            writes_failed: storage_failures.with_label_values(&["write"]),
+            reads_failed: storage_failures.with_label_values(&["read"]),
             objects_removed: counter!(
                 "parley_objects_removed_total",
                 "Objects that this pod has removed from the storage of files.",

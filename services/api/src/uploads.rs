@@ -127,8 +127,10 @@ pub(crate) async fn receive(state: &State, form: Form) -> Result<Received, ApiEr
             Ok(Received { fields, file })
         }
         Err(error) => {
-            // What the storage was told to keep, and did not answer about, may yet come to be: then its lease ends it.
-            if in_time && error != ApiError::Unavailable {
+            if error == ApiError::Unavailable {
+                state.metrics.writes_failed.inc();
+            } else if in_time {
+                // What the storage was told to keep, and did not answer about, may yet come to be: then its lease ends it.
                 release(state, &key).await;
             }
             Err(error)

@@ -222,11 +222,14 @@ pub(crate) async fn download(
     let content_range = (status == StatusCode::PARTIAL_CONTENT)
         .then(|| format!("bytes {}-{}/{}", range.start, range.end - 1, file.size));
     let place = state.files.downloads.take(&user)?;
-    let pieces = state.files.storage.read(&file.storage_key, range).await?;
+    let failed = state.metrics.reads_failed.clone();
+    let pieces = state.files.storage.read(&file.storage_key, range).await;
+    let pieces = pieces.inspect_err(|_| failed.inc())?;
     // The head has gone out: all that is left is to break off.
     let noted = move |error: &FilesError| {
         // It is taken for as long as there are pieces to come.
         let _ = &place;
+        failed.inc();
         tracing::warn!(%error, "a download was broken off");
     };
     let body = Body::from_stream(pieces.inspect_err(noted));

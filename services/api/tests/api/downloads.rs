@@ -164,6 +164,7 @@ async fn a_storage_that_is_away_is_503_and_costs_nothing() {
     let path = format!("/api/chat/{chat}/messages/file");
     let refused = alice.send_form(&path, Form::file("a.png", PNG)).await;
     assert_eq!(refused.failure(), failure(503, "unavailable"));
+    until_metrics_say(&world, "parley_storage_failures_total{operation=\"write\"} 1\n").await;
     assert_eq!(refused.header("retry-after"), "1");
     alice.says(&chat, "still not charged").await;
 }
