@@ -7,6 +7,8 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Request;
 
+const JSON: &str = "application/json";
+
 /// Speaks to one address as one user.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -38,27 +40,38 @@ impl Client {
 
     /// Sends with POST.
     pub fn post(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send("POST", path, Some(body.to_string()))
+        self.send("POST", path, Some((JSON, body.to_string().into())))
     }
 
     /// Sends with PUT.
     pub fn put(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send("PUT", path, Some(body.to_string()))
+        self.send("PUT", path, Some((JSON, body.to_string().into())))
     }
 
     /// Sends any text as JSON, also what is none.
     pub fn post_text(&self, path: &str, body: &str) -> Result<Answer> {
-        self.send("POST", path, Some(body.to_owned()))
+        self.send("POST", path, Some((JSON, body.into())))
     }
 
-    fn send(&self, method: &str, path: &str, body: Option<String>) -> Result<Answer> {
+    /// Sends a form with this boundary.
+    pub fn post_form(&self, path: &str, boundary: &str, body: &[u8]) -> Result<Answer> {
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        self.send("POST", path, Some((&kind, body.into())))
+    }
+
+    /// Deletes.
+    pub fn delete(&self, path: &str) -> Result<Answer> {
+        self.send("DELETE", path, None)
+    }
+
+    fn send(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<Answer> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let sent = match body {
-            Some(body) => {
-                let request = request.header("content-type", "application/json");
+            Some((kind, body)) => {
+                let request = request.header("content-type", kind);
                 self.agent.run(request.body(body)?)
             }
             None => self.agent.run(request.body(())?),

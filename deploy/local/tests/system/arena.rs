@@ -28,9 +28,18 @@ impl Arena {
 
     /// Beside others.
     pub(crate) fn open(name: &str, api: u16, settings: &[(&str, &str)]) -> Self {
+        Self::with_gateways(name, (api, 1), settings)
+    }
+
+    /// With several gateways.
+    pub(crate) fn with_gateways(
+        name: &str,
+        (api, gateways): (u16, u16),
+        settings: &[(&str, &str)],
+    ) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let options =
-            Options { api, gateways: 1, settings: settings.collect(), ..Options::for_tests() };
+            Options { api, gateways, settings: settings.collect(), ..Options::for_tests() };
         let home = testing::home(name).unwrap();
         let cluster = Cluster::start(&home, &options, &Interrupt::default()).unwrap();
         Self { cluster, home, _alone: None }

@@ -8,6 +8,7 @@
     reason = "what helpers cannot do fails the test, like any of its own steps"
 )]
 
+mod alerts;
 mod arena;
 mod balancer;
 mod frozen;

@@ -21,6 +21,10 @@ impl Person {
         Self { id, token }
     }
 
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Speaks to this address: the balancer's, or one pod's.
     pub(crate) fn at(&self, url: &str) -> Client {
         Client::new(url, Some(self.token.clone()))

@@ -124,6 +124,7 @@ fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
 
 fn system_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binaries: &Path) {
     const OTHER_USER: &str = "unprivileged";
+    const ALERTS: &str = "alerts::";
     let why = match (arguments.no_root, rustix::process::getuid().is_root()) {
         (true, _) => Some("--no-root"),
         (false, false) => Some("only root can become another user; this user is none already"),
@@ -146,7 +147,12 @@ fn system_tests(bench: &mut Bench<'_>, arguments: &Arguments, file: &Path, binar
     bench.step("system tests", |bench| system_tests(bench, &[]));
     if arguments.full {
         // By themselves: they wait more than they work, and want their answers on time.
-        bench.step("system tests that take minutes", |bench| system_tests(bench, &["--ignored"]));
+        bench.step("system tests that take minutes", |bench| {
+            system_tests(bench, &["--ignored", "--skip", ALERTS])
+        });
+        bench.step("every alert by a real fault", |bench| {
+            system_tests(bench, &["--ignored", "--nocapture", ALERTS])
+        });
     }
 }
 
