@@ -131,7 +131,15 @@ DASHBOARD = dashboard(
             ),
         ),
         row(
-            'Documents',
+            'Files and documents',
+            Panel(
+                'Storage of files',
+                [(rate('parley_storage_failures_total', 'operation'), '{{operation}}')],
+                'Files that their storage did not take or give.',
+                unit='cps',
+                thresholds=RARE,
+                runbook='ParleyFileStorageFailing',
+            ),
             Panel(
                 'Keys',
                 [(rate('parley_document_fetches_total', 'document, outcome'), '{{document}}, {{outcome}}')],

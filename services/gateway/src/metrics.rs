@@ -387,7 +387,10 @@ impl<A: Application> Sockets<A> {
                 "parley_gateway_outbox_messages",
                 "Messages that wait to be written, to all connections together.",
             )?,
-            outbox_bytes: IntGauge::new("parley_gateway_outbox_bytes", "Bytes of those messages.")?,
+            outbox_bytes: IntGauge::new(
+                "parley_gateway_outbox_bytes",
+                "Bytes of messages that wait to be written, to all connections together.",
+            )?,
             opened: vec(
                 "parley_gateway_opened_total",
                 "Connections opened, by first transport.",

@@ -18,7 +18,7 @@ const INTRODUCTION: &str = "\
 What the pods tell at `/metrics` of their admin ports. Written by a test from what pods of a cluster tell, compared by it
 since, and written anew with `PARLEY_WRITE_METRICS=1 cargo parley test` or as
 [one test by itself](local/README.md#tests). No label holds a chat or a user. Histograms have the usual `_bucket`, `_sum`
-and `_count`; *used* names [dashboards](grafana) and [rule files](prometheus).
+and `_count`. Where one is used: [dashboards](grafana), and in italics [rule files](prometheus).
 ";
 
 /// What pods say of one metric.
@@ -37,12 +37,12 @@ fn the_list_of_metrics_is_true() {
     let mut uses = uses();
     let families = families(&cluster);
     let list = list(&families, &mut uses);
-    let unknown: Vec<_> = uses.keys().collect();
-    assert!(unknown.is_empty(), "used, and told by no pod: {unknown:?}");
     let file = workspace().join("deploy/METRICS.md");
     if std::env::var_os("PARLEY_WRITE_METRICS").is_some() {
         std::fs::write(&file, &list).unwrap();
     }
+    let unknown: Vec<_> = uses.keys().collect();
+    assert!(unknown.is_empty(), "used, and told by no pod: {unknown:?}");
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     let differing: Vec<_> = list
         .lines()

@@ -145,7 +145,10 @@ impl Queue {
                 "parley_append_queued_messages_limit",
                 "Most messages that may wait; more are refused.",
             )?,
-            bytes: IntGauge::new("parley_append_queued_bytes", "Bytes of those messages.")?,
+            bytes: IntGauge::new(
+                "parley_append_queued_bytes",
+                "Bytes of the messages that wait for their commit, or are in one.",
+            )?,
             bytes_limit: IntGauge::new(
                 "parley_append_queued_limit_bytes",
                 "Most bytes of messages that may wait; more are refused.",
