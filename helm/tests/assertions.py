@@ -242,6 +242,21 @@ def stops(rendering):
                 yield f"{name(item)}: {probe} asks {container[probe]['httpGet']}"
 
 
+def memory(rendering):
+    """Files on their way, as many as a pod takes, fit into its memory."""
+    # MiB, at most: loadtest/RESULTS.md, "What a file takes of a pod".
+    upload, download, rest = 12, 9, 64
+    for item in rendering.of_kind("Deployment"):
+        container = pod(item)["containers"][0]
+        found = {key.removeprefix("PARLEY_"): it.get("value") for key, it in environment(container).items()}
+        if container["name"] == "api" and "S3_BUCKET" in found:
+            wanted = upload * int(found["MAX_UPLOADS"]) + download * int(found["MAX_DOWNLOADS"]) + rest
+            limit = container["resources"]["limits"]["memory"]
+            granted = int(limit[:-2]) * {"Mi": 1, "Gi": 1024}[limit[-2:]]
+            if wanted > granted:
+                yield f"{name(item)}: files take up to {wanted} MiB of {granted}"
+
+
 def admin_ports(rendering):
     """No Service with an address and no route leads to the admin or the peers' port."""
     for item in rendering.of_kind("Service"):
@@ -250,4 +265,4 @@ def admin_ports(rendering):
                 yield f"{name(item)} offers {port['targetPort']}"
 
 
-EVERYWHERE = (names_and_labels, selectors, named_ports, variables, secrets_and_volumes, images, restricted, stops, admin_ports)
+EVERYWHERE = (names_and_labels, selectors, named_ports, variables, secrets_and_volumes, images, restricted, stops, memory, admin_ports)

@@ -12,6 +12,8 @@ import jsonschema_rs
 import yaml
 
 import generate
+import programs
+import root
 import settings
 from chart import CHART, ROOT
 
@@ -91,7 +93,8 @@ def quick(report):
     report.check(scrapes.__doc__, scrapes())
 
 
-def root_filesystem(report):
-    """Runs the release's programs in nothing but the image's root."""
-    import root
-    root.run(report, Path(os.environ["PARLEY_BIN_DIR"]), json.loads(Path(os.environ["PARLEY_CLUSTER"]).read_text()))
+def binaries(report):
+    """The release's programs with the chart's settings, and in nothing but the image's root."""
+    folder = Path(os.environ["PARLEY_BIN_DIR"])
+    report.check("the programs take what the chart gives them", programs.checked(folder))
+    root.run(report, folder, json.loads(Path(os.environ["PARLEY_CLUSTER"]).read_text()))

@@ -7,7 +7,7 @@ command: [/usr/local/bin/parley-api, migrate]
 env:
   - name: PARLEY_POD
     valueFrom: {fieldRef: {fieldPath: metadata.name}}
-  {{- include "parley.credentials.environment" (dict "root" .root "workload" "migrate" "hook" .hook) | nindent 2 }}
+  {{- include "parley.credentials.environment" (dict "root" .root "workload" "migrate" "hook" .hook) | trim | nindent 2 }}
 resources:
   {{- toYaml .root.Values.migrations.resources | nindent 2 }}
 securityContext:

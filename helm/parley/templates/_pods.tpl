@@ -97,10 +97,10 @@ spec:
     - name: {{ . }}
     {{- end }}
   {{- end }}
-  {{- include "parley.placement" (dict "root" .root "component" .name "pods" $pods) | nindent 2 }}
+  {{- include "parley.placement" (dict "root" .root "component" .name "pods" $pods) | trim | nindent 2 }}
   {{- if and .workload.migrates (eq .root.Values.migrations.mode "init") }}
   initContainers:
-    - {{- include "parley.migrate.container" (dict "root" .root "hook" false) | nindent 6 }}
+    - {{ include "parley.migrate.container" (dict "root" .root "hook" false) | nindent 6 | trim }}
   {{- end }}
   containers:
     - name: {{ .name }}
@@ -148,7 +148,8 @@ readinessProbe:
   httpGet: {path: /readyz, port: admin}
   periodSeconds: 3
   timeoutSeconds: 2
-  failureThreshold: 1
+  # One slow answer takes nobody out: the others would be slower still.
+  failureThreshold: 2
 {{- end -}}
 
 {{/* Where pods run: spread over zones and nodes, release by release. Takes root, component, pods. */}}
