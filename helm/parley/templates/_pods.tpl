@@ -43,7 +43,9 @@ capabilities: {drop: [ALL]}
 {{- define "parley.environment" -}}
 - name: PARLEY_POD
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
-- {name: PARLEY_LISTEN, value: "{{ include "parley.any" .root }}:{{ .workload.ports.http }}"}
+{{- with .workload.ports.http }}
+- {name: PARLEY_LISTEN, value: "{{ include "parley.any" $.root }}:{{ . }}"}
+{{- end }}
 - {name: PARLEY_ADMIN_LISTEN, value: "{{ include "parley.any" .root }}:{{ .workload.ports.admin }}"}
 - {name: PARLEY_SHUTDOWN_SECONDS, value: {{ include (printf "parley.%s.shutdownSeconds" .name) .root | quote }}}
 {{- $settings := merge (dict) .values.settings .root.Values.settings }}
