@@ -83,7 +83,10 @@ DASHBOARD = dashboard(
             ),
             Panel(
                 'Messages of a commit',
-                quantiles('parley_append_batch_messages') + [(mean('parley_append_batch_messages'), 'mean')],
+                [
+                    (mean('parley_append_batch_messages'), 'mean'),
+                    (quantile(0.99, 'parley_append_batch_messages'), 'p99'),
+                ],
                 'The busier, the more go into one.',
             ),
             Panel(

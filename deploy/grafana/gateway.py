@@ -130,7 +130,7 @@ DASHBOARD = dashboard(
                 'Presence',
                 [
                     (total('parley_presence_up', 'pod', 'job="parley-gateway"'), '{{pod}}'),
-                    (rate('parley_presence_untold_total', 'pod'), '{{pod}}, in vain a second'),
+                    (rate('parley_presence_untold_total', 'pod', 'job="parley-gateway"'), '{{pod}}, in vain a second'),
                 ],
                 'Whether Redis is told who is connected.',
                 runbook='ParleyPresenceUnknown',

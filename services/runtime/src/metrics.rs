@@ -1,5 +1,8 @@
 //! Metrics that are true of any process, and the registry in which a service puts its own.
 
+#[cfg(target_os = "linux")]
+mod process;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntCounter, IntGauge, Opts, Registry};
@@ -11,7 +14,7 @@ use crate::readiness::Readiness;
 pub fn registry(service: &str, version: &str, pod: &str) -> anyhow::Result<Registry> {
     let registry = Registry::new();
     #[cfg(target_os = "linux")]
-    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+    registry.register(Box::new(process::Process::of_this()))?;
     let build = IntGauge::with_opts(
         Opts::new("parley_build_info", "Always 1; which build of which service this is.")
             .const_label("service", service)
@@ -134,6 +137,19 @@ mod tests {
         let task = tokio::spawn(std::future::pending::<()>());
         assert!(value(&registry, "parley_runtime_tasks") > before);
         task.abort();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_part_of_a_second_of_work_shows() {
+        let registry = registry("test", "1.0.0", "pod-1").unwrap();
+        let seconds = || value(&registry, "process_cpu_seconds_total");
+        let before = seconds();
+        let begun = std::time::Instant::now();
+        while seconds() - before < 0.02 {
+            assert!(begun.elapsed().as_secs() < 30, "no CPU time in 30 s of work");
+        }
+        assert!(seconds() - before < 0.5);
     }
 
     #[tokio::test]

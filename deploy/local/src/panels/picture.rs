@@ -113,8 +113,9 @@ fn curves(body: &mut String, shown: &Shown, span: &Span) {
         let mut pen_down = false;
         for (at, value) in &course.points {
             if value.is_finite() {
-                let command = if pen_down { 'L' } else { 'M' };
-                let _ = write!(path, "{command}{:.1} {:.1}", x(*at), y(*value));
+                // Nothing at the beginning of a line, so that one point shows too.
+                let (command, end) = if pen_down { ('L', "") } else { ('M', "h0") };
+                let _ = write!(path, "{command}{:.1} {:.1}{end}", x(*at), y(*value));
             }
             pen_down = value.is_finite();
         }

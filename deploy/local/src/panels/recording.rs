@@ -48,18 +48,12 @@ impl Recording {
         let file = output.with_file_name(format!("{}-panels.svg", name_of(output)));
         fs::write(&file, picture(title, &panels, &span))
             .with_context(|| format!("cannot write {}", shown(&file)))?;
-        let empty = panels.iter().filter(|panel| !panel.has_data()).count();
-        say::line(format_args!(
-            "{} panels of {}, {empty} of them empty: {}",
-            panels.len(),
-            "deploy/grafana",
-            shown(&file)
-        ));
-        let broken: Vec<&Shown> = panels.iter().filter(|panel| panel.is_broken()).collect();
-        for Shown { panel, .. } in &broken {
-            say::line(format_args!("NO DATA  {} / {}", panel.dashboard, panel.title));
+        say::line(format_args!("{} panels of deploy/grafana: {}", panels.len(), shown(&file)));
+        for Shown { panel, .. } in panels.iter().filter(|panel| !panel.has_data()) {
+            let why = panel.empty.as_deref().unwrap_or("NO DATA");
+            say::line(format_args!("  {} / {}: {why}", panel.dashboard, panel.title));
         }
-        Ok(broken.is_empty())
+        Ok(!panels.iter().any(Shown::is_broken))
     }
 }
 
