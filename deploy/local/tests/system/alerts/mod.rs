@@ -14,7 +14,7 @@ use parley_local::{shipped_rules, workspace};
 
 use self::crowd::{Crowd, Guest, MANY, TOO_MANY};
 use self::faults::{DescriptorLimit, Folder, LockedTables, Transfer};
-use self::watched::Watched;
+use self::watched::{OUTBOX, Watched};
 use crate::arena::GoOn;
 
 /// Alerts that no fault fires; their pages say why.
@@ -145,11 +145,8 @@ fn connections_fill_a_gateway(watched: &Watched, crowd: &Crowd) {
     let descriptors = DescriptorLimit::near(watched, &gateway);
     let mut guests = crowd.fill(watched.gateways());
     watched.has_fired("ParleyConnectionsNearLimit");
-    while let Some(guest) = Guest::open(&gateway.url, &crowd.token()) {
-        guests.push(guest);
-    }
     watched.has_fired_while("ParleyConnectionsRefused", || {
-        assert!(Guest::open(&gateway.url, &crowd.token()).is_none());
+        guests.extend(Guest::open(&gateway.url, &crowd.token()));
     });
     watched.has_fired("ParleyDescriptorsNearLimit");
     drop(descriptors);
@@ -157,6 +154,7 @@ fn connections_fill_a_gateway(watched: &Watched, crowd: &Crowd) {
     for guest in &guests {
         guest.join(&crowd.chats()[0]);
     }
+    crowd.flood(2 * OUTBOX);
     watched.has_fired("ParleySlowConsumers");
 }
 

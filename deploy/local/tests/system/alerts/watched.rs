@@ -20,8 +20,10 @@ const SECOND: Duration = Duration::from_secs(1);
 /// evaluated: each may take as long again and more on a machine that is busy.
 const WITHIN: Duration = Duration::from_secs(15);
 
+/// How many events may wait for a connection.
+pub(super) const OUTBOX: usize = 256;
 /// Limits that a few clients reach.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("PARLEY_MESSAGE_LIMITS", "user=10000/1"),
     ("PARLEY_ATTEMPT_LIMIT", "10000/1"),
     ("PARLEY_MAX_CONNECTIONS", "10"),
@@ -31,7 +33,6 @@ const SETTINGS: [(&str, &str); 12] = [
     ("PARLEY_SEND_MS", "1500"),
     ("PARLEY_MAX_UPLOADS", "1"),
     ("PARLEY_MAX_DOWNLOADS", "1"),
-    ("PARLEY_OUTBOX_FRAMES", "256"),
     ("PARLEY_JOIN_TIMEOUT_MS", "2000"),
     ("PARLEY_LOG", "info"),
 ];
@@ -44,7 +45,9 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn start() -> Self {
-        let arena = Arena::with_gateways("alerts", (2, 2), &SETTINGS);
+        let outbox = OUTBOX.to_string();
+        let settings = [&SETTINGS[..], &[("PARLEY_OUTBOX_FRAMES", &outbox)]].concat();
+        let arena = Arena::with_gateways("alerts", (2, 2), &settings);
         let shorten = |(name, rules): (String, String)| (name, shortened(&rules, FACTOR));
         let watch = Watch {
             scrape: SECOND,
@@ -187,6 +190,8 @@ impl Watched {
     /// Kills a pod and starts it again, and waits until Prometheus has seen that.
     pub(super) fn restart_seen(&mut self, pod: &str) {
         let started = format!("process_start_time_seconds{{pod=\"{pod}\"}}");
+        // Starts are told in whole seconds.
+        eventually("another second", || self.query(&format!("time() - {started} > 2")).is_some());
         let before = self.query(&started).unwrap();
         self.cluster().kill(pod).unwrap();
         self.arena.cluster.restart(pod).unwrap();
