@@ -34,6 +34,8 @@ enum Command {
     Clean,
     /// Print a user's token
     Token(commands::TokenArguments),
+    /// Say why a user did not get a message
+    Why(commands::WhyArguments),
     /// Bring the running cluster's database to the newest schema
     Migrate,
     /// Run every check and test there is
@@ -91,6 +93,7 @@ fn launch(command: Command) -> Result<bool> {
         Command::Logs { pod, follow } => commands::logs(&home, pod.as_deref(), follow, &interrupt),
         Command::Clean => commands::clean(&home),
         Command::Token(arguments) => commands::token(&home, arguments),
+        Command::Why(arguments) => commands::why(&home, &arguments),
         Command::Migrate => commands::migrate(&home, &interrupt),
         Command::Test(arguments) => commands::test::test(&home, &arguments, &interrupt),
         Command::Bench { arguments } => commands::bench(&home, "bench", &arguments, &interrupt),

@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::home::Home;
 use crate::postgres;
+use crate::tools::venv_program;
 
 /// Makes an empty database on the server of `admin_url` and says where it is, with user and password. Nobody drops it:
 /// the server goes with the test run, and a drop waits for connections that its own thread may be holding up.
@@ -96,6 +97,11 @@ pub fn home(name: &str) -> Result<Home> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = format!("{name}-{}-{number}", std::process::id());
     Ok(home.beside(base.join(folder)))
+}
+
+/// A program of the pinned wheels that `cargo parley test` has installed.
+pub fn tool(home: &Home, name: &str) -> PathBuf {
+    venv_program(home, name)
 }
 
 /// A command that speaks to the launcher of another folder.

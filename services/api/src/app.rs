@@ -20,7 +20,7 @@ use crate::sweep::Sweep;
 use crate::teller::Teller;
 use crate::tokens::Tokens;
 use crate::uploads::Files;
-use crate::{Settings, answers, revocations, router, watch};
+use crate::{Settings, answers, revocations, router, watch, why};
 
 /// How long a start waits for the bus.
 const BUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +32,7 @@ pub(crate) struct State(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) pod: String,
     pub(crate) store: Store,
+    pub(crate) bus: Bus,
     pub(crate) callers: Callers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -101,6 +102,7 @@ impl App {
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
+            bus: bus.clone(),
             callers: Callers::new(
                 tokens,
                 Directory::new(settings.http.directory_cache),
@@ -142,10 +144,8 @@ impl App {
             Ok(())
         });
         let heads_stop = stop.clone();
-        lifecycle.spawn("heads", async move {
-            announcing.run(heads_stop.cancelled()).await;
-            Ok(())
-        });
+        let heads = async move { Ok(announcing.run(heads_stop.cancelled()).await) };
+        lifecycle.spawn("heads", heads);
         lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));
         lifecycle.spawn("answers", answers::run(bus, store, state.teller.clone(), stop.clone()));
         lifecycle.spawn("appender", async move {
@@ -157,7 +157,9 @@ impl App {
             Ok(())
         });
         let readiness = lifecycle.readiness().clone();
-        lifecycle.background("admin", admin::serve(admin_listener, readiness, registry));
+        let more = why::routes(state.clone());
+        let admin = admin::serve_with(admin_listener, readiness, registry, more);
+        lifecycle.background("admin", admin);
         let metrics = state.metrics.clone();
         let router = router::router(state, &settings.http);
         lifecycle.spawn("http", serve(listener, router, settings.http, metrics, stop));

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use parley_runtime::logs;
 use tokio::runtime::Handle;
 
 /// Lets something come to its end whether or not a client waits for it. It runs within the request as long as that is
@@ -35,7 +36,7 @@ impl<T: Send + 'static> Drop for Finishing<T> {
     fn drop(&mut self) {
         // Without a runtime the process is at its end.
         if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(work);
+            runtime.spawn(logs::of_this_request(work));
         }
     }
 }

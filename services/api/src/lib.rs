@@ -37,8 +37,10 @@ mod shedding;
 mod sweep;
 mod teller;
 mod tokens;
+mod traces;
 mod uploads;
 mod watch;
+mod why;
 
 pub use app::App;
 pub use cors::Origin;

@@ -7,12 +7,14 @@ use parley_domain::token;
 use parley_domain::user::Role;
 use parley_relay::{Charge, Charged, Limit, Member, Usage};
 use parley_store::{AppendMessage, Appended, StoreError};
+use tracing::Instrument;
 
 use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
 use crate::finishing::to_the_end;
 use crate::limits::Limited;
+use crate::traces::step;
 use crate::uploads;
 
 /// By how much the clocks of the database, Redis and this pod may differ.
@@ -119,10 +121,10 @@ pub(crate) async fn send_admitted(
             };
             (Some(limited.0.usage), Ok(outcome))
         }
-        Admission::Free => (None, state.appender.append(new).await),
+        Admission::Free => (None, state.appender.append(new).instrument(step("append")).await),
         Admission::Charged(charged) => {
             let usage = charged.usage;
-            let outcome = state.appender.append(new).await;
+            let outcome = state.appender.append(new).instrument(step("append")).await;
             settle_own(state, charged, &outcome).await;
             (Some(usage), outcome)
         }
@@ -156,15 +158,16 @@ async fn settle_own(state: &State, charged: Charged, outcome: &Result<AppendMess
 async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
     let expected = state.appender.expect(new.chat_id);
     let Some(policy) = state.limits.of(role) else {
-        return sent(state, expected.append(new).await?, None);
+        return sent(state, expected.append(new).instrument(step("append")).await?, None);
     };
-    match state.limiter.charge(&new.sender_id, policy, member(&new)).await {
+    let charge = state.limiter.charge(&new.sender_id, policy, member(&new));
+    match charge.instrument(step("limit")).await {
         Charge::Allowed(charged) => {
             let usage = charged.usage;
             let outcome = if charged.added {
-                expected.append(new).await
+                expected.append(new).instrument(step("append")).await
             } else {
-                expected.append_again(new).await
+                expected.append_again(new).instrument(step("append")).await
             };
             settle(state, charged, &outcome).await;
             sent(state, outcome?, Some(usage))

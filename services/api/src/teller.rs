@@ -11,9 +11,11 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::message::Message;
 use parley_domain::time::{Clock, Timestamp};
 use parley_relay::Publisher;
+use parley_runtime::{logs, trace};
 use parley_store::{Committed, Head, Marked, Store};
+use tracing::Span;
 
-use crate::memberships;
+use crate::{memberships, traces};
 
 /// The one that publishes. What it cannot tell stays noted in the database, and is found by a sweep.
 #[derive(Clone)]
@@ -30,27 +32,45 @@ impl Teller {
 
     /// Tells a commit's changes, and has its trace in the database removed once they are told. Returns at once.
     pub(crate) fn tell(&self, committed: &Committed) {
-        self.publish(&self.events(committed), committed.head);
+        let (events, store, head) = (self.events(committed), self.store.clone(), committed.head);
+        self.publish_traced(&events, move || store.told_soon(head));
     }
 
     /// What was committed just now, as events.
-    fn events(&self, committed: &Committed) -> Vec<RoomEvent> {
-        let origin = Origin { committed_at: Some(self.clock.now()), trace: None };
-        committed.changes.iter().map(|change| change.event(committed.epoch, origin)).collect()
+    fn events(&self, committed: &Committed) -> Vec<(RoomEvent, Span)> {
+        let committed_at = Some(self.clock.now());
+        // What the appender commits is many senders'; everything else is whoever's request this is.
+        let own = if trace::is_traced() { Span::current() } else { Span::none() };
+        let span_of = |change: &Change| {
+            let place = (change.chat_id, change.version);
+            let sender = committed.traced.iter().find(|(chat, at, _)| (*chat, *at) == place);
+            traces::publishing(sender.map_or(&own, |(.., span)| span), change)
+        };
+        let event = |change: &Change| {
+            let span = span_of(change);
+            let origin = Origin { committed_at, trace: traces::on_the_bus(&span) };
+            (change.event(committed.epoch, origin), span)
+        };
+        committed.changes.iter().map(event).collect()
+    }
+
+    fn publish_traced(&self, events: &[(RoomEvent, Span)], then: impl FnOnce() + Send + 'static) {
+        let events = events.iter().map(|(event, span)| (event, span.clone()));
+        self.publisher.publish_traced(events, then);
     }
 
     /// Tells who came and went: the room at once, and then those who did, of whom more has to be read. Returns at once.
     pub(crate) fn tell_membership(&self, committed: &Committed) {
         let told = self.when_told_twice(committed.head);
-        self.publisher.publish_all(&self.events(committed), told.clone());
+        self.publish_traced(&self.events(committed), told.clone());
         let (teller, changes) = (self.clone(), committed.changes.clone());
-        tokio::spawn(async move {
+        tokio::spawn(logs::of_this_request(async move {
             match memberships::of_changes(&teller.store, &changes).await {
                 Ok(events) => teller.publisher.publish_all(&events, told),
                 // Its trace stays: a sweep tells it.
                 Err(error) => tracing::warn!(%error, "whom a change concerns could not be read"),
             }
-        });
+        }));
     }
 
     /// What both halves of a telling do once the bus has them: the second one removes the trace.
@@ -66,13 +86,13 @@ impl Teller {
     /// Tells everybody in a new chat that they have it. `chat` has its unread counts. Returns at once.
     pub(crate) fn tell_created(&self, chat: Chat, head: Head) {
         let teller = self.clone();
-        tokio::spawn(async move {
+        tokio::spawn(logs::of_this_request(async move {
             match memberships::created(&teller.store, chat).await {
                 Ok(events) => teller.publish(&events, head),
                 // Its trace stays: a sweep tells it.
                 Err(error) => tracing::warn!(%error, "whom a new chat concerns could not be read"),
             }
-        });
+        }));
     }
 
     fn publish(&self, events: &[RoomEvent], head: Head) {

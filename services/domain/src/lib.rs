@@ -15,6 +15,7 @@ pub mod ask;
 pub mod bus;
 pub mod change;
 pub mod chat;
+pub mod delivery;
 pub mod event;
 pub mod file;
 pub mod heads;

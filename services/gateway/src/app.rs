@@ -24,10 +24,11 @@ use crate::expiry::Expiries;
 use crate::limits::LimitSettings;
 use crate::metrics::Metrics;
 use crate::peers::Membership;
+use crate::recent::Recent;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, heads, metrics, presence, users};
+use crate::{Settings, accounts, heads, metrics, presence, users};
 
 /// A running gateway pod.
 pub struct App {
@@ -60,11 +61,13 @@ impl App {
         let asks = Asks::start(&bus, &metrics);
         let seen = Presence::connect(&settings.redis, &registry).await?;
         let (typing, told) = bus.typing_publisher(seen.clone());
+        let recent =
+            Recent::new(size(limits.recent_endings), clock.now(), metrics.forgotten.clone());
         let rooms = Rooms::new(
             bus.clone(),
             asks.clone(),
             (typing, seen.clone()),
-            metrics.clone(),
+            (metrics.clone(), recent),
             (process.pod.clone(), clock.clone()),
             patience,
         );
@@ -88,6 +91,8 @@ impl App {
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
         // While connections wait for their turn to be closed, they hear everything.
         let gone = CancellationToken::new();
+        let accounts = accounts::run(bus.clone(), rooms.clone(), bearers.clone(), gone.clone());
+        lifecycle.spawn("accounts", accounts);
         lifecycle.spawn("heads", heads::run(rooms, gone.clone()));
         // It ends with the last room.
         tokio::spawn(told.run());

@@ -43,6 +43,7 @@ struct Held {
     /// What was said of the user's tokens since the connection is there: a newer token may be older than that.
     valid_after: Option<DateTime<Utc>>,
     socket: Socket,
+    connected_at: DateTime<Utc>,
 }
 
 /// What a connection hears of what is said to its user.
@@ -117,7 +118,7 @@ impl Bearers {
         user: &UserId,
         role: Role,
         issued_at: Option<DateTime<Utc>>,
-        socket: &Socket,
+        (socket, connected_at): (&Socket, DateTime<Utc>),
     ) -> Option<Place> {
         let held = Held {
             hearing: Hearing::Nothing { missed: false },
@@ -125,6 +126,7 @@ impl Bearers {
             issued_at,
             valid_after: None,
             socket: socket.clone(),
+            connected_at,
         };
         let mut all = self.0.held.lock();
         let connections = all.entry(user.clone()).or_default();
@@ -167,6 +169,14 @@ impl Bearers {
     /// Everybody who has a connection here.
     pub(crate) fn users(&self) -> Vec<UserId> {
         self.0.held.lock().keys().cloned().collect()
+    }
+
+    /// A user's open connections, and when they came.
+    pub(crate) fn connections(&self, user: &UserId) -> Vec<(Socket, DateTime<Utc>)> {
+        let held = self.0.held.lock();
+        let connections = held.get(user).into_iter().flatten();
+        let open = connections.filter(|held| !held.socket.is_closed());
+        open.map(|held| (held.socket.clone(), held.connected_at)).collect()
     }
 
     /// Whether a user's connections have heard of every change of the set of the user's chats.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parley_domain::ask::RevokedAsk;
+use parley_domain::delivery::ConnectionEnded;
 use parley_domain::event::{self, Refusal};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::accounts;
 use crate::asks::{self, Asks, Token};
 use crate::bearers::{Bearers, Place};
 use crate::expiry::{Expiries, Expiry};
@@ -56,6 +58,7 @@ pub(crate) struct Session {
     pub(crate) role: Role,
     pub(crate) issued_at: Option<DateTime<Utc>>,
     pub(crate) socket: Socket,
+    pub(crate) connected_at: DateTime<Utc>,
     pub(crate) rooms: HashSet<ChatId>,
     /// What was last said of typing: keys are pressed more often than anybody has to hear of it.
     pub(crate) typed: Option<(ChatId, bool, Instant)>,
@@ -148,10 +151,13 @@ impl Application for Chat {
         self.unpack(&arrival.state, socket).await
     }
 
-    async fn disconnect(&self, session: Session, _reason: DisconnectReason) {
-        for chat in session.rooms {
-            self.rooms.forget(chat, &session.socket).await;
+    async fn disconnect(&self, session: Session, reason: DisconnectReason) {
+        for chat in &session.rooms {
+            self.rooms.forget(*chat, &session.socket).await;
         }
+        let ended = ConnectionEnded { at: self.clock.now(), why: reason.as_str().to_owned() };
+        let account = accounts::connection(&session.socket, session.connected_at, Some(ended));
+        self.rooms.recent().closed(session.user, account);
     }
 }
 
@@ -159,7 +165,9 @@ impl Chat {
     async fn open(&self, connect: &Connect, socket: Socket) -> Result<Session, Unwelcome> {
         let caller = self.authenticate(connect).await?;
         // Before it is asked about: a revocation between the two is heard.
-        let place = self.bearers.hold(&caller.id, caller.role, caller.issued_at, &socket);
+        let connected_at = self.clock.now();
+        let from = (&socket, connected_at);
+        let place = self.bearers.hold(&caller.id, caller.role, caller.issued_at, from);
         let place = place.ok_or(Unwelcome::TooMany)?;
         let ask = RevokedAsk { user_id: caller.id.clone(), issued_at: caller.issued_at };
         let unasked = match asks::ask_revoked(&self.asks, &ask).await {
@@ -177,6 +185,7 @@ impl Chat {
             role: caller.role,
             issued_at: caller.issued_at,
             socket,
+            connected_at,
             rooms: HashSet::new(),
             typed: None,
             unasked,

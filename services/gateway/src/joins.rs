@@ -4,10 +4,12 @@
 use std::sync::{Arc, Weak};
 
 use parley_domain::ask::{JoinAsk, JoinRefusal, JoinSnapshot, Position};
+use parley_domain::delivery::KnownBy;
 use parley_domain::event::{Resync, ResyncReason};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::typing::Typist;
 use parley_domain::user::Role;
+use parley_domain::version::Version;
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -17,6 +19,9 @@ use crate::passing;
 use crate::protocol::{self, Join};
 use crate::room::{Replay, Standing, Step, Then};
 use crate::rooms::{Command, Ended, Joiner, Rejoiner, Rooms, Welcome};
+
+/// Before the first answer.
+const NOTHING_KNOWN: (Version, KnownBy) = (Version(0), KnownBy::Join);
 
 /// How a join came out.
 pub(crate) enum JoinOutcome {
@@ -49,6 +54,8 @@ struct Entrance<'a> {
     replay: Option<Replay>,
     /// Who writes, as its ack says.
     typing: Vec<Typist>,
+    /// What it is not told because it is known, and why it is.
+    known: (Version, KnownBy),
 }
 
 impl Rooms {
@@ -82,6 +89,7 @@ impl Rooms {
             resumes: false,
             replay: None,
             typing: Vec::new(),
+            known: NOTHING_KNOWN,
         };
         entrance.run().await
     }
@@ -110,6 +118,7 @@ impl Rooms {
             resumes: true,
             replay: None,
             typing,
+            known: NOTHING_KNOWN,
         };
         entrance.run().await
     }
@@ -211,6 +220,7 @@ impl Entrance<'_> {
             let step = replay.on_snapshot(passing::snapshot(admission));
             let at = replay.at();
             if step.resync {
+                self.known = (at.version, KnownBy::Resync);
                 self.tell_resync(if another { ResyncReason::History } else { ResyncReason::Gap });
             }
             (step, at)
@@ -228,6 +238,11 @@ impl Entrance<'_> {
             if !self.resumes {
                 self.typing = typing.to_vec();
             }
+            self.known = match since {
+                _ if resync => (at.version, KnownBy::Resync),
+                Some(since) => (since, KnownBy::Client),
+                None => (at.version, KnownBy::Join),
+            };
             self.acknowledge(&chat, resync);
             self.replay = Some(replay);
             (step, at)
@@ -260,7 +275,8 @@ impl Entrance<'_> {
         self.socket.has_room().await;
         let (ended, end) = oneshot::channel();
         let (socket, user) = (self.socket.clone(), self.ask.user_id.clone());
-        let joiner = Joiner { socket, user, place, typing: self.typing.clone() };
+        let (typing, known) = (self.typing.clone(), self.known);
+        let joiner = Joiner { socket, user, place, typing, known };
         room.send(Command::End { joiner, ended }).await.ok()?;
         end.await.ok()
     }

@@ -8,6 +8,7 @@
 //!
 //! This crate must never reach Postgres, directly or through a crate of ours, must never read the body of an event, and must never let one connection wait for another.
 
+mod accounts;
 mod app;
 mod asks;
 mod batches;
@@ -25,10 +26,12 @@ mod peers;
 mod planted;
 mod presence;
 mod protocol;
+mod recent;
 mod room;
 mod rooms;
 mod settings;
 mod tokens;
+mod traces;
 mod users;
 
 pub use app::App;

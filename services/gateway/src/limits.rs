@@ -46,6 +46,11 @@ pub struct LimitSettings {
     #[arg(long, env = "PARLEY_OUTBOX_FRAMES", default_value_t = 1024, value_parser = value_parser!(u32).range(16..), value_name = "NUMBER")]
     pub outbox_frames: u32,
 
+    /// Ended connections, and as many memberships and rooms, that this pod remembers for whoever asks why somebody did not get
+    /// a message; what is older is forgotten
+    #[arg(long, env = "PARLEY_RECENT_ENDINGS", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=1_000_000), value_name = "NUMBER")]
+    pub recent_endings: u32,
+
     /// Milliseconds in which something of what is being written has to be taken
     #[arg(long, env = "PARLEY_WRITE_TIMEOUT_MS", default_value_t = 10_000, value_parser = value_parser!(u64).range(100..=300_000), value_name = "MS")]
     pub write_timeout_ms: u64,

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     /// Events that a room could not hold while it caught up.
     pub(crate) overflowed: IntCounter,
     pub(crate) gaps: Gaps,
+    /// Endings that are not remembered any more.
+    pub(crate) forgotten: IntCounter,
     connects: IntCounterVec,
     refreshes: IntCounterVec,
     sent_away: IntCounterVec,
@@ -79,6 +81,11 @@ impl Metrics {
             overflowed: counter!(
                 "parley_gateway_overflowed_total",
                 "Events that a room could not hold while it caught up. Durable ones came with a page of that, receipts did not.",
+                registry
+            )?,
+            forgotten: counter!(
+                "parley_gateway_endings_forgotten_total",
+                "Endings of connections, memberships and rooms that this pod remembers no more, because there were later ones.",
                 registry
             )?,
             connects: counters!(

@@ -73,7 +73,8 @@ impl Chat {
                 })
                 .ok()?;
         // Before it is asked about: what is said between the two is heard.
-        let place = self.bearers.hold(&user, role, issued_at, &socket)?;
+        let connected_at = self.clock.now();
+        let place = self.bearers.hold(&user, role, issued_at, (&socket, connected_at))?;
         let ask = RevokedAsk { user_id: user.clone(), issued_at };
         let patience = self.rooms.patience(&socket);
         match asks::ask_revoked_patiently(&self.asks, &ask, &patience).await {
@@ -94,6 +95,7 @@ impl Chat {
             role,
             issued_at,
             socket,
+            connected_at,
             rooms: HashSet::new(),
             typed: None,
             unasked: None,

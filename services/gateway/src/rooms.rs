@@ -9,9 +9,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use parley_domain::delivery::{DeliveryAsk, KnownBy, MembershipAccount, Telling};
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::time::Clock;
 use parley_domain::typing::Typist;
+use parley_domain::version::Version;
 use parley_relay::{Bus, Presence, TypingPublisher};
 use parley_socketio::{Ack, Socket};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use crate::asks::{Admission, Asks, Patience};
 use crate::metrics::Metrics;
 use crate::protocol::Join;
+use crate::recent::Recent;
 use crate::room::Standing;
 use task::RoomTask;
 
@@ -40,6 +43,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     typing: TypingPublisher,
     presence: Presence,
+    recent: Recent,
     open: Mutex<HashMap<ChatId, Open>>,
     catch_ups: Arc<Semaphore>,
     /// How long a join stays pending.
@@ -65,6 +69,10 @@ impl Place {
         self.epoch.store(at.map_or(0, |at| at.epoch.0), Ordering::Relaxed);
     }
 
+    fn version(&self) -> Version {
+        Version(self.version.load(Ordering::Relaxed))
+    }
+
     /// Whether this would be news: what is further, or of another history.
     fn is_behind(&self, head: Standing) -> bool {
         self.version.load(Ordering::Relaxed) < head.version.0
@@ -87,8 +95,19 @@ pub(crate) enum Command {
     Depart { key: u64, left: oneshot::Sender<Option<Departure>> },
     /// A member writes, or has stopped.
     Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
+    /// What is known of a user and a version.
+    Account { ask: DeliveryAsk, answer: oneshot::Sender<RoomAccount> },
     /// Somebody says where the chat stands; when it was asked, if it was.
     Head { head: Standing, read_after: Option<Instant> },
+}
+
+/// What a room knows of a user and a version.
+pub(crate) struct RoomAccount {
+    /// Where the room stands.
+    pub(crate) at: Version,
+    /// How it has passed the version.
+    pub(crate) told: Option<Telling>,
+    pub(crate) memberships: Vec<MembershipAccount>,
 }
 
 /// Where a member was that leaves.
@@ -122,6 +141,8 @@ pub(crate) struct Joiner {
     pub(crate) place: Standing,
     /// Who writes, as its ack says.
     pub(crate) typing: Vec<Typist>,
+    /// What it was not told because it was known, and why it was.
+    pub(crate) known: (Version, KnownBy),
 }
 
 pub(crate) enum Ended {
@@ -136,13 +157,24 @@ impl Rooms {
         bus: Bus,
         asks: Asks,
         (typing, presence): (TypingPublisher, Presence),
-        metrics: Metrics,
+        (metrics, recent): (Metrics, Recent),
         (pod, clock): (String, Arc<dyn Clock>),
         patience: Duration,
     ) -> Self {
         let (open, catch_ups) = (Mutex::default(), Arc::new(Semaphore::new(CATCH_UPS)));
-        let shared =
-            Shared { bus, asks, metrics, pod, clock, typing, presence, open, catch_ups, patience };
+        let shared = Shared {
+            bus,
+            asks,
+            metrics,
+            pod,
+            clock,
+            typing,
+            presence,
+            recent,
+            open,
+            catch_ups,
+            patience,
+        };
         Self(Arc::new(shared))
     }
 
@@ -156,6 +188,10 @@ impl Rooms {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.0.recent
     }
 
     /// How long something is worth asking for this connection.
@@ -196,6 +232,13 @@ impl Rooms {
     ) {
         let (key, name) = (socket.key(), name.map(Box::from));
         self.send(chat, Command::Typing { key, name, is_typing }).await;
+    }
+
+    /// What the room knows of a user and a version, if it is open.
+    pub(crate) async fn account(&self, ask: &DeliveryAsk) -> Option<RoomAccount> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Account { ask: ask.clone(), answer };
+        if self.send(ask.chat_id, command).await { answered.await.ok() } else { None }
     }
 
     /// The connection is gone.
@@ -254,7 +297,7 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
-    use parley_domain::version::{Epoch, Version};
+    use parley_domain::version::Epoch;
 
     use super::*;
 

@@ -7,6 +7,7 @@
 
 mod asks;
 mod bus;
+mod deliveries;
 mod error;
 mod gateways;
 mod heads;

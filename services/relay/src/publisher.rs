@@ -11,6 +11,7 @@ use parley_domain::ids::ChatId;
 use parley_domain::version::{Epoch, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
+use tracing::Span;
 
 use crate::bus::Bus;
 use crate::heads::Heads;
@@ -48,6 +49,8 @@ struct Queued {
     subject: String,
     event: Bytes,
     receipt: Option<Arc<Receipt>>,
+    /// Of the publishing, if it is traced; it ends when the client has the event.
+    span: Span,
 }
 
 /// What to do once the server has all of some events. Of a lost event nothing is ever said, so then it is not done.
@@ -80,20 +83,30 @@ impl Bus {
 impl Publisher {
     /// Queues an event; returns at once. A full queue drops and counts it: listeners see the gap and repair it.
     pub fn publish(&self, event: &RoomEvent) {
-        self.enqueue(event, None);
+        self.enqueue(event, Span::none(), None);
     }
 
     /// Queues events; returns at once. When the server has every one of them, and only then, does `then`.
     pub fn publish_all(&self, events: &[RoomEvent], then: impl FnOnce() + Send + 'static) {
-        if events.is_empty() {
+        let untraced = events.iter().map(|event| (event, Span::none()));
+        self.publish_traced(untraced, then);
+    }
+
+    /// The same for events of which some are traced: each with the span of its publishing.
+    pub fn publish_traced<'a>(
+        &self,
+        events: impl ExactSizeIterator<Item = (&'a RoomEvent, Span)>,
+        then: impl FnOnce() + Send + 'static,
+    ) {
+        if events.len() == 0 {
             return then();
         }
         let receipt = Arc::new(Receipt {
             missing: AtomicUsize::new(events.len()),
             then: Mutex::new(Some(Box::new(then))),
         });
-        for event in events {
-            self.enqueue(event, Some(receipt.clone()));
+        for (event, span) in events {
+            self.enqueue(event, span, Some(receipt.clone()));
         }
     }
 
@@ -102,7 +115,7 @@ impl Publisher {
         self.heads.note(chat, version, epoch, Instant::now());
     }
 
-    fn enqueue(&self, event: &RoomEvent, receipt: Option<Arc<Receipt>>) {
+    fn enqueue(&self, event: &RoomEvent, span: Span, receipt: Option<Arc<Receipt>>) {
         if let Some(version) = event.version {
             self.heads.note(event.chat_id, version, event.epoch, Instant::now());
         }
@@ -113,9 +126,11 @@ impl Publisher {
             _ => subject::chat(event.chat_id),
         };
         let event = event.encode();
+        let queued = Queued { subject, event, receipt, span };
         // Before it is there: it may be gone at once.
         self.metrics.queued.inc();
-        if self.queue.try_send(Queued { subject, event, receipt }).is_err() {
+        if let Err(full) = self.queue.try_send(queued) {
+            failed(&full.into_inner().span);
             self.metrics.queued.dec();
             self.metrics.dropped(Dropped::QueueFull);
         }
@@ -145,6 +160,7 @@ impl PublisherTask {
         let metrics = &self.bus.metrics;
         metrics.queued.dec();
         if !self.state.borrow().connected {
+            failed(&queued.span);
             metrics.dropped(Dropped::Disconnected);
             return;
         }
@@ -155,10 +171,14 @@ impl PublisherTask {
                 self.leaving.extend(queued.receipt);
             }
             Ok(Err(error)) => {
+                failed(&queued.span);
                 metrics.dropped(Dropped::Disconnected);
                 tracing::warn!(%error, "an event could not be published");
             }
-            Err(_) => metrics.dropped(Dropped::TimedOut),
+            Err(_) => {
+                failed(&queued.span);
+                metrics.dropped(Dropped::TimedOut);
+            }
         }
     }
 
@@ -178,4 +198,9 @@ impl PublisherTask {
             }
         }
     }
+}
+
+/// What is traced was not published.
+fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
 }

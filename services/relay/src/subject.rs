@@ -37,6 +37,9 @@ pub(crate) const ASKS: [&str; 6] =
 /// Which gateways are there? Whoever asks says who it is; every gateway answers, and listens.
 pub(crate) const ASK_GATEWAYS: &str = "ask.gateways";
 
+/// What do gateways know of a delivery? Every gateway answers.
+pub(crate) const ASK_DELIVERIES: &str = "ask.deliveries";
+
 /// The queue group of the api pods.
 pub(crate) const API_PODS: &str = "api";
 

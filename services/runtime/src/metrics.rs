@@ -9,8 +9,9 @@ use prometheus::{Counter, IntCounter, IntGauge, Opts, Registry};
 use tokio::runtime::{Handle, RuntimeMetrics};
 
 use crate::readiness::Readiness;
+use crate::trace;
 
-/// A registry with CPU, memory, descriptors, the async runtime, and which build this is. To be called within the runtime.
+/// A registry with CPU, memory, descriptors, the async runtime, spans, and which build this is. To be called within the runtime.
 pub fn registry(service: &str, version: &str, pod: &str) -> anyhow::Result<Registry> {
     let registry = Registry::new();
     #[cfg(target_os = "linux")]
@@ -24,6 +25,7 @@ pub fn registry(service: &str, version: &str, pod: &str) -> anyhow::Result<Regis
     build.set(1);
     registry.register(Box::new(build))?;
     registry.register(Box::new(Runtime::new(Handle::current().metrics())?))?;
+    registry.register(Box::new(trace::exported_spans()?))?;
     Ok(registry)
 }
 

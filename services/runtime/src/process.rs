@@ -3,18 +3,22 @@
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 
 use crate::lifecycle::Ending;
 use crate::settings::{self, NotRead, ProcessSettings};
-use crate::telemetry;
+use crate::{telemetry, trace};
 
 /// Exit status of a process whose settings are wrong.
 pub const EXIT_SETTINGS: u8 = 2;
 /// Exit status of a process that could not start, or broke.
 pub const EXIT_FAILED: u8 = 1;
+
+/// How long the end of the process waits for the last spans to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// A service's settings: it holds the common section and can be tested without starting anything.
 pub trait Settings: Parser {
@@ -49,20 +53,20 @@ where
         let _ = writeln!(std::io::stdout(), "{service}: the settings are good");
         return ExitCode::SUCCESS;
     }
-    match start(settings, work) {
+    match start(service.clone(), settings, work) {
         Ok(Ending::Clean) => ExitCode::SUCCESS,
         Ok(Ending::Forced) => ExitCode::from(EXIT_FAILED),
         Err(error) => fail(&service, &format!("{error:#}"), EXIT_FAILED),
     }
 }
 
-fn start<S, F, Fut>(settings: S, work: F) -> anyhow::Result<Ending>
+fn start<S, F, Fut>(service: String, settings: S, work: F) -> anyhow::Result<Ending>
 where
     S: Settings,
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = anyhow::Result<Ending>>,
 {
-    telemetry::start_logging(settings.process())?;
+    telemetry::start(service, settings.process())?;
     let variables = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     for name in settings::unknown::<S>(variables) {
         tracing::warn!(name, "there is no such setting; --help lists them");
@@ -77,6 +81,7 @@ where
     let ending = runtime.block_on(work(settings));
     // What a hard stop left running must not hold the process.
     runtime.shutdown_background();
+    trace::stop(LAST_SPANS);
     ending
 }
 

@@ -12,6 +12,8 @@ mod table;
 
 pub use table::documented;
 
+use crate::trace::TraceSettings;
+
 /// What every process needs.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Process")]
@@ -20,7 +22,7 @@ pub struct ProcessSettings {
     #[arg(long, env = "PARLEY_POD", default_value_t = host_name())]
     pub pod: String,
 
-    /// Where `/livez`, `/readyz`, `/metrics` and `/drain` are served
+    /// Where `/livez`, `/readyz`, `/metrics`, `/log` and `/drain` are served
     #[arg(
         long,
         env = "PARLEY_ADMIN_LISTEN",
@@ -49,6 +51,10 @@ pub struct ProcessSettings {
     /// Seconds from SIGTERM until what has not ended is dropped
     #[arg(long, env = "PARLEY_SHUTDOWN_SECONDS", default_value_t = 25, value_name = "SECONDS")]
     pub shutdown_seconds: u64,
+
+    /// What is traced, and for whom.
+    #[command(flatten)]
+    pub trace: TraceSettings,
 
     /// Test the settings and exit
     #[arg(long)]

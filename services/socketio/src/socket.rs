@@ -114,6 +114,11 @@ impl Socket {
         }
     }
 
+    /// How many frames were queued and not written, of all namespaces; also of a connection that is closed.
+    pub fn waiting(&self) -> usize {
+        self.0.handle.waiting()
+    }
+
     /// Waits until at most half of what may wait for the client does, or the connection is closed:
     /// for whoever has much to say, and can say it piece by piece.
     pub async fn has_room(&self) {

@@ -26,6 +26,7 @@ use prometheus::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout_at};
+use tracing::Span;
 
 use crate::{AppendMessage, Committed, Head, Store, StoreError};
 use coming::{Coming, OnItsWay};
@@ -153,8 +154,16 @@ impl Appender {
         let held = (place, bytes);
         let new = Box::new(new);
         let (ticket_kept, passed_over) = (ticket.clone(), false);
-        let send =
-            Send { new, again, answer, ticket: ticket_kept, deadline, passed_over, _held: held };
+        let send = Send {
+            new,
+            again,
+            answer,
+            ticket: ticket_kept,
+            deadline,
+            passed_over,
+            span: Span::current(),
+            _held: held,
+        };
         if self.0.shards[shard].queue.send(send).is_err() {
             return Err(StoreError::NotBegun("the pod stops"));
         }

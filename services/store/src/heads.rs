@@ -8,6 +8,7 @@ use parley_domain::ids::ChatId;
 use parley_domain::version::{Epoch, Version};
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::metrics::Call;
@@ -26,6 +27,8 @@ pub struct Committed {
     pub epoch: Epoch,
     /// To be given to [`Store::told`] once the bus has the changes.
     pub head: Head,
+    /// What the senders of some of the changes do, of those that are traced.
+    pub traced: Vec<(ChatId, Version, Span)>,
 }
 
 /// Something that was committed a while ago and not told: its pod died, or the bus was away.

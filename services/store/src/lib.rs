@@ -40,11 +40,11 @@ pub use error::StoreError;
 pub use heads::{Committed, Head, UntoldHead};
 pub use messages::{
     AppendMessage, Appended, Cursor, DeleteAs, DeleteMessage, EditMessage, MessagePage,
-    MessageQuery, Order,
+    MessagePlace, MessageQuery, Order,
 };
 pub use migrations::migrate;
 pub use participants::{
-    Access, AddParticipant, ChangeAs, EnterSupport, Membership, RemoveParticipant,
+    Access, AddParticipant, ChangeAs, EnterSupport, Membership, MembershipRecord, RemoveParticipant,
 };
 pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
 pub use settings::{ComesBack, DatabaseSettings, ParticipantSettings, UnknownUsers};

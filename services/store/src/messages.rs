@@ -4,6 +4,7 @@ mod append;
 mod at_once;
 mod change;
 mod history;
+mod place;
 
 use chrono::{DateTime, Utc};
 use parley_domain::ids::{ChatId, ClientMessageId, UserId};
@@ -23,6 +24,7 @@ pub use append::{AppendMessage, Appended};
 pub(crate) use append::{BatchOutcome, Outcome, append_batch, replays};
 pub use change::{DeleteAs, DeleteMessage, EditMessage};
 pub use history::{Cursor, MessagePage, MessageQuery, Order};
+pub use place::MessagePlace;
 
 /// The rows of messages with their authors; what follows the `from` is the caller's.
 macro_rules! message_rows {

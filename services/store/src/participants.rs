@@ -3,14 +3,16 @@
 mod joins;
 mod membership;
 
+use chrono::{DateTime, Utc};
 use parley_domain::chat::{ChatType, ParticipantRole};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::version::{Seq, Version};
 
 use sqlx::PgConnection;
 
 use crate::chats::chat_type;
 use crate::metrics::Call;
-use crate::{ComesBack, Store, StoreError};
+use crate::{ComesBack, Store, StoreError, unsigned};
 
 pub use membership::{AddParticipant, ChangeAs, EnterSupport, RemoveParticipant};
 pub(crate) use membership::{ParticipantRow, participants_of};
@@ -20,6 +22,19 @@ pub(crate) use membership::{ParticipantRow, participants_of};
 pub struct Membership {
     /// What the participant is there.
     pub role: ParticipantRole,
+}
+
+/// What is kept of somebody's place in a chat, also of one that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembershipRecord {
+    /// When it began, for the last time.
+    pub joined_at: DateTime<Utc>,
+    /// The chat's last message then.
+    pub joined_seq: Seq,
+    /// When it ended.
+    pub left_at: Option<DateTime<Utc>>,
+    /// The version at which it last changed: of its end, if it has ended.
+    pub changed_version: Version,
 }
 
 /// What a chat is to a user.
@@ -54,6 +69,32 @@ impl Store {
             None => Access::Outsider(chat_type(&row.chat_type)?),
             Some(role) => Access::Participant(Membership { role: participant_role(&role)? }),
         })
+    }
+
+    /// What is kept of a user's place in a chat; `None` for somebody who was never in it.
+    pub async fn membership_record(
+        &self,
+        chat: ChatId,
+        user: &UserId,
+    ) -> Result<Option<MembershipRecord>, StoreError> {
+        let _timed = self.metrics.time(Call::Access);
+        let row = sqlx::query!(
+            r#"
+            select p.joined_at, p.joined_seq, p.left_at, p.changed_version
+            from participants p
+            where p.chat_id = $1 and p.user_id = $2
+            "#,
+            chat.uuid(),
+            user.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| MembershipRecord {
+            joined_at: row.joined_at,
+            joined_seq: Seq(unsigned(row.joined_seq)),
+            left_at: row.left_at,
+            changed_version: Version(unsigned(row.changed_version)),
+        }))
     }
 
     /// Puts a chat away for one participant, or takes it back; says which. `None` for somebody who is no participant.

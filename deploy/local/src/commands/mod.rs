@@ -11,6 +11,7 @@ mod status;
 pub mod test;
 mod token;
 pub mod up;
+mod why;
 
 pub use bench::bench;
 pub use clean::clean;
@@ -20,3 +21,4 @@ pub use migrate::migrate;
 pub use sqlx::sqlx;
 pub use status::status;
 pub use token::{Arguments as TokenArguments, token};
+pub use why::{Arguments as WhyArguments, why};

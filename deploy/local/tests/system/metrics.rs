@@ -9,8 +9,11 @@ use std::process::{Command, Stdio};
 use parley_local::{Cluster, Interrupt, Pod, observers, testing, workspace};
 
 /// Metrics that no dashboard and no alert uses, and why.
-const UNUSED: [(&str, &str); 1] =
-    [("process_virtual_memory_bytes", "comes with the process's others; what is occupied counts")];
+const UNUSED: [(&str, &str); 3] = [
+    ("parley_gateway_endings_forgotten_total", "each answer to /why says how far back it reaches"),
+    ("parley_trace_spans_total", "for whoever collects traces, and misses some"),
+    ("process_virtual_memory_bytes", "comes with the process's others; what is occupied counts"),
+];
 
 const INTRODUCTION: &str = "\
 # Metrics

@@ -7,6 +7,7 @@ mod replay;
 mod ring;
 #[cfg(test)]
 mod simulation;
+mod tellings;
 mod typing;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use self::order::Order;
 pub(crate) use self::order::{Answer, Came, CatchUp, Cause, Event, Heard, Lost, Standing};
 pub(crate) use self::replay::{Replay, Snapshot, Step, Then};
 use self::ring::Later;
+pub(crate) use self::tellings::Tellings;
 pub(crate) use self::typing::{Remark, Typists, Writers, deadline as typing_deadline};
 
 /// Somebody in a room. `S` is a connection.

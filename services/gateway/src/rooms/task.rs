@@ -1,5 +1,6 @@
 //! The task of one room: what comes, one thing after the other, and who is told.
 
+mod accounts;
 mod typing;
 
 use std::pin::Pin;
@@ -9,18 +10,21 @@ use std::time::Duration;
 
 use parley_domain::ask::CatchUpAsk;
 use parley_domain::bus::{Kind, Origin, RoomEvent};
+use parley_domain::delivery::Leaving;
 use parley_domain::ids::ChatId;
 use parley_relay::{BusState, RoomSubscription, TypingSubscription};
 use parley_socketio::{Ack, CloseReason, Frame, Socket};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use self::accounts::Accounts;
 use super::{Command, Departure, Ended, Joiner, Place, Rejoiner, Rooms, Welcome};
 use crate::metrics::{Asking, Behind};
 use crate::passing;
 use crate::planted;
 use crate::protocol;
 use crate::room::{Answer, Came, CatchUp, Entered, Event, Heard, Room, Typists, Writers};
+use crate::traces;
 
 /// How long an empty room stays subscribed: a page that is reloaded comes back within it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -39,6 +43,7 @@ pub(super) struct RoomTask {
     connection: (bool, u64),
     room: Room<Socket, Frame>,
     at: Arc<Place>,
+    accounts: Accounts,
     /// Joins that have begun and not ended; a dead one was given up.
     pending: Vec<Weak<()>>,
     /// When the room ends, unless somebody comes.
@@ -73,6 +78,7 @@ impl RoomTask {
             state,
             room: Room::new(),
             at,
+            accounts: Accounts::default(),
             pending: Vec::new(),
             closes_at: Some(Instant::now() + LINGER),
             pace_ends: Instant::now(),
@@ -215,7 +221,15 @@ impl RoomTask {
             Command::Typing { key, name, is_typing } => {
                 self.on_writer(key, name.as_deref(), is_typing);
             }
+            Command::Account { ask, answer } => {
+                // Whoever asked may have given up.
+                let _ = answer.send(self.account(&ask));
+            }
             Command::Leave { key, left } => {
+                self.note_leaving(
+                    key,
+                    if left.is_some() { Leaving::Left } else { Leaving::Closed },
+                );
                 self.leave(key);
                 self.linger();
                 if let Some(left) = left {
@@ -225,6 +239,7 @@ impl RoomTask {
             Command::Depart { key, left } => {
                 let typing = self.typists.now();
                 let place = self.room.place_of(key);
+                self.note_leaving(key, Leaving::Moved);
                 self.room.leave(key);
                 // Whoever writes goes on there. If not, it is over when nothing more is heard of it.
                 self.writers.stop(key);
@@ -253,7 +268,8 @@ impl RoomTask {
     }
 
     async fn on_joiner(&mut self, joiner: Joiner) -> Ended {
-        let Joiner { socket, user, place, typing } = joiner;
+        let Joiner { socket, user, place, typing, known } = joiner;
+        let entry = self.entry((&socket, &user), known);
         let (entered, heard) = self.room.enter((socket.key(), socket.clone(), user), place, now());
         // For those who were here before.
         self.fan_out(heard).await;
@@ -262,6 +278,8 @@ impl RoomTask {
             Entered::Removed(events) => (events, false),
             Entered::Behind => return Ended::Behind,
         };
+        let told = events.last().and_then(|event| event.version).unwrap_or(place.version);
+        self.note_entry(socket.key(), entry, (told, is_in));
         for event in &events {
             // One that is closed is found out at the next event.
             let _ = socket.send(&event.frame);
@@ -284,7 +302,9 @@ impl RoomTask {
             match heard {
                 Heard::Event(event) => {
                     self.deliver(&event).await;
+                    self.note_telling(&event);
                     let left = self.room.passed(&event);
+                    self.note_passed(&event, &left);
                     self.rooms.0.metrics.evicted.inc_by(left.removed as u64);
                     for socket in left.closed {
                         socket.close(CloseReason::GoingAway);
@@ -294,6 +314,7 @@ impl RoomTask {
                 Heard::Close(why) => {
                     tracing::warn!(chat.id = %self.chat, ?why, "a room's connections are closed");
                     self.rooms.0.metrics.lost(why);
+                    self.note_all_sent_away();
                     for socket in self.room.clear() {
                         socket.close(CloseReason::GoingAway);
                     }
@@ -308,6 +329,7 @@ impl RoomTask {
     async fn deliver(&mut self, event: &Event<Frame>) {
         let mut delivered = 0;
         let mut closed = Vec::new();
+        let span = traces::delivering(event);
         for (key, socket) in self.room.hearers(event) {
             if planted::send(self.chat, socket, &event.frame).is_err() {
                 closed.push(key);
@@ -319,10 +341,12 @@ impl RoomTask {
             }
         }
         self.rooms.0.metrics.delivered.inc_by(delivered as u64);
+        span.record("members.told", delivered);
         if delivered > 0 && event.version.is_some() {
             self.time(event.came);
         }
         for key in closed {
+            self.note_closed(key, event);
             self.leave(key);
         }
     }
@@ -379,6 +403,7 @@ impl RoomTask {
     /// Takes the room off the list, unless a successor stands there already. Commands that come too late fail, and
     /// their senders begin again with a new room.
     fn close(&mut self) {
+        self.note_end();
         self.commands.close();
         let mut open = self.rooms.0.open.lock();
         if open.get(&self.chat).is_some_and(|open| open.commands.is_closed()) {

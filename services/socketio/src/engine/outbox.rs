@@ -91,6 +91,7 @@ impl Outbox {
         self.frames <= self.max_frames / 2 && self.bytes <= self.max_bytes / 2
     }
 
+    /// Nothing of it is written any more. How much waited stays known.
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();
     }

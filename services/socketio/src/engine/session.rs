@@ -381,6 +381,11 @@ impl Handle {
         fits && !self.0.is_closed()
     }
 
+    /// How many frames wait to be written, or waited when the session ended.
+    pub fn waiting(&self) -> usize {
+        self.0.lock().outbox.waiting().0
+    }
+
     /// Waits until at most half of what may wait for the client does, or the session is closed.
     pub async fn has_room(&self) {
         poll_fn(|cx| {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use parley_domain::ids::ChatId;
 use parley_domain::message::{Message, NewMessage};
+use parley_domain::version::Version;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
+use tracing::Span;
 
 use super::OnCommit;
 use super::metrics::{Metrics, Refused};
@@ -38,6 +40,31 @@ fn hold_back(part: Vec<Send>, busy: &mut Vec<Send>) -> Vec<Send> {
         part.into_iter().partition(|send| chats.contains(&send.new.chat_id));
     busy.extend(late);
     rest
+}
+
+/// A span of the commit for each sender that is traced. It is one commit: all but the first are linked to the first.
+fn commit_spans(batch: &[Send]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for send in batch.iter().filter(|send| !send.span.is_none()) {
+        let span = tracing::info_span!(parent: &send.span, "commit", messages = batch.len());
+        if let Some(first) = spans.first() {
+            span.follows_from(first);
+        }
+        spans.push(span);
+    }
+    spans
+}
+
+/// Which messages that are new are of senders that are traced.
+fn traced(batch: &[Send], outcomes: &[Outcome]) -> Vec<(ChatId, Version, Span)> {
+    let new = |(send, outcome): (&Send, &Outcome)| match outcome {
+        Outcome::Done(AppendMessage::Appended(appended)) if !send.span.is_none() => {
+            let message = &appended.message;
+            Some((message.chat_id, message.version, send.span.clone()))
+        }
+        _ => None,
+    };
+    batch.iter().zip(outcomes).filter_map(new).collect()
 }
 
 impl Committer {
@@ -116,7 +143,9 @@ impl Committer {
         let started = Instant::now();
         let fresh = !batch.iter().any(|send| send.again);
         let appending = append_batch(&mut connection, &messages, patient, fresh, &told);
+        let spans = commit_spans(batch);
         let called = timeout(self.patience, appending).await;
+        drop(spans);
         self.metrics.batch(batch.len(), started.elapsed());
         let Ok(outcome) = called else {
             // What this connection may still say would be taken for the answer to the next question.
@@ -144,7 +173,8 @@ impl Committer {
     ) {
         if let Some(head) = outcome.head {
             let epoch = self.store.epoch();
-            (self.on_commit)(Committed { changes: outcome.changes, epoch, head });
+            let traced = traced(&batch, &outcome.items);
+            (self.on_commit)(Committed { changes: outcome.changes, epoch, head, traced });
         }
         let mut repeated = Vec::new();
         for (send, item) in batch.into_iter().zip(outcome.items) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parley_domain::message::NewMessage;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::{AppendMessage, StoreError};
 
@@ -51,6 +52,8 @@ pub(super) struct Send {
     pub(super) deadline: Instant,
     /// Its chat was locked elsewhere when its turn came.
     pub(super) passed_over: bool,
+    /// What the sender does, if that is traced.
+    pub(super) span: Span,
     /// Its place in the queue and its bytes, free again when it is dropped.
     pub(super) _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }

@@ -102,7 +102,10 @@ impl Store {
         let message = Box::new(message);
         let kind = ChangeKind::MessageEdited(message.clone());
         let changes = vec![Change { chat_id: chat, version, kind }];
-        Ok(EditMessage::Edited(message, Committed { changes, epoch: self.epoch(), head }))
+        Ok(EditMessage::Edited(
+            message,
+            Committed { changes, epoch: self.epoch(), head, traced: Vec::new() },
+        ))
     }
 
     /// Deletes a message: it stays in its place without text, metadata and files.
@@ -143,7 +146,10 @@ impl Store {
         transaction.commit().await?;
         let kind = ChangeKind::MessageDeleted { message: message.clone(), by: Some(by.clone()) };
         let changes = vec![Change { chat_id: chat, version, kind }];
-        Ok(DeleteMessage::Deleted(message, Committed { changes, epoch: self.epoch(), head }))
+        Ok(DeleteMessage::Deleted(
+            message,
+            Committed { changes, epoch: self.epoch(), head, traced: Vec::new() },
+        ))
     }
 }
 

@@ -173,7 +173,7 @@ impl Store {
         let participants = vec![participant.clone()];
         let kind = ChangeKind::ParticipantsAdded { participants, by: Some(by.clone()) };
         let changes = vec![Change { chat_id: chat, version, kind }];
-        let committed = Committed { changes, epoch: self.epoch(), head };
+        let committed = Committed { changes, epoch: self.epoch(), head, traced: Vec::new() };
         Ok(AddParticipant::Added(Box::new(participant), committed))
     }
 
@@ -206,7 +206,12 @@ impl Store {
         transaction.commit().await?;
         let kind = ChangeKind::ParticipantsAdded { participants, by: Some(agent.clone()) };
         let changes = vec![Change { chat_id: chat, version, kind }];
-        Ok(EnterSupport::Entered(Committed { changes, epoch: self.epoch(), head }))
+        Ok(EnterSupport::Entered(Committed {
+            changes,
+            epoch: self.epoch(),
+            head,
+            traced: Vec::new(),
+        }))
     }
 
     /// Removes a user from a group; oneself: leaves it. When the last creator goes, the oldest member becomes one.
@@ -256,7 +261,7 @@ impl Store {
         let shown = show_one(&mut transaction, chat, by).await?;
         let shown = shown.ok_or_else(|| StoreError::inconsistent("chats", "a row has gone"))?;
         transaction.commit().await?;
-        let committed = Committed { changes, epoch: self.epoch(), head };
+        let committed = Committed { changes, epoch: self.epoch(), head, traced: Vec::new() };
         Ok(RemoveParticipant::Removed(Box::new(shown), committed))
     }
 }
