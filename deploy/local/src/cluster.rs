@@ -10,8 +10,9 @@ use crate::demo::{self, Demo, Seeded};
 use crate::frozen::Frozen;
 use crate::home::{Home, make_folder, shown, write_json};
 use crate::interrupt::Interrupt;
-use crate::nats::{self, Nats};
-use crate::pods::{self, Plan, Settings};
+use crate::layout::Layout;
+use crate::nats::Nats;
+use crate::pods::{self, Settings};
 use crate::ports::Ports;
 pub use crate::postgres::Durability;
 use crate::postgres::Postgres;
@@ -20,6 +21,7 @@ use crate::redis::Redis;
 use crate::rest::Client;
 use crate::say;
 use crate::secrets::Secrets;
+use crate::security::Security;
 use crate::services;
 use crate::state::{Address, Description, Jwt, Named, Run};
 use crate::storage::Storage;
@@ -42,6 +44,10 @@ pub struct Options {
     pub api: u16,
     /// How many gateway pods.
     pub gateways: u16,
+    /// How many NATS servers.
+    pub nats: u16,
+    /// Postgres, NATS and Redis with TLS, and a user of its own for each kind of pod.
+    pub secure: bool,
     /// On which ports.
     pub place: Place,
     /// On an empty data folder that goes with the cluster.
@@ -64,6 +70,8 @@ impl Options {
         Self {
             api: 2,
             gateways: 2,
+            nats: 1,
+            secure: false,
             place: Place::Anywhere,
             ephemeral: true,
             durability: Durability::Forgetful,
@@ -230,64 +238,6 @@ fn refuse_second(home: &Home) -> Result<()> {
     crate::process::stop_noted(home).map(|_| ())
 }
 
-/// The ports of one cluster.
-struct Layout {
-    postgres: u16,
-    nats: Nats,
-    redis: Redis,
-    balancer: u16,
-    pods: Vec<Plan>,
-}
-
-impl Layout {
-    fn choose(home: &Home, options: &Options) -> Result<Self> {
-        let mut ports = Ports::of(home)?;
-        let balancer = match options.place {
-            Place::At(port) => ports.fixed("the balancer", port)?,
-            Place::Anywhere => ports.free("balancer")?,
-        };
-        let mut plans = Vec::new();
-        // Gateways sit ten above the api pods, further when there are more of those.
-        let rows = [
-            (Kind::Api, "api", options.api, 0),
-            (Kind::Gateway, "gateway", options.gateways, options.api.max(10)),
-        ];
-        for (kind, word, count, offset) in rows {
-            for number in 1..=count {
-                let name = format!("{word}-{number}");
-                let (port, admin) = match options.place {
-                    Place::At(base) => {
-                        let port =
-                            base.checked_add(offset + number).context("the port is too high")?;
-                        let admin = port.checked_add(1000).context("the port is too high")?;
-                        (
-                            ports.fixed(&name, port)?,
-                            ports.fixed(&format!("{name}'s admin port"), admin)?,
-                        )
-                    }
-                    Place::Anywhere => (ports.free(&name)?, ports.free(&format!("{name}-admin"))?),
-                };
-                let peers = match kind {
-                    Kind::Gateway => Some(ports.free(&format!("{name}-peers"))?),
-                    _ => None,
-                };
-                plans.push(Plan { kind, name, port, admin, peers });
-            }
-        }
-        let nats =
-            Nats { port: ports.free("nats-1")?, monitoring: ports.free("nats-1-monitoring")? };
-        let layout = Self {
-            postgres: ports.free("postgres")?,
-            nats,
-            redis: Redis { port: ports.free("redis")? },
-            balancer,
-            pods: plans,
-        };
-        ports.save(home)?;
-        Ok(layout)
-    }
-}
-
 /// A cluster that is being started; what runs already is stopped when a step fails.
 struct Starting<'a> {
     options: &'a Options,
@@ -295,6 +245,7 @@ struct Starting<'a> {
     binaries: PathBuf,
     layout: Layout,
     secrets: Secrets,
+    security: Option<Security>,
     settings: Settings,
     keeper: Keeper,
 }
@@ -314,6 +265,7 @@ impl<'a> Starting<'a> {
         {
             secrets.jwt.clone_from(secret);
         }
+        let security = options.secure.then(|| Security::make(home, interrupt)).transpose()?;
         let keeper = Keeper::new(home, interrupt)?;
         let mut start = Self {
             options,
@@ -321,17 +273,19 @@ impl<'a> Starting<'a> {
             binaries,
             settings: Settings {
                 database_url: String::new(),
-                nats_url: layout.nats.url(),
+                nats_url: layout.nats.urls(),
                 redis_url: layout.redis.url(),
                 jwt_secret: secrets.jwt.clone(),
                 link_secret: secrets.link.clone(),
                 peer_secret: secrets.peer.clone(),
                 files: files(home, options.ephemeral),
                 workers: pods::workers(options.api + options.gateways),
+                security: security.clone(),
                 extra: options.settings.clone(),
             },
             layout,
             secrets,
+            security,
             keeper,
         };
         start.settings.database_url = start.postgres().url();
@@ -345,18 +299,24 @@ impl<'a> Starting<'a> {
     }
 
     fn postgres(&self) -> Postgres {
+        let programs = match &self.security {
+            Some(security) => &security.programs.postgres,
+            None => &self.programs.postgres,
+        };
         Postgres {
-            programs: self.programs.postgres.clone(),
+            programs: programs.clone(),
             port: self.layout.postgres,
             password: self.secrets.postgres.clone(),
             durability: self.options.durability,
             ephemeral: self.options.ephemeral,
+            security: self.security.clone(),
         }
     }
 
     fn components(&mut self) -> Result<()> {
-        let (postgres, layout) = (self.postgres(), &self.layout);
-        start_components(&postgres, &layout.nats, &layout.redis, &self.programs, &mut self.keeper)
+        let (postgres, Layout { nats, redis, .. }) = (self.postgres(), &self.layout);
+        let parts = Components { postgres: &postgres, nats, redis };
+        parts.start(&self.programs, self.security.as_ref(), &mut self.keeper)
     }
 
     fn pods(&mut self) -> Result<()> {
@@ -433,25 +393,33 @@ impl<'a> Starting<'a> {
             gateway: pods(Kind::Gateway)?,
             balancer,
             postgres: address("postgres")?,
-            nats: vec![named(nats::NAME)?],
+            nats: self.layout.nats.names().map(named).collect::<Result<_>>()?,
             redis: address("redis")?,
             jwt: Jwt { algorithm: "HS256".to_owned(), secret: self.secrets.jwt.clone() },
         })
     }
 }
 
-fn start_components(
-    postgres: &Postgres,
-    nats: &Nats,
-    redis: &Redis,
-    programs: &Programs,
-    keeper: &mut Keeper,
-) -> Result<()> {
-    nats.start(programs, keeper)?;
-    redis.start(&programs.redis, keeper)?;
-    postgres.start(keeper)?;
-    nats.wait(keeper)?;
-    redis.wait(keeper)
+/// What pods need.
+struct Components<'a> {
+    postgres: &'a Postgres,
+    nats: &'a Nats,
+    redis: &'a Redis,
+}
+
+impl Components<'_> {
+    fn start(
+        &self,
+        programs: &Programs,
+        security: Option<&Security>,
+        keeper: &mut Keeper,
+    ) -> Result<()> {
+        self.nats.start(programs, security, keeper)?;
+        self.redis.start(&programs.redis, security, keeper)?;
+        self.postgres.start(keeper)?;
+        self.nats.wait(keeper)?;
+        self.redis.wait(security, keeper)
+    }
 }
 
 /// Postgres, NATS and Redis without any pod, for the tests of single crates.
@@ -469,9 +437,8 @@ impl Bare {
     pub(crate) fn start(home: &Home, interrupt: &Interrupt) -> Result<Self> {
         make_folder(home.root())?;
         let mut ports = Ports::of(home)?;
-        let nats =
-            Nats { port: ports.free("nats-1")?, monitoring: ports.free("nats-1-monitoring")? };
-        let redis = Redis { port: ports.free("redis")? };
+        let nats = Nats::choose(&mut ports, 1, false)?;
+        let redis = Redis { port: ports.free("redis")?, tls: false };
         let port = ports.free("postgres")?;
         let programs = tools::programs(home, false, interrupt)?;
         let secrets = Secrets::of(home)?;
@@ -481,12 +448,14 @@ impl Bare {
             password: secrets.postgres,
             durability: Durability::Forgetful,
             ephemeral: true,
+            security: None,
         };
         let mut keeper = Keeper::new(home, interrupt)?;
-        start_components(&postgres, &nats, &redis, &programs, &mut keeper)?;
+        let parts = Components { postgres: &postgres, nats: &nats, redis: &redis };
+        parts.start(&programs, None, &mut keeper)?;
         Ok(Self {
             database_url: postgres.url(),
-            nats_url: nats.url(),
+            nats_url: nats.urls(),
             redis_url: redis.url(),
             psql: programs.postgres.join("psql"),
             nats_server: programs.nats.clone(),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{Keeper, Kind, Start, capture};
 use crate::rest;
+use crate::security::Security;
 use crate::state::Pod;
 
 /// A pod that is to be started.
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) files: PathBuf,
     /// Threads of each pod.
     pub(crate) workers: usize,
+    /// TLS and credentials, if the parts want them.
+    pub(crate) security: Option<Security>,
     /// From `--set`; they win over the launcher's own.
     pub(crate) extra: Vec<(String, String)>,
 }
@@ -100,6 +103,9 @@ impl Plan {
         if let Some(port) = self.peers {
             command.env("PARLEY_PEER_LISTEN", format!("127.0.0.1:{port}"));
             command.env("PARLEY_PEER_SECRET", &settings.peer_secret);
+        }
+        if let Some(security) = &settings.security {
+            command.envs(security.pod_settings(self.kind));
         }
         command.envs(settings.extra.iter().map(|(name, value)| (name, value)));
         command

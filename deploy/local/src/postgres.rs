@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::home::{Home, make_folder, remove_folder, shown, write_private};
 use crate::process::{Keeper, Kind, Start, capture};
+use crate::security::Security;
 
 /// `nobody` on every system we know; Postgres wants an id that the user database knows.
 const NOBODY: u32 = 65_534;
@@ -31,12 +32,22 @@ pub(crate) struct Postgres {
     pub(crate) password: String,
     pub(crate) durability: Durability,
     pub(crate) ephemeral: bool,
+    pub(crate) security: Option<Security>,
 }
+
+/// The rules of a server with TLS: with a password, and not without TLS.
+const ONLY_TLS: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
 
 impl Postgres {
     /// The address of the database `parley`.
     pub(crate) fn url(&self) -> String {
-        url(self.port, &self.password, "parley")
+        self.url_of("parley")
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        let Self { port, password, .. } = self;
+        let tls = self.security.as_ref().map(Security::postgres_parameters).unwrap_or_default();
+        format!("postgres://parley:{password}@127.0.0.1:{port}/{database}{tls}")
     }
 
     /// Starts Postgres on its data folder, made first if need be, with a database `parley` in it.
@@ -54,8 +65,8 @@ impl Postgres {
         if !data.join("PG_VERSION").exists() {
             self.init(&site, &folder, &data)?;
         }
-        self.serve(&site, &data, keeper)?;
-        make_database(&site.programs, &url(self.port, &self.password, "postgres"), "parley")
+        self.serve(&site, &folder, keeper)?;
+        make_database(&site.programs, &self.url_of("postgres"), "parley")
     }
 
     /// A folder that is only half made never gets the real name.
@@ -79,9 +90,9 @@ impl Postgres {
         fs::rename(&fresh, data).context("cannot name the data folder")
     }
 
-    fn serve(&self, site: &Site, data: &Path, keeper: &mut Keeper) -> Result<()> {
+    fn serve(&self, site: &Site, folder: &Path, keeper: &mut Keeper) -> Result<()> {
         let mut command = site.command("postgres");
-        command.arg("-D").arg(data);
+        command.arg("-D").arg(folder.join("data"));
         let port = format!("port={}", self.port);
         let mut settings = vec!["listen_addresses=127.0.0.1", &port, "max_connections=200"];
         // The path of a socket may be 107 bytes long; a clone may lie deeper.
@@ -91,6 +102,9 @@ impl Postgres {
         }
         for setting in settings {
             command.args(["-c", setting]);
+        }
+        if let Some(security) = &self.security {
+            command.args(tls_arguments(security, site, folder)?);
         }
         let name = "postgres".to_owned();
         keeper.start(Start {
@@ -109,8 +123,20 @@ impl Postgres {
     }
 }
 
-fn url(port: u16, password: &str, database: &str) -> String {
-    format!("postgres://parley:{password}@127.0.0.1:{port}/{database}")
+/// The arguments of a server with TLS. Its files lie where its user may read them, and nobody else.
+fn tls_arguments(security: &Security, site: &Site, folder: &Path) -> Result<Vec<String>> {
+    let mut arguments = vec!["-c".to_owned(), "ssl=on".to_owned()];
+    let mut file = |setting: &str, name: &str, text: &[u8]| -> Result<()> {
+        let path = folder.join(name);
+        write_private(&path, text)?;
+        site.give(&path)?;
+        arguments.extend(["-c".to_owned(), format!("{setting}={}", path.display())]);
+        Ok(())
+    };
+    file("ssl_cert_file", "server.pem", &security.text("server.pem")?)?;
+    file("ssl_key_file", "server.key", &security.text("server.key")?)?;
+    file("hba_file", "pg_hba.conf", ONLY_TLS.as_bytes())?;
+    Ok(arguments)
 }
 
 fn make_database(programs: &Path, admin_url: &str, name: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::process::{capture, on_path, run};
 use crate::say;
 
 /// The folder with `parley-api` and `parley-gateway`, built just now or given ready-made.
-pub(crate) fn binaries(interrupt: &Interrupt) -> Result<PathBuf> {
+pub fn binaries(interrupt: &Interrupt) -> Result<PathBuf> {
     match std::env::var_os("PARLEY_BIN_DIR") {
         Some(folder) => given(&std::path::absolute(folder)?),
         None => build(interrupt),
@@ -31,7 +31,12 @@ pub(crate) fn given(folder: &Path) -> Result<PathBuf> {
 
 /// Brings a database to the schema of the services' binaries.
 pub fn migrate(database_url: &str, interrupt: &Interrupt) -> Result<()> {
-    pods::migrate(&binaries(interrupt)?, database_url)
+    migrate_by(&binaries(interrupt)?, database_url)
+}
+
+/// The same, by the services in this folder.
+pub fn migrate_by(folder: &Path, database_url: &str) -> Result<()> {
+    pods::migrate(folder, database_url)
 }
 
 /// Builds both services in release.

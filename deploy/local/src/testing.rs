@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 
+use crate::debian::Unpacked;
 use crate::home::Home;
 use crate::postgres;
 use crate::tools::venv_program;
+
+pub use crate::security::Certificates;
 
 /// Makes an empty database on the server of `admin_url` and says where it is, with user and password. Nobody drops it:
 /// the server goes with the test run, and a drop waits for connections that its own thread may be holding up.
@@ -77,6 +80,11 @@ pub fn bucket() -> Bucket {
         })
     };
     read().unwrap_or_else(|| panic!("PARLEY_TEST_S3_URL is no http://key:secret@host:port/bucket"))
+}
+
+/// `PgBouncer`, out of the packages that `PARLEY_TEST_PGBOUNCER` names the folder of.
+pub fn pgbouncer() -> Command {
+    Unpacked::at(PathBuf::from(wanted("PARLEY_TEST_PGBOUNCER"))).command("pgbouncer")
 }
 
 #[expect(clippy::panic, reason = "a test without its components must fail, never skip")]

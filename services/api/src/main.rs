@@ -18,8 +18,8 @@ fn main() -> ExitCode {
             return Ok(Ending::Clean);
         }
         let lifecycle = Lifecycle::default();
-        let grace = settings.process.shutdown();
+        let shutdown = settings.process.shutdown();
         App::start(settings, &lifecycle).await?;
-        lifecycle.run(grace).await
+        lifecycle.run(shutdown).await
     })
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use prometheus::IntCounter;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
@@ -78,8 +79,9 @@ fn catching(
     })
 }
 
-/// The REST interface.
-pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
+/// The REST interface. Once the pod is `leaving`, every answer is the last one on its connection: whoever keeps connections opens
+/// the next one elsewhere, and none is closed under a request that is on its way.
+pub(crate) fn router(state: State, settings: &HttpSettings, leaving: CancellationToken) -> Router {
     let room = Room::new(settings.max_requests, state.metrics.clone());
     let deadline = TimeoutLayer::with_status_code(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -104,7 +106,13 @@ pub(crate) fn router(state: State, settings: &HttpSettings) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.with_state(state)
+    let last = move |mut answer: Response| {
+        if leaving.is_cancelled() {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        std::future::ready(answer)
+    };
+    router.layer(middleware::map_response(last)).with_state(state)
 }
 
 /// The deadline of every other request, for what is no form.

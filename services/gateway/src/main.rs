@@ -9,8 +9,8 @@ use parley_runtime::process;
 fn main() -> ExitCode {
     process::run(|settings: Settings| async move {
         let lifecycle = Lifecycle::default();
-        let grace = settings.process.shutdown();
+        let shutdown = settings.process.shutdown();
         App::start(settings, &lifecycle).await?;
-        lifecycle.run(grace).await
+        lifecycle.run(shutdown).await
     })
 }

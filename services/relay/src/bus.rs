@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, ConnectOptions, Event, Message, Subscriber};
+use async_nats::{Client, Event, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use parley_domain::bus::RoomEvent;
 use parley_domain::ids::ChatId;
 use prometheus::Registry;
@@ -56,8 +57,9 @@ impl Bus {
     ) -> Result<Self, RelayError> {
         let metrics = Metrics::register(registry)?;
         let (changes, state) = watch::channel(BusState::default());
-        let counted = metrics.clone();
-        let client = ConnectOptions::new()
+        let noted = Noted { changes, metrics: metrics.clone(), refusal: Mutex::default() };
+        let client = settings
+            .connect_options()?
             .name(pod)
             .retry_on_initial_connect()
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
@@ -67,7 +69,7 @@ impl Bus {
                 Duration::from_millis(rand::random_range(RECONNECT_PAUSE_MS))
             })
             .event_callback(move |event| {
-                note(&event, &changes, &counted);
+                noted.note(&event);
                 std::future::ready(())
             })
             .connect(settings.servers()?)
@@ -128,28 +130,52 @@ impl Bus {
     }
 }
 
-fn note(event: &Event, changes: &watch::Sender<BusState>, metrics: &Metrics) {
-    match event {
-        Event::Connected => {
-            tracing::info!("connected to NATS");
-            metrics.connected.set(1);
-            changes.send_modify(|state| state.connected = true);
+/// Where it is noted what becomes of the connection.
+struct Noted {
+    changes: watch::Sender<BusState>,
+    metrics: Metrics,
+    /// What was said last about something that the server refused, or the client could not do.
+    refusal: Mutex<Option<String>>,
+}
+
+impl Noted {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                tracing::info!("connected to NATS");
+                self.refusal.lock().take();
+                self.metrics.connected.set(1);
+                self.changes.send_modify(|state| state.connected = true);
+            }
+            Event::Disconnected => {
+                tracing::warn!("disconnected from NATS");
+                self.metrics.connected.set(0);
+                self.metrics.interruptions.inc();
+                self.changes.send_modify(|state| {
+                    state.connected = false;
+                    state.interruptions += 1;
+                    state.breaks += 1;
+                });
+            }
+            Event::SlowConsumer(_) => {
+                self.metrics.interruptions.inc();
+                self.changes.send_modify(|state| state.interruptions += 1);
+            }
+            Event::ServerError(_) | Event::ClientError(_) => self.refused(event.to_string()),
+            other => tracing::debug!(event = %other, "NATS"),
         }
-        Event::Disconnected => {
-            tracing::warn!("disconnected from NATS");
-            metrics.connected.set(0);
-            metrics.interruptions.inc();
-            changes.send_modify(|state| {
-                state.connected = false;
-                state.interruptions += 1;
-                state.breaks += 1;
-            });
+    }
+
+    /// Said once, not at each of four attempts a second: a wrong password, a certificate that is not trusted, a subject
+    /// that the pod's user may not use.
+    fn refused(&self, why: String) {
+        let mut last = self.refusal.lock();
+        if last.as_deref() == Some(&why) {
+            tracing::debug!(error = %why, "NATS");
+        } else {
+            tracing::warn!(error = %why, "NATS");
+            *last = Some(why);
         }
-        Event::SlowConsumer(_) => {
-            metrics.interruptions.inc();
-            changes.send_modify(|state| state.interruptions += 1);
-        }
-        other => tracing::debug!(event = %other, "NATS"),
     }
 }
 

@@ -4,14 +4,17 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
     /// `PARLEY_NATS_URL` is no URL of a NATS server. Its text is not repeated: it may hold a password.
-    #[error("PARLEY_NATS_URL is not a list of nats:// URLs")]
+    #[error("PARLEY_NATS_URL is not a list of nats:// or tls:// URLs")]
     Url,
     /// `PARLEY_REDIS_URL` is no URL of a Redis server. Its text is not repeated: it may hold a password.
-    #[error("PARLEY_REDIS_URL is not a redis://host:port URL")]
+    #[error("PARLEY_REDIS_URL is not a redis://host:port or rediss://host:port URL")]
     RedisUrl,
-    /// `PARLEY_REDIS_URL` asks for TLS.
-    #[error("PARLEY_REDIS_URL: TLS (rediss://) is not supported, only redis://")]
-    RedisTls,
+    /// `PARLEY_REDIS_SENTINELS` is no list of such URLs.
+    #[error("PARLEY_REDIS_SENTINELS is not a list of redis://host:port or rediss://host:port URLs")]
+    RedisSentinels,
+    /// A setting does not go with another, or names a file that is of no use. Begins with its name.
+    #[error("{0}")]
+    Setting(String),
     /// A limit makes no sense.
     #[error("limits: {0}")]
     Limits(String),

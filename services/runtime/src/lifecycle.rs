@@ -1,13 +1,14 @@
 //! Start, soft stop, hard stop.
 //!
-//! The first SIGTERM or SIGINT asks every task to finish; the second one, or the end of the grace period, drops
-//! what has not. A task that ends although nobody asked it to takes the process down: a pod that does half of its
+//! At the first SIGTERM or SIGINT the pod is not ready any more, serves on for as long as balancers need to notice, and then
+//! asks every task to finish; another one, or the end of the grace period, drops what has not. A task that ends although nobody asked it to takes the process down: a pod that does half of its
 //! work is worse than one that is restarted.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +21,15 @@ pub struct Lifecycle {
     failed: CancellationToken,
     tasks: TaskTracker,
     readiness: Readiness,
+}
+
+/// How a process stops once it is asked to.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// How long it goes on as before, only not ready: a balancer that has not noticed yet must not meet a closed door.
+    pub linger: Duration,
+    /// From the signal on; what has not ended by then is dropped.
+    pub grace: Duration,
 }
 
 /// How a process ended.
@@ -83,8 +93,8 @@ impl Lifecycle {
         self.tasks.wait().await;
     }
 
-    /// Waits for a signal or a broken task, then stops everything within `grace`.
-    pub async fn run(self, grace: Duration) -> anyhow::Result<Ending> {
+    /// Waits for a signal or a broken task, then stops everything. A second signal ends the lingering, too.
+    pub async fn run(self, Shutdown { linger, grace }: Shutdown) -> anyhow::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let broke = tokio::select! {
@@ -93,11 +103,20 @@ impl Lifecycle {
             () = self.failed.cancelled() => true,
         };
         tracing::info!(grace_seconds = grace.as_secs(), "stopping");
+        let end = Instant::now() + grace;
         self.readiness.drain();
+        if !broke {
+            tokio::select! {
+                () = sleep(linger) => {}
+                () = self.failed.cancelled() => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
         self.soft.cancel();
         let finished = tokio::select! {
             () = self.finished() => true,
-            () = tokio::time::sleep(grace) => false,
+            () = sleep_until(end) => false,
             _ = terminate.recv() => false,
             _ = interrupt.recv() => false,
         };

@@ -46,7 +46,9 @@ where
         }
         Err(NotRead::Wrong(line)) => return fail(&service, &line, EXIT_SETTINGS),
     };
-    if let Err(error) = telemetry::check(settings.process()).and_then(|()| settings.check()) {
+    let process = settings.process();
+    let checked = telemetry::check(process).and_then(|()| process.check());
+    if let Err(error) = checked.and_then(|()| settings.check()) {
         return fail(&service, &format!("{error:#}"), EXIT_SETTINGS);
     }
     if settings.process().check {

@@ -8,6 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
 use tokio::net::TcpListener;
 
+use crate::lifecycle::Shutdown;
+
 mod table;
 
 pub use table::documented;
@@ -52,6 +54,10 @@ pub struct ProcessSettings {
     #[arg(long, env = "PARLEY_SHUTDOWN_SECONDS", default_value_t = 25, value_name = "SECONDS")]
     pub shutdown_seconds: u64,
 
+    /// Seconds after SIGTERM in which the pod, though not ready any more, serves on: until every balancer has noticed
+    #[arg(long, env = "PARLEY_LINGER_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=300), value_name = "SECONDS")]
+    pub linger_seconds: u64,
+
     /// What is traced, and for whom.
     #[command(flatten)]
     pub trace: TraceSettings,
@@ -62,9 +68,20 @@ pub struct ProcessSettings {
 }
 
 impl ProcessSettings {
-    /// How long a shutdown may take.
-    pub const fn shutdown(&self) -> Duration {
-        Duration::from_secs(self.shutdown_seconds)
+    /// How a shutdown goes.
+    pub const fn shutdown(&self) -> Shutdown {
+        Shutdown {
+            linger: Duration::from_secs(self.linger_seconds),
+            grace: Duration::from_secs(self.shutdown_seconds),
+        }
+    }
+
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.linger_seconds < self.shutdown_seconds,
+            "PARLEY_LINGER_SECONDS must be less than PARLEY_SHUTDOWN_SECONDS"
+        );
+        Ok(())
     }
 }
 
@@ -222,6 +239,16 @@ mod tests {
         ] {
             assert_eq!(wrong(arguments), expected);
         }
+    }
+
+    #[test]
+    fn nobody_lingers_longer_than_a_shutdown_takes() {
+        let check = |linger: &str| {
+            let arguments = ["test", "--secret", "x", "--linger-seconds", linger];
+            read_from::<Settings>(arguments.map(Into::into)).unwrap().process.check()
+        };
+        assert!(check("24").is_ok());
+        assert!(check("25").unwrap_err().to_string().starts_with("PARLEY_LINGER_SECONDS"));
     }
 
     #[test]

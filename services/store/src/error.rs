@@ -8,6 +8,12 @@ pub enum StoreError {
     /// `PARLEY_DATABASE_URL` is no URL of a Postgres. Its text is not repeated: it holds a password.
     #[error("PARLEY_DATABASE_URL is not a postgres:// URL")]
     Url,
+    /// Between this pod and Postgres is a pooler, which keeps nothing that a session is set to.
+    #[error(
+        "PARLEY_DATABASE_URL leads to a connection pooler, as PgBouncer is one, and has to lead to Postgres itself: \
+         this pod has a bounded pool of its own (PARLEY_DATABASE_CONNECTIONS)"
+    )]
+    Pooler,
     /// The database does not answer, is overloaded, shuts down, or is not the primary. Trying again may help.
     #[error("Postgres is unavailable: {0}")]
     Unavailable(Arc<sqlx::Error>),

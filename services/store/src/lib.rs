@@ -11,6 +11,7 @@ mod appender;
 mod attachments;
 mod changes;
 mod chats;
+mod direct;
 mod epoch;
 mod error;
 mod heads;
@@ -29,8 +30,7 @@ use std::time::Duration;
 use parley_domain::version::Epoch;
 use prometheus::Registry;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::timeout;
+use sqlx::{Connection, PgPool};
 
 pub use appender::{Appender, AppenderSettings, AppenderTask, Expected, TooFewConnections};
 pub use attachments::StoredFile;
@@ -78,10 +78,7 @@ impl Store {
         shards: u32,
     ) -> Result<Self, StoreError> {
         let options = settings.connect_options()?;
-        // A pool tells only that it waited in vain; one connection by hand tells why.
-        let attempt =
-            timeout(settings.acquire_timeout(), PgConnection::connect_with(&options)).await;
-        attempt.map_err(|_| StoreError::from(sqlx::Error::PoolTimedOut))??.close().await?;
+        direct::connect(settings, &options).await?.close().await?;
         let epoch = Arc::new(CurrentEpoch::default());
         let all = settings.database_connections;
         let for_sends = connections_for_sends(all, shards);

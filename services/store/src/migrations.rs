@@ -2,17 +2,20 @@
 
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnection;
 
-use crate::{DatabaseSettings, Store, StoreError};
+use crate::{DatabaseSettings, Store, StoreError, direct};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
 /// Brings the database to this release's schema. Concurrent calls wait for each other.
 pub async fn migrate(settings: &DatabaseSettings) -> Result<(), StoreError> {
-    // Building an index on a big table takes as long as it takes.
-    let options = settings.connect_options()?.options([("statement_timeout", "0")]);
-    let mut connection = PgConnection::connect_with(&options).await?;
+    // Building an index on a big table takes as long as it takes. But whoever waits for a lock makes all wait that come after it:
+    // longer than the longest statement, it is given up, and tried again another time.
+    let patience = format!("{}ms", 2 * settings.database_statement_ms);
+    let options = settings
+        .connect_options()?
+        .options([("statement_timeout", "0"), ("lock_timeout", patience.as_str())]);
+    let mut connection = direct::connect(settings, &options).await?;
     MIGRATOR.run(&mut connection).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error) => StoreError::from(error),
         other => StoreError::Schema(other.to_string()),

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::StoreError;
@@ -12,9 +13,14 @@ use crate::StoreError;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Postgres")]
 pub struct DatabaseSettings {
-    /// The primary, `postgres://user:password@host:port/database`
+    /// The primary, `postgres://user:password@host:port/database`; for TLS with
+    /// `?sslmode=verify-full&sslrootcert=FILE`. Not a pooler
     #[arg(long, env = "PARLEY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: String,
+    pub database_url: SecretString,
+
+    /// The user's password, if the URL does not hold it
+    #[arg(long, env = "PARLEY_DATABASE_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub database_password: Option<SecretString>,
 
     /// Most connections of this pod
     #[arg(long, env = "PARLEY_DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "NUMBER")]
@@ -40,8 +46,11 @@ impl DatabaseSettings {
     }
 
     pub(crate) fn connect_options(&self) -> Result<PgConnectOptions, StoreError> {
-        let options =
-            PgConnectOptions::from_str(&self.database_url).map_err(|_| StoreError::Url)?;
+        let url = self.database_url.expose_secret();
+        let mut options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?;
+        if let Some(password) = &self.database_password {
+            options = options.password(password.expose_secret());
+        }
         Ok(options.application_name("parley-api").options([
             ("statement_timeout", format!("{}ms", self.database_statement_ms)),
             // A pod that hangs in the middle of a transaction must not hold a chat's lock.

@@ -26,6 +26,12 @@ pub struct Arguments {
     /// How many gateway pods
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
     gateways: u16,
+    /// How many NATS servers, which make one cluster
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nats: u16,
+    /// Postgres, NATS and Redis with TLS and with users of their own rights: Debian's Postgres and Redis
+    #[arg(long, conflicts_with = "system")]
+    secure: bool,
     /// The balancer's port; pods sit right above it. 0: free ports for everything
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -54,6 +60,8 @@ impl Arguments {
         Options {
             api: self.api,
             gateways: self.gateways,
+            nats: self.nats,
+            secure: self.secure,
             place: if self.port == 0 { Place::Anywhere } else { Place::At(self.port) },
             ephemeral: self.ephemeral,
             durability: Durability::Durable,

@@ -89,6 +89,11 @@ impl World {
         Self { app, database, database_url: fresh, files, client, lifecycle }
     }
 
+    /// The pod is asked to leave, and has not stopped yet.
+    pub(crate) fn leaves(&self) {
+        self.lifecycle.readiness().drain();
+    }
+
     /// The pod's database, as another pod would reach it that dies right after it has committed.
     pub(crate) async fn store(&self) -> Store {
         #[derive(Parser)]

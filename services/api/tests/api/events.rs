@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::actor::World;
 
 pub(crate) async fn bus() -> Bus {
-    let settings = NatsSettings { nats_url: vec![testing::nats_url()] };
+    let settings = NatsSettings::at(&testing::nats_url());
     Bus::connect(&settings, "a gateway", &Registry::new()).await.unwrap()
 }
 

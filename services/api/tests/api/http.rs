@@ -178,3 +178,24 @@ async fn a_long_answer_is_compressed_for_who_wants_it() {
     let short = alice.post(&format!("/api/chat/{chat}/messages"), json!({ "content": "hi" })).await;
     assert!(!short.headers.contains_key("content-encoding"));
 }
+
+#[tokio::test]
+async fn a_pod_that_leaves_serves_on_and_each_answer_is_the_last_of_its_connection() {
+    let world = World::new().await;
+    let alice = world.user().await;
+    let get = format!(
+        "GET /api/chat HTTP/1.1\r\nHost: parley\r\nAuthorization: Bearer {}\r\n\r\n",
+        alice.token
+    );
+    let mut kept = Raw::to(&world).await;
+    kept.says(&get).await;
+    assert!(!kept.hears().await.to_lowercase().contains("connection: close"));
+    world.leaves();
+    assert_eq!(world.admin_port("/readyz").await.0, 503);
+    for mut connection in [kept, Raw::to(&world).await] {
+        connection.says(&get).await;
+        let answer = connection.hears_all().await.to_lowercase();
+        assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}

@@ -13,7 +13,7 @@ struct Pod(Presence, String);
 
 impl Pod {
     async fn new() -> Self {
-        let settings = RedisSettings { redis_url: testing::redis_url(), redis_ms: 2_000 };
+        let settings = RedisSettings::at(&testing::redis_url(), 2_000);
         let presence = Presence::connect(&settings, &Registry::new()).await.unwrap();
         let pod = Self(presence, format!("pod-{}", uuid::Uuid::new_v4()));
         assert_eq!(pod.0.beat(&pod.1).await, Kept::Lost, "it is new");

@@ -488,7 +488,7 @@ impl ApiPod {
     }
 
     async fn answering(nats: &NatsServer, chats: Chats, many_joins: bool) -> Self {
-        let settings = NatsSettings { nats_url: vec![nats.url()] };
+        let settings = NatsSettings::at(&nats.url());
         let bus = Bus::connect(&settings, "api", &Registry::new()).await.unwrap();
         let (publisher, task) = bus.publisher();
         tokio::spawn(task.run());

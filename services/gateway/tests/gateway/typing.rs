@@ -215,7 +215,7 @@ async fn i9_a_storm_of_typing_holds_no_message_up() {
 }
 
 async fn presence() -> Presence {
-    let settings = RedisSettings { redis_url: redis_url(), redis_ms: 2_000 };
+    let settings = RedisSettings::at(&redis_url(), 2_000);
     Presence::connect(&settings, &Registry::new()).await.unwrap()
 }
 

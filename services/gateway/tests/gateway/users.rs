@@ -99,7 +99,7 @@ async fn i6_who_could_not_be_asked_about_is_told_nothing() {
 
 /// One that publishes, and answers nobody.
 async fn publisher(nats: &NatsServer) -> Publisher {
-    let settings = NatsSettings { nats_url: vec![nats.url()] };
+    let settings = NatsSettings::at(&nats.url());
     let bus = Bus::connect(&settings, "silent", &Registry::new()).await.unwrap();
     assert!(bus.connected(SECOND * 10).await);
     let (publisher, task) = bus.publisher();

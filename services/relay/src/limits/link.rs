@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::{AsyncConnectionConfig, Client, RedisResult, cmd};
+use futures_util::future::join_all;
 use parking_lot::RwLock;
 use prometheus::IntGauge;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::convoy::Convoy;
+use crate::settings::{Place, Sentinels};
 use crate::{RedisSettings, RelayError};
 
 /// How long a connection may take to stand.
@@ -24,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// One multiplexed connection that everybody shares. Once a command fails or takes too long, nobody uses it any more; a
 /// probe makes a new one, because behind a timeout there may be a connection that is dead without knowing.
 pub(crate) struct Link {
-    client: Client,
+    place: Place,
     config: AsyncConnectionConfig,
     patience: Duration,
     live: RwLock<Option<Live>>,
@@ -55,13 +57,13 @@ impl Link {
         settings: &RedisSettings,
         up: IntGauge,
     ) -> Result<(Arc<Self>, Prober), RelayError> {
-        let client = Client::open(settings.server()?).map_err(|_| RelayError::RedisUrl)?;
+        let place = settings.place()?;
         let patience = settings.patience();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(patience));
         let (live, generations) = (RwLock::new(None), AtomicU64::new(0));
-        let link = Arc::new(Self { client, config, patience, live, generations, up });
+        let link = Arc::new(Self { place, config, patience, live, generations, up });
         if let Err(error) = link.connect().await {
             tracing::warn!(%error, "Redis is away: this pod does without it");
         }
@@ -115,7 +117,11 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<(), RelayError> {
-        let connect = self.client.get_multiplexed_async_connection_with_config(&self.config);
+        let client = match &self.place {
+            Place::At(client) => client,
+            Place::Known(sentinels) => &self.primary(sentinels).await?,
+        };
+        let connect = client.get_multiplexed_async_connection_with_config(&self.config);
         let connected = timeout(CONNECT, connect).await.map_err(RelayError::redis)?;
         let mut connection = connected.map_err(RelayError::redis)?;
         let written = timeout(self.patience, write(&mut connection)).await;
@@ -126,6 +132,41 @@ impl Link {
         tracing::info!("connected to Redis");
         Ok(())
     }
+
+    /// Asks all sentinels at once, so that one that hangs delays nobody, and believes the most of them: one that was cut off
+    /// may name a server of the past. Whether it takes writes is seen by a probe.
+    async fn primary(&self, sentinels: &Sentinels) -> Result<Client, RelayError> {
+        let Sentinels { clients, master, .. } = sentinels;
+        let asked = clients.iter().map(|sentinel| {
+            let answer = timeout(CONNECT, believed(sentinel, master, &self.config));
+            async move { answer.await.map_err(RelayError::redis)?.map_err(RelayError::redis) }
+        });
+        let answers = join_all(asked).await;
+        let count = |place: &(String, u16)| {
+            answers
+                .iter()
+                .filter(|answer| answer.as_ref().is_ok_and(|it| it.as_ref() == Some(place)))
+                .count()
+        };
+        let named = answers.iter().filter_map(|answer| answer.as_ref().ok()?.as_ref());
+        if let Some((host, port)) = named.max_by_key(|place| count(place)) {
+            return sentinels.server(host.clone(), *port);
+        }
+        match answers.into_iter().find_map(Result::err) {
+            Some(error) => Err(error),
+            None => Err(RelayError::Redis(format!("no sentinel knows a server named {master}"))),
+        }
+    }
+}
+
+/// Where one sentinel believes the server to be.
+async fn believed(
+    sentinel: &Client,
+    master: &str,
+    config: &AsyncConnectionConfig,
+) -> RedisResult<Option<(String, u16)>> {
+    let mut connection = sentinel.get_multiplexed_async_connection_with_config(config).await?;
+    cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await
 }
 
 /// A probe. A server that is full, or a replica, answers a ping and still is of no use.

@@ -19,9 +19,12 @@ pub(crate) struct Pod {
 impl Pod {
     /// Does not wait until it is connected.
     pub(crate) async fn start(url: &str) -> Self {
+        Self::with(&NatsSettings::at(url)).await
+    }
+
+    pub(crate) async fn with(settings: &NatsSettings) -> Self {
         let registry = Registry::new();
-        let settings = NatsSettings { nats_url: vec![url.to_owned()] };
-        let bus = Bus::connect(&settings, "test", &registry).await.unwrap();
+        let bus = Bus::connect(settings, "test", &registry).await.unwrap();
         Self { bus, registry }
     }
 

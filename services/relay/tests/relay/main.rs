@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod asks;
+mod credentials;
 mod fixture;
 mod gateways;
 mod heads;
@@ -13,6 +14,8 @@ mod presence;
 mod publisher;
 mod redis;
 mod revocations;
+mod sentinel;
 mod server;
+mod settings;
 mod state;
 mod subscriptions;

@@ -14,7 +14,7 @@ use crate::server::eventually;
 const POD: &str = "gateway-1";
 
 async fn presence(redis: &RedisServer) -> Presence {
-    let settings = RedisSettings { redis_url: redis.url(), redis_ms: 500 };
+    let settings = RedisSettings::at(&redis.url(), 500);
     Presence::connect(&settings, &Registry::new()).await.unwrap()
 }
 

@@ -16,6 +16,7 @@ use parley_relay::{
 use prometheus::{Registry, TextEncoder};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::server::{eventually, free_port, sample, soon};
@@ -24,23 +25,32 @@ use crate::server::{eventually, free_port, sample, soon};
 pub(crate) struct RedisServer {
     folder: TempDir,
     port: u16,
+    /// Beyond those that every server has.
+    arguments: Vec<String>,
     process: Option<Child>,
 }
 
 impl RedisServer {
     /// One that does not run yet.
     pub(crate) fn away() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), port: free_port(), process: None }
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        Self { folder, port, arguments: Vec::new(), process: None }
     }
 
-    pub(crate) async fn start() -> Self {
+    /// One that is started with these arguments, too.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         for _ in 0..20 {
             let mut server = Self::away();
+            server.arguments = arguments.iter().map(ToString::to_string).collect();
             if server.run().await {
                 return server;
             }
         }
-        panic!("no Redis server starts");
+        panic!("no Redis server starts with {arguments:?}");
+    }
+
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
     }
 
     /// On the port where it was, and empty.
@@ -114,6 +124,10 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     async fn connection(&self) -> Option<MultiplexedConnection> {
         let client = Client::open(self.url()).unwrap();
         client.get_multiplexed_async_connection().await.ok()
@@ -125,6 +139,7 @@ impl RedisServer {
         let mut process = Command::new(program())
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
             .arg(self.port.to_string())
+            .args(&self.arguments)
             .arg("--dir")
             .arg(self.folder.path())
             .stdout(Stdio::null())
@@ -135,7 +150,7 @@ impl RedisServer {
             if process.try_wait().unwrap().is_some() {
                 return Some(false);
             }
-            self.connection().await.map(|_| true)
+            TcpStream::connect(("127.0.0.1", self.port)).await.ok().map(|_| true)
         });
         let runs = runs.await;
         self.process = runs.then_some(process);
@@ -149,7 +164,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("PARLEY_TEST_REDIS_SERVER")
         .expect("PARLEY_TEST_REDIS_SERVER, the valkey-server or redis-server to run, is not set: run `cargo parley test`")
         .into()
@@ -178,9 +193,12 @@ impl LimitPod {
     }
 
     pub(crate) async fn with(url: &str, ms: u64, pods: usize, limits: LimitSettings) -> Self {
+        Self::at(&RedisSettings::at(url, ms), pods, limits).await
+    }
+
+    pub(crate) async fn at(redis: &RedisSettings, pods: usize, limits: LimitSettings) -> Self {
         let registry = Registry::new();
-        let redis = RedisSettings { redis_url: url.to_owned(), redis_ms: ms };
-        let limiter = Limiter::connect(&redis, &limits, Peers::fixed(pods), &registry);
+        let limiter = Limiter::connect(redis, &limits, Peers::fixed(pods), &registry);
         Self { limiter: soon(limiter).await.unwrap(), registry }
     }
 

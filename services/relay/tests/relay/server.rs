@@ -49,10 +49,16 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)
     Some((status, body.to_owned()))
 }
 
+/// The passwords of a configured server's users.
+pub(crate) const API_PASSWORD: &str = "of-api-pods";
+pub(crate) const GATEWAY_PASSWORD: &str = "of-gateways";
+
 /// Killed when it is dropped.
 pub(crate) struct NatsServer {
     folder: TempDir,
     port: u16,
+    /// The text of its configuration file, if it has one.
+    configuration: Option<String>,
     running: Option<Running>,
 }
 
@@ -63,8 +69,17 @@ struct Running {
 
 impl NatsServer {
     pub(crate) async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    /// One with this configuration, which may take the passwords of the users' file from the environment.
+    pub(crate) async fn configured(configuration: String) -> Self {
+        Self::start_as(Some(configuration)).await
+    }
+
+    async fn start_as(configuration: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { folder, port: 0, running: None };
+        let mut server = Self { folder, port: 0, configuration, running: None };
         for _ in 0..20 {
             server.port = free_port();
             if server.run().await {
@@ -114,7 +129,15 @@ impl NatsServer {
     /// Whether it listens now; not if the port was taken.
     async fn run(&mut self) -> bool {
         assert!(self.running.is_none(), "it runs already");
-        let mut process = Command::new(program())
+        let mut command = Command::new(program());
+        if let Some(configuration) = &self.configuration {
+            let file = self.folder.path().join("nats.conf");
+            std::fs::write(&file, configuration).unwrap();
+            command.arg("--config").arg(file);
+            command.env("PARLEY_NATS_API_PASSWORD", API_PASSWORD);
+            command.env("PARLEY_NATS_GATEWAY_PASSWORD", GATEWAY_PASSWORD);
+        }
+        let mut process = command
             .args(["-a", "127.0.0.1", "-m", "-1", "-p"])
             .arg(self.port.to_string())
             .arg("--ports_file_dir")

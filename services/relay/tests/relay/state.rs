@@ -108,7 +108,7 @@ async fn i9_a_subscription_that_is_not_read_overruns_and_says_so() {
 
 #[test]
 fn a_wrong_url_is_said_without_its_password() {
-    let check = |url: &str| NatsSettings { nats_url: vec![url.to_owned()] }.check();
+    let check = |url: &str| NatsSettings::at(url).check();
     for good in ["nats://127.0.0.1:4222", "nats://user:secret@nats.example", "tls://nats:4222"] {
         assert_eq!(check(good), Ok(()), "{good}");
     }

@@ -15,6 +15,7 @@ use parley_store::{
     DatabaseSettings, ParticipantSettings, Store, UnknownUsers,
 };
 use prometheus::Registry;
+use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 #[derive(Parser)]
@@ -140,7 +141,7 @@ impl World {
 
     /// A connection that goes round the store.
     pub(crate) async fn connection(&self) -> PgConnection {
-        PgConnection::connect(&self.settings.database_url).await.unwrap()
+        PgConnection::connect(self.settings.database_url.expose_secret()).await.unwrap()
     }
 
     /// Bypasses the store, for what it has no verb for.

