@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use parley_loadtest::scenarios::delivery::{
-    api_death, full_speed, gateway_death, jitter, nats_outage, planted, removal, rolling, slow,
+    api_death, full_speed, gateway_death, jitter, nats_cluster, nats_outage, planted, removal,
+    rolling, slow, upgrade,
 };
 use parley_loadtest::scenarios::{lists, send, storm, transports};
 use parley_loadtest::{chaos, check};
@@ -53,6 +54,8 @@ enum Scenario {
     ApiDeath(api_death::Arguments),
     /// NATS is away for 10 s, and hangs for 10 s
     NatsOutage(nats_outage::Arguments),
+    /// Three NATS servers lose one after the other, and then all for 10 s
+    NatsCluster(nats_cluster::Arguments),
     /// Sends as fast as they go, over two api pods: no catch-up by reordering
     FullSpeed(full_speed::Arguments),
     /// Participants who are removed, and tokens that are revoked or expire, in a stream of messages: who hears what
@@ -61,6 +64,8 @@ enum Scenario {
     Slow(slow::Arguments),
     /// A rollout: both gateways are restarted, one after the other
     Rolling(rolling::Arguments),
+    /// The database is migrated under load, and every pod restarted as the next release, and as this one again
+    Upgrade(upgrade::Arguments),
     /// Faults that are planted in a gateway: the checker finds each
     Planted(planted::Arguments),
 }
@@ -98,10 +103,12 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::GatewayDeath(arguments) => gateway_death::run(home, arguments, interrupt),
         Scenario::ApiDeath(arguments) => api_death::run(home, arguments, interrupt),
         Scenario::NatsOutage(arguments) => nats_outage::run(home, arguments, interrupt),
+        Scenario::NatsCluster(arguments) => nats_cluster::run(home, arguments, interrupt),
         Scenario::FullSpeed(arguments) => full_speed::run(home, arguments, interrupt),
         Scenario::Removal(arguments) => removal::run(home, arguments, interrupt),
         Scenario::Slow(arguments) => slow::run(home, arguments, interrupt),
         Scenario::Rolling(arguments) => rolling::run(home, arguments, interrupt),
+        Scenario::Upgrade(arguments) => upgrade::run(home, arguments, interrupt),
         Scenario::Planted(arguments) => planted::run(home, arguments, interrupt),
     }
 }

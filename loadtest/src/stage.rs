@@ -70,8 +70,18 @@ impl Stage {
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<Self> {
+        Self::open_as(&Shape { settings, ..Shape::default() }, home, plan, interrupt)
+    }
+
+    /// The same, on a cluster of this shape.
+    pub(crate) fn open_as(
+        shape: &Shape<'_>,
+        home: &Home,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let home = home.beside(home.root().join(plan.name));
-        let cluster = cluster_with(settings, &home, None, interrupt)?;
+        let cluster = shape.start(&home, interrupt)?;
         Self::on(cluster, &home, plan, interrupt)
     }
 
@@ -236,37 +246,42 @@ impl Stage {
     }
 }
 
-/// Two api pods and two gateways, from other programs if need be.
-pub(crate) fn cluster(
-    home: &Home,
-    binaries: Option<PathBuf>,
-    interrupt: &Interrupt,
-) -> Result<Cluster> {
-    cluster_with(&[], home, binaries, interrupt)
+/// What a cluster of two api pods and two gateways has of its own.
+pub(crate) struct Shape<'a> {
+    /// Of two values, the later one counts.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
+    /// How many NATS servers.
+    pub(crate) nats: u16,
+    /// Other programs than those that are built.
+    pub(crate) binaries: Option<PathBuf>,
 }
 
-fn cluster_with(
-    settings: &[(&str, &str)],
-    home: &Home,
-    binaries: Option<PathBuf>,
-    interrupt: &Interrupt,
-) -> Result<Cluster> {
-    // Of two values, the later one counts.
-    let settings = SETTINGS.iter().chain(settings);
-    let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let options = Options {
-        api: 2,
-        gateways: 2,
-        place: Place::Anywhere,
-        ephemeral: true,
-        // A database that forgets could not be told from pods that lie.
-        durability: Durability::Durable,
-        settings: settings.collect(),
-        binaries,
-        system: false,
-        demo: false,
-    };
-    Cluster::start(home, &options, interrupt)
+impl Default for Shape<'_> {
+    fn default() -> Self {
+        Self { settings: &[], nats: 1, binaries: None }
+    }
+}
+
+impl Shape<'_> {
+    pub(crate) fn start(&self, home: &Home, interrupt: &Interrupt) -> Result<Cluster> {
+        let settings = SETTINGS.iter().chain(self.settings);
+        let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let options = Options {
+            api: 2,
+            gateways: 2,
+            nats: self.nats,
+            secure: false,
+            place: Place::Anywhere,
+            ephemeral: true,
+            // A database that forgets could not be told from pods that lie.
+            durability: Durability::Durable,
+            settings: settings.collect(),
+            binaries: self.binaries.clone(),
+            system: false,
+            demo: false,
+        };
+        Cluster::start(home, &options, interrupt)
+    }
 }
 
 /// Counters whose names begin so, with their labels.

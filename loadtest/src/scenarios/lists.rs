@@ -110,6 +110,8 @@ fn options() -> Options {
     Options {
         api: 1,
         gateways: 1,
+        nats: 1,
+        secure: false,
         place: Place::Anywhere,
         ephemeral: true,
         durability: Durability::Durable,

@@ -5,11 +5,13 @@ pub mod api_death;
 pub mod full_speed;
 pub mod gateway_death;
 pub mod jitter;
+pub mod nats_cluster;
 pub mod nats_outage;
 pub mod planted;
 pub mod removal;
 pub mod rolling;
 pub mod slow;
+pub mod upgrade;
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -84,6 +86,12 @@ impl fmt::Display for Times {
 
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// How many connections ended before the end, by whatever cause.
+fn ended_early(verdict: &Verdict) -> u64 {
+    let closed = verdict.counts.closed.iter().filter(|(why, _)| *why != "over");
+    closed.map(|(_, count)| count).sum()
 }
 
 /// A scenario's section in `RESULTS.md`: what was run, when, its table if it has one, and what was demanded.

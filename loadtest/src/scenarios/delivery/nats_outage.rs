@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use parley_local::{Home, Interrupt};
 
-use super::{end, millis};
+use super::{end, ended_early, millis};
 use crate::checker::Verdict;
 use crate::crowd::{Habits, Population};
 use crate::stage::{Plan, SETTLE_WITHIN, Stage};
@@ -62,13 +62,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
 }
 
 fn demands(verdict: &Verdict) -> Vec<(bool, String)> {
-    let lost: u64 = verdict
-        .counts
-        .closed
-        .iter()
-        .filter(|(why, _)| *why != "over")
-        .map(|(_, count)| count)
-        .sum();
+    let lost = ended_early(verdict);
     let mut demands = vec![(lost == 0, format!("{lost} connections ended before the end"))];
     let told: u64 = verdict.counts.resyncs_told.values().sum();
     demands.push((

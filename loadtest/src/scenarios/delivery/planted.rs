@@ -8,7 +8,7 @@ use parley_local::{Cluster, Home, Interrupt, build_planted, say};
 
 use crate::checker::{Verdict, Violated};
 use crate::crowd::{Habits, Population};
-use crate::stage::{Plan, Stage, cluster};
+use crate::stage::{Plan, Shape, Stage};
 
 const NAME: &str = "planted";
 const GATEWAYS: [&str; 2] = ["gateway-1", "gateway-2"];
@@ -38,13 +38,10 @@ pub struct Arguments {
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
     let Arguments { rounds, seconds, every } = *arguments;
     let home = home.beside(home.root().join(NAME));
-    let programs = build_planted(&home.root().join("bin"), interrupt)?;
-    let mut trial = Trial {
-        cluster: Some(cluster(&home, Some(programs), interrupt)?),
-        home,
-        seconds,
-        interrupt,
-    };
+    let binaries = Some(build_planted(&home.root().join("bin"), interrupt)?);
+    let shape = Shape { binaries, ..Shape::default() };
+    let cluster = Some(shape.start(&home, interrupt)?);
+    let mut trial = Trial { cluster, home, seconds, interrupt };
     let verdict = trial.run(1)?;
     if !verdict.is_clean() {
         bail!("nothing is planted, and the checker says:\n{}", verdict.report());

@@ -201,6 +201,8 @@ fn options(arguments: &Arguments) -> Options {
     Options {
         api: arguments.api,
         gateways: 1,
+        nats: 1,
+        secure: false,
         place: Place::Anywhere,
         ephemeral: true,
         durability: Durability::Durable,

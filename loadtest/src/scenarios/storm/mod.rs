@@ -148,6 +148,8 @@ fn options() -> Options {
     Options {
         api: 2,
         gateways: 2,
+        nats: 1,
+        secure: false,
         place: Place::Anywhere,
         ephemeral: true,
         durability: Durability::Durable,

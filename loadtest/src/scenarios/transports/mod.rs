@@ -155,6 +155,8 @@ fn options() -> Options {
     Options {
         api: 2,
         gateways: 3,
+        nats: 1,
+        secure: false,
         place: Place::Anywhere,
         ephemeral: true,
         durability: Durability::Forgetful,

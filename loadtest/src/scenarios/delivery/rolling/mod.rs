@@ -99,21 +99,21 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     Ok(end((verdict, cluster), &demands))
 }
 
-/// One gateway goes as a rollout lets it go, and comes again.
-fn restart(stage: &mut Stage, gateway: &str, grace: Duration) -> Result<()> {
-    let number = stage.fault_begins(&format!("restart {gateway}"));
-    let process = stage.cluster.process(gateway)?.clone();
-    stage.cluster.terminate(gateway)?;
+/// One pod goes as a rollout lets it go, and comes again.
+pub(super) fn restart(stage: &mut Stage, pod: &str, grace: Duration) -> Result<()> {
+    let number = stage.fault_begins(&format!("restart {pod}"));
+    let process = stage.cluster.process(pod)?.clone();
+    stage.cluster.terminate(pod)?;
     if !stage.wait(grace, || Ok(!process.is_alive()))? {
-        bail!("{gateway} has not ended {} s after SIGTERM", grace.as_secs());
+        bail!("{pod} has not ended {} s after SIGTERM", grace.as_secs());
     }
-    stage.restart(gateway)?;
+    stage.restart(pod)?;
     stage.fault_ends(number);
     let heads = truth::heads(&stage.database, &stage.world.chats)?;
     if !stage.wait(WHOLE_WITHIN, || Ok(stage.are_whole(&heads)))? {
         bail!("not every client is whole again after {} s", WHOLE_WITHIN.as_secs());
     }
-    say::note(format_args!("{gateway} is back, and everybody whole"));
+    say::note(format_args!("{pod} is back, and everybody whole"));
     Ok(())
 }
 
