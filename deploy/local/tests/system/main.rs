@@ -21,6 +21,8 @@ mod observers;
 mod once;
 mod operator;
 mod people;
+mod restored;
+mod socket;
 mod traces;
 mod unprivileged;
 mod untold;

@@ -21,6 +21,7 @@ impl Person {
         Self { id, token }
     }
 
+    /// What a client shows.
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
