@@ -39,6 +39,10 @@ pub enum Place {
 
 /// What to start.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of `up`, and goes with any other"
+)]
 pub struct Options {
     /// How many api pods.
     pub api: u16,

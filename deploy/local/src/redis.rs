@@ -28,21 +28,18 @@ impl Redis {
         keeper: &mut Keeper,
     ) -> Result<()> {
         let port = self.port.to_string();
-        let mut command = match security {
-            Some(security) => {
-                let mut command = security.programs.redis.command("redis-server");
-                command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "yes"]);
-                command.arg("--tls-cert-file").arg(security.file("server.pem"));
-                command.arg("--tls-key-file").arg(security.file("server.key"));
-                command.arg("--tls-ca-cert-file").arg(security.file("ca.pem"));
-                command.arg("--aclfile").arg(security.redis_users());
-                command
-            }
-            None => {
-                let mut command = Command::new(program);
-                command.args(["--port", &port]);
-                command
-            }
+        let mut command = if let Some(security) = security {
+            let mut command = security.programs.redis.command("redis-server");
+            command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "yes"]);
+            command.arg("--tls-cert-file").arg(security.file("server.pem"));
+            command.arg("--tls-key-file").arg(security.file("server.key"));
+            command.arg("--tls-ca-cert-file").arg(security.file("ca.pem"));
+            command.arg("--aclfile").arg(security.redis_users());
+            command
+        } else {
+            let mut command = Command::new(program);
+            command.args(["--port", &port]);
+            command
         };
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(keeper.home().root());

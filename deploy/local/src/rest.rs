@@ -48,11 +48,6 @@ impl Client {
         self.send("PUT", path, Some((JSON, body.to_string().into())))
     }
 
-    /// Removes.
-    pub fn delete(&self, path: &str) -> Result<Answer> {
-        self.send("DELETE", path, None)
-    }
-
     /// Sends any text as JSON, also what is none.
     pub fn post_text(&self, path: &str, body: &str) -> Result<Answer> {
         self.send("POST", path, Some((JSON, body.into())))

@@ -143,19 +143,11 @@ impl App {
             counting_peers.run(peers_stop.cancelled()).await?;
             Ok(())
         });
-        let heads_stop = stop.clone();
-        let heads = async move { Ok(announcing.run(heads_stop.cancelled()).await) };
-        lifecycle.spawn("heads", heads);
+        spawn(lifecycle, "heads", announcing.run(stop.clone().cancelled_owned()));
         lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));
         lifecycle.spawn("answers", answers::run(bus, store, state.teller.clone(), stop.clone()));
-        lifecycle.spawn("appender", async move {
-            appending.run().await;
-            Ok(())
-        });
-        lifecycle.spawn("publisher", async move {
-            publishing.run().await;
-            Ok(())
-        });
+        spawn(lifecycle, "appender", appending.run());
+        spawn(lifecycle, "publisher", publishing.run());
         let readiness = lifecycle.readiness().clone();
         let more = why::routes(state.clone());
         let admin = admin::serve_with(admin_listener, readiness, registry, more);
@@ -166,4 +158,16 @@ impl App {
         tracing::info!(pod = process.pod, address = %app.address, "serving REST");
         Ok(app)
     }
+}
+
+/// A task that cannot fail.
+fn spawn(
+    lifecycle: &Lifecycle,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    lifecycle.spawn(name, async move {
+        task.await;
+        Ok(())
+    });
 }

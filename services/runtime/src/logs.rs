@@ -264,10 +264,11 @@ mod tests {
     #[tokio::test]
     async fn what_goes_on_elsewhere_keeps_the_ids() {
         let request = Request { id: "one".into(), trace_id: None };
-        let elsewhere = of_request(request, async {
-            tokio::spawn(of_this_request(async { REQUEST.with(|request| request.id.clone()) }))
+        let id = of_request(request, async {
+            let told = of_this_request(async { REQUEST.with(|request| request.id.clone()) });
+            tokio::spawn(told).await.unwrap()
         });
-        assert_eq!(&*elsewhere.await.await.unwrap(), "one");
+        assert_eq!(&*id.await, "one");
         let nothing = of_this_request(async { REQUEST.try_with(Clone::clone).is_err() });
         assert!(nothing.await, "outside of a request there is none");
     }

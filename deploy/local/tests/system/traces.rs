@@ -137,8 +137,8 @@ fn tree(spans: &[Span], parent: &str, depth: usize, first: u64) -> String {
         let (begin, took) = (ms(it.begin.saturating_sub(first)), ms(it.end - it.begin));
         let of: Vec<String> =
             it.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        tree += &format!("\n{name:<36} {:<10} +{begin:>8.3} ms {took:>8.3} ms  ", it.pod);
-        tree += &of.join(" ");
+        let line = format!("{name:<36} {:<10} +{begin:>8.3} ms {took:>8.3} ms  ", it.pod);
+        tree.extend(["\n", &line, &of.join(" ")]);
         tree += &self::tree(spans, &it.id, depth + 1, first);
     }
     tree

@@ -41,7 +41,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let binaries = Some(build_planted(&home.root().join("bin"), interrupt)?);
     let shape = Shape { binaries, ..Shape::default() };
     let cluster = Some(shape.start(&home, interrupt)?);
-    let mut trial = Trial { cluster, home, seconds, interrupt };
+    let mut trial = Trial { home, seconds, interrupt, cluster };
     let verdict = trial.run(1)?;
     if !verdict.is_clean() {
         bail!("nothing is planted, and the checker says:\n{}", verdict.report());

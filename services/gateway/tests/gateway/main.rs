@@ -23,6 +23,7 @@ mod replay;
 mod revocation;
 mod rooms;
 #[path = "../../../relay/tests/relay/server.rs"]
+#[expect(dead_code, reason = "only the relay's tests configure one")]
 mod server;
 mod slow;
 mod storm;

@@ -21,6 +21,9 @@ pub(super) struct TlsFiles<'a> {
     pub(super) key: Option<&'a Path>,
 }
 
+/// The text of a certificate's file and of its key's.
+type Identity = (Vec<u8>, Vec<u8>);
+
 impl<'a> TlsFiles<'a> {
     /// Whether any is given: then a connection without TLS is none that was asked for.
     pub(super) const fn given(&self) -> bool {
@@ -68,7 +71,7 @@ impl<'a> TlsFiles<'a> {
     }
 
     /// The texts of the own certificate's file and its key's.
-    pub(super) fn identity_texts(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, RelayError> {
+    pub(super) fn identity_texts(&self) -> Result<Option<Identity>, RelayError> {
         let Some((cert, key)) = self.identity()? else { return Ok(None) };
         Ok(Some((self.read("CERT", cert)?, self.read("KEY", key)?)))
     }

@@ -47,17 +47,17 @@ impl Closed {
         Self { server, folder }
     }
 
-    fn file(&self, name: &str) -> Option<PathBuf> {
-        Some(self.folder.path().join(name))
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     fn settings(&self, (user, password): (&str, &str)) -> NatsSettings {
         NatsSettings {
             nats_user: Some(user.to_owned()),
             nats_password: Some(password.into()),
-            nats_ca_file: self.file("ca.pem"),
-            nats_cert_file: self.file("pod.pem"),
-            nats_key_file: self.file("pod.key"),
+            nats_ca_file: Some(self.file("ca.pem")),
+            nats_cert_file: Some(self.file("pod.pem")),
+            nats_key_file: Some(self.file("pod.key")),
             ..NatsSettings::at(&self.server.url())
         }
     }
@@ -167,13 +167,13 @@ async fn without_its_certificate_its_password_or_an_authority_in_common_no_pod_c
         ),
         (
             "another authority's server",
-            NatsSettings { nats_ca_file: other.file("ca.pem"), ..good.clone() },
+            NatsSettings { nats_ca_file: Some(other.file("ca.pem")), ..good.clone() },
         ),
         (
             "another authority's pod",
             NatsSettings {
-                nats_cert_file: other.file("pod.pem"),
-                nats_key_file: other.file("pod.key"),
+                nats_cert_file: Some(other.file("pod.pem")),
+                nats_key_file: Some(other.file("pod.key")),
                 ..good.clone()
             },
         ),
@@ -194,7 +194,7 @@ async fn a_server_without_tls_is_none_that_was_asked_for() {
     let closed = Closed::start().await;
     let open = NatsServer::start().await;
     let settings =
-        NatsSettings { nats_ca_file: closed.file("ca.pem"), ..NatsSettings::at(&open.url()) };
+        NatsSettings { nats_ca_file: Some(closed.file("ca.pem")), ..NatsSettings::at(&open.url()) };
     assert!(!Pod::with(&settings).await.bus.connected(START).await);
     let by_scheme = NatsSettings::at(&open.url().replace("nats://", "tls://"));
     assert!(!Pod::with(&by_scheme).await.bus.connected(START).await);

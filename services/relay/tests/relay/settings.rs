@@ -8,8 +8,8 @@ use secrecy::SecretString;
 
 const SECRET: &str = "hush-hush";
 
-fn secret() -> Option<SecretString> {
-    Some(SecretString::from(SECRET))
+fn secret() -> SecretString {
+    SecretString::from(SECRET)
 }
 
 /// The one line; it never holds a secret.
@@ -30,11 +30,15 @@ fn a_user_of_the_bus_is_named_once_and_whole() {
             "PARLEY_NATS_USER needs PARLEY_NATS_PASSWORD",
         ),
         (
-            NatsSettings { nats_password: secret(), ..nats() },
+            NatsSettings { nats_password: Some(secret()), ..nats() },
             "PARLEY_NATS_PASSWORD needs PARLEY_NATS_USER",
         ),
         (
-            NatsSettings { nats_user: user, nats_password: secret(), ..NatsSettings::at(&by_url) },
+            NatsSettings {
+                nats_user: user,
+                nats_password: Some(secret()),
+                ..NatsSettings::at(&by_url)
+            },
             "PARLEY_NATS_URL with a user, PARLEY_NATS_USER and PARLEY_NATS_CREDENTIALS_FILE exclude each other",
         ),
         (
@@ -77,7 +81,7 @@ fn redis_is_at_one_place_and_its_user_has_a_password() {
             "PARLEY_REDIS_MASTER needs PARLEY_REDIS_SENTINELS",
         ),
         (
-            RedisSettings { redis_sentinel_password: secret(), ..redis() },
+            RedisSettings { redis_sentinel_password: Some(secret()), ..redis() },
             "PARLEY_REDIS_SENTINEL_PASSWORD needs PARLEY_REDIS_SENTINELS",
         ),
         (
@@ -86,7 +90,7 @@ fn redis_is_at_one_place_and_its_user_has_a_password() {
         ),
         (
             RedisSettings {
-                redis_password: secret(),
+                redis_password: Some(secret()),
                 ..RedisSettings::at(&format!("redis://:{SECRET}@127.0.0.1"), 200)
             },
             "PARLEY_REDIS_PASSWORD, and PARLEY_REDIS_URL holds a password already",
@@ -99,7 +103,8 @@ fn redis_is_at_one_place_and_its_user_has_a_password() {
         assert_eq!(said(settings.check()), expected);
     }
     assert!(
-        !format!("{:?}", RedisSettings { redis_password: secret(), ..redis() }).contains(SECRET)
+        !format!("{:?}", RedisSettings { redis_password: Some(secret()), ..redis() })
+            .contains(SECRET)
     );
 }
 

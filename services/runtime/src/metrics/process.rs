@@ -29,7 +29,7 @@ impl Collector for Process {
             && let Some(family) = families.iter_mut().find(|family| family.name() == CPU)
         {
             for metric in family.mut_metric() {
-                let mut counter = Counter::new();
+                let mut counter = Counter::default();
                 counter.set_value(seconds);
                 metric.set_counter(counter);
             }
