@@ -554,6 +554,10 @@ impl ApiPod {
         self.publisher.publish(&event(chat, version, 0));
     }
 
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
     pub(crate) fn publisher(&self) -> Publisher {
         self.publisher.clone()
     }

@@ -2,6 +2,7 @@
 //! and publishes over the bus, and the client.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
 mod client;
 mod connect;
 mod delivery;

@@ -38,7 +38,7 @@ pub struct TraceSettings {
 
     /// Whether a request's own `traceparent` says if it is traced. Only where a proxy sets it: a client could have
     /// everything traced
-    #[arg(long, env = "PARLEY_TRACE_FOLLOW", default_value_t = false)]
+    #[arg(long, env = "PARLEY_TRACE_FOLLOW", default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub trace_follow: bool,
 }
 
