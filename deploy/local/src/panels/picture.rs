@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Shown, Span};
+use crate::prometheus::Course;
 
 const COLUMNS: usize = 5;
 const WIDTH: f64 = 300.0;
@@ -109,16 +110,7 @@ fn curves(body: &mut String, shown: &Shown, span: &Span) {
     );
     for (number, (legend, course)) in shown.lines.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
-        let mut path = String::new();
-        let mut pen_down = false;
-        for (at, value) in &course.points {
-            if value.is_finite() {
-                // Nothing at the beginning of a line, so that one point shows too.
-                let (command, end) = if pen_down { ('L', "") } else { ('M', "h0") };
-                let _ = write!(path, "{command}{:.1} {:.1}{end}", x(*at), y(*value));
-            }
-            pen_down = value.is_finite();
-        }
+        let path = path_of(course, span, &x, &y);
         put(
             body,
             format_args!(
@@ -138,6 +130,20 @@ fn curves(body: &mut String, shown: &Shown, span: &Span) {
             ),
         );
     }
+}
+
+/// A line from point to point, which ends where there is none: Prometheus leaves out what it does not know.
+fn path_of(course: &Course, span: &Span, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64) -> String {
+    let mut path = String::new();
+    let mut last = f64::NEG_INFINITY;
+    for (at, value) in course.points.iter().filter(|(_, value)| value.is_finite()) {
+        let goes_on = at - last < 1.5 * span.step.as_secs_f64();
+        // Nothing at the beginning of a line, so that one point shows too.
+        let (command, end) = if goes_on { ('L', "") } else { ('M', "h0") };
+        let _ = write!(path, "{command}{:.1} {:.1}{end}", x(*at), y(*value));
+        last = *at;
+    }
+    path
 }
 
 /// Three rows of two.
@@ -197,7 +203,19 @@ fn put(body: &mut String, line: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::readable;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_points_are_missing() {
+        let step = Duration::from_secs(2);
+        let span = Span { from: 0.0, to: 20.0, step, rate: step };
+        let points = vec![(0.0, 1.0), (2.0, 2.0), (8.0, 3.0), (10.0, f64::NAN), (12.0, 4.0)];
+        let course = Course { labels: std::collections::BTreeMap::new(), points };
+        let path = path_of(&course, &span, &|at| at, &|value| value);
+        assert_eq!(path, "M0.0 1.0h0L2.0 2.0M8.0 3.0h0M12.0 4.0h0");
+    }
 
     #[test]
     fn numbers_are_said_with_their_unit() {
