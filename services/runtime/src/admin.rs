@@ -40,9 +40,7 @@ pub async fn serve(
     readiness: Readiness,
     registry: Registry,
 ) -> anyhow::Result<()> {
-    register_readiness(&registry, readiness.clone())?;
-    axum::serve(listener, router(readiness, registry)).await?;
-    Ok(())
+    serve_with(listener, readiness, registry, Router::new()).await
 }
 
 /// The same, with what this kind of pod has beside.
@@ -52,6 +50,7 @@ pub async fn serve_with(
     registry: Registry,
     more: Router,
 ) -> anyhow::Result<()> {
+    register_readiness(&registry, readiness.clone())?;
     axum::serve(listener, router(readiness, registry).merge(more)).await?;
     Ok(())
 }
