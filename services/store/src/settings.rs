@@ -56,6 +56,8 @@ impl DatabaseSettings {
             // A pod that hangs in the middle of a transaction must not hold a chat's lock.
             ("idle_in_transaction_session_timeout", format!("{}ms", self.database_statement_ms)),
             ("timezone", "UTC".to_owned()),
+            // Up to Postgres 17, a plan without a choice (see `pool_for_sends`) looks so dear that it is compiled, which takes seconds.
+            ("jit", "off".to_owned()),
         ]))
     }
 }

@@ -127,13 +127,15 @@ async fn a_replica_that_was_promoted_is_found_and_limits_and_presence_go_on() {
     pod.reaches(true).await;
     pod.refused(&alice, policy).await;
     assert_eq!(pod.decisions("redis", "limited"), 1, "what was granted meanwhile is put back");
-    eventually("presence is told to the new server", async || {
-        let everybody =
-            Movements { everybody: true, come: vec![alice.clone()], ..Movements::default() };
-        (presence.moved("gateway-1", &everybody).await == Kept::Yes).then_some(())
+    let everybody =
+        Movements { everybody: true, come: vec![alice.clone()], ..Movements::default() };
+    eventually("the new server is told who is there", async || {
+        presence.beat("gateway-1").await;
+        presence.moved("gateway-1", &everybody).await;
+        let seen = presence.of(std::slice::from_ref(&alice)).await?;
+        seen[0].online.then_some(())
     })
     .await;
-    assert!(presence.of(std::slice::from_ref(&alice)).await.unwrap()[0].online);
 }
 
 /// The first one hangs, which costs nobody more than the wait for one answer.
