@@ -124,7 +124,7 @@ def routes(item):
 
 def variables(rendering):
     """No variable is set twice, none of ours is one that the program does not know, and none that it cannot do without is missing."""
-    needed = {"api": {"DATABASE_URL", "NATS_URL", "REDIS_URL"}, "gateway": {"NATS_URL", "REDIS_URL", "PEER_SECRET", "PEER_ADDRESS"}}
+    needed = {"api": {"DATABASE_URL", "NATS_URL"}, "gateway": {"NATS_URL", "PEER_SECRET", "PEER_ADDRESS"}}
     for item in rendering.of_kind(*WORKLOADS):
         for container in containers(item):
             twice = [it for it, count in Counter(it["name"] for it in container.get("env", [])).items() if count > 1]
@@ -232,6 +232,8 @@ def stops(rendering):
         shutdown = int(variables_["PARLEY_SHUTDOWN_SECONDS"]["value"])
         pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
         grace = pod(item)["terminationGracePeriodSeconds"]
+        if int(variables_["PARLEY_LINGER_SECONDS"]["value"]) >= shutdown:
+            yield f"{name(item)} lingers until it is killed"
         if grace <= pause + shutdown:
             yield f"{name(item)} is killed after {grace} s, and wants {pause} + {shutdown}"
         drain = variables_.get("PARLEY_DRAIN_SECONDS")

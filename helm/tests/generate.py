@@ -41,8 +41,11 @@ def comment_above(lines, line):
 
 
 def default(value, lines):
-    """The default as it stands in the file; longer ones in one line of JSON."""
-    text = json.dumps(yaml.safe_load(yaml.serialize(value)), ensure_ascii=False)
+    """The default in one line of JSON; of a credential, what is not empty."""
+    plain = yaml.safe_load(yaml.serialize(value))
+    if isinstance(plain, dict) and "remote" in plain:
+        plain = {"key": plain["key"]}
+    text = json.dumps(plain, ensure_ascii=False)
     return f"`{text}`" if len(text) <= 110 else "see `values.yaml`"
 
 

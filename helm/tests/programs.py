@@ -12,6 +12,8 @@ SECRET = {
     "PARLEY_REDIS_URL": "redis://redis:6379",
 }
 ANY_SECRET = "a-secret-of-this-test-with-32-bytes-or-more"
+# What stands for any file of certificates.
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 FIELDS = {"metadata.name": "pod-1", "status.podIP": {False: "10.1.2.3", True: "fd00::1"}}
 
 
@@ -31,6 +33,7 @@ def variables(container, ipv6):
             value = it["value"]
             for earlier, its in found.items():
                 value = value.replace(f"$({earlier})", its)
+            value = CERTIFICATES if value.startswith("/certificates/") else value
         found[it["name"]] = value
     return found
 

@@ -26,6 +26,7 @@ NONSENSE = [
     ("no password of the trial", merged(TRIAL, {"trial": {"password": ""}}), "trial.password is missing"),
     ("a hook before the trial's Postgres", merged(TRIAL, {"migrations": {"mode": "hook"}}), "take migrations.mode=init"),
     ("no database", {"credentials": {"databaseUrl": {"key": ""}}}, "credentials.databaseUrl.key is empty"),
+    ("neither a Redis nor sentinels", {"credentials": {"redisUrl": {"key": ""}}}, "wants one of credentials.redisUrl.key and REDIS_SENTINELS"),
     ("no trust in any token", {"credentials": {"jwtSecret": {"key": ""}}}, "api trusts no token"),
     ("half a key of the bucket", {"credentials": {"s3AccessKey": {"key": "a"}}}, "go together"),
     ("credentials in values that are not there", {"credentials": {"source": "values"}}, "value is missing"),

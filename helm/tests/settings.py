@@ -8,7 +8,7 @@ from chart import ROOT
 
 # What the chart sets by itself: addresses, names, times of a stop, where files are, and credentials.
 OF_THE_CHART = {
-    "POD", "LISTEN", "ADMIN_LISTEN", "SHUTDOWN_SECONDS", "DRAIN_SECONDS", "PEER_LISTEN", "PEER_ADDRESS",
+    "POD", "LISTEN", "ADMIN_LISTEN", "LINGER_SECONDS", "SHUTDOWN_SECONDS", "DRAIN_SECONDS", "PEER_LISTEN", "PEER_ADDRESS",
     "FILES_FOLDER", "S3_BUCKET", "S3_REGION", "S3_ENDPOINT", "S3_PATH_STYLE", "S3_ALLOW_HTTP",
 }
 

@@ -2,8 +2,13 @@
 {{- define "parley.credentials" -}}
 databaseUrl: {variable: PARLEY_DATABASE_URL, for: [api, migrate]}
 migrationDatabaseUrl: {variable: PARLEY_DATABASE_URL, for: [migrate]}
+databasePassword: {variable: PARLEY_DATABASE_PASSWORD, for: [api, migrate]}
 natsUrl: {variable: PARLEY_NATS_URL, for: [api, gateway]}
+natsApiPassword: {variable: PARLEY_NATS_PASSWORD, for: [api]}
+natsGatewayPassword: {variable: PARLEY_NATS_PASSWORD, for: [gateway]}
 redisUrl: {variable: PARLEY_REDIS_URL, for: [api, gateway]}
+redisPassword: {variable: PARLEY_REDIS_PASSWORD, for: [api, gateway]}
+redisSentinelPassword: {variable: PARLEY_REDIS_SENTINEL_PASSWORD, for: [api, gateway]}
 jwtSecret: {variable: PARLEY_JWT_SECRET, for: [api, gateway]}
 peerSecret: {variable: PARLEY_PEER_SECRET, for: [gateway]}
 linkSecret: {variable: PARLEY_LINK_SECRET, for: [api]}
@@ -32,7 +37,7 @@ of a Secret beside it. Takes root, workload, hook. */}}
 {{- $made := printf "%s-credentials" (include "parley.fullname" .root) -}}
 {{- range $name, $credential := include "parley.credentials" . | fromYaml -}}
 {{- $secret := include "parley.credential.secret" (dict "root" $.root "credential" $name) -}}
-{{- $passed := and (eq $name "databaseUrl") (eq $.workload "migrate") $.root.Values.credentials.migrationDatabaseUrl.key -}}
+{{- $passed := and (has $name (list "databaseUrl" "databasePassword")) (eq $.workload "migrate") $.root.Values.credentials.migrationDatabaseUrl.key -}}
 {{- if and $secret (has $.workload $credential.for) (not $passed) }}
 - name: {{ $credential.variable }}
   valueFrom:
@@ -84,13 +89,16 @@ data:
 
 {{/* Refuses what no pod could start with. */}}
 {{- define "parley.credentials.check" -}}
-{{- range list "databaseUrl" "natsUrl" "redisUrl" "peerSecret" -}}
+{{- range list "databaseUrl" "natsUrl" "peerSecret" -}}
 {{- if not (index $.Values.credentials . "key") -}}{{ fail (printf "credentials.%s.key is empty: no pod starts without it" .) }}{{- end -}}
 {{- end -}}
 {{- range $name := list "api" "gateway" -}}
 {{- $settings := merge (dict) (index $.Values $name).settings $.Values.settings -}}
 {{- if not (or $.Values.credentials.jwtSecret.key $settings.JWKS_URL $settings.JWKS_FILE) -}}
 {{- fail (printf "%s trusts no token: credentials.jwtSecret.key is empty, and no JWKS_URL or JWKS_FILE is set" $name) -}}
+{{- end -}}
+{{- if eq (empty $.Values.credentials.redisUrl.key) (empty $settings.REDIS_SENTINELS) -}}
+{{- fail (printf "%s wants one of credentials.redisUrl.key and REDIS_SENTINELS in its settings" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if ne (empty .Values.credentials.s3AccessKey.key) (empty .Values.credentials.s3SecretKey.key) -}}

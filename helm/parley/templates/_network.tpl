@@ -33,7 +33,7 @@
 {{- range .reaches }}
 {{- $reached := index $.root.Values.networkPolicy . }}
 {{- $peers := $reached.to }}
-{{- if and $.root.Values.trial.enabled (ne . "https") }}
+{{- if and $.root.Values.trial.enabled (has . (list "postgres" "nats" "redis")) }}
 {{- $peers = include "parley.network.pods" (dict "root" $.root "component" .) | fromYamlArray }}
 {{- end }}
 {{ include "parley.network.rule" (dict "peers" $peers "direction" "to" "ports" $reached.ports) }}

@@ -47,6 +47,7 @@ capabilities: {drop: [ALL]}
 - {name: PARLEY_LISTEN, value: "{{ include "parley.any" $.root }}:{{ . }}"}
 {{- end }}
 - {name: PARLEY_ADMIN_LISTEN, value: "{{ include "parley.any" .root }}:{{ .workload.ports.admin }}"}
+- {name: PARLEY_LINGER_SECONDS, value: {{ (include "parley.pods" . | fromYaml).lingerSeconds | quote }}}
 - {name: PARLEY_SHUTDOWN_SECONDS, value: {{ include (printf "parley.%s.shutdownSeconds" .name) .root | quote }}}
 {{- $settings := merge (dict) .values.settings .root.Values.settings }}
 {{- if not (hasKey $settings "WORKERS") }}

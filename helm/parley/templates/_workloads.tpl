@@ -8,25 +8,30 @@ api:
   program: parley-api
   ports: {http: 8081, admin: 9080}
   published: true
-  reaches: [postgres, nats, redis, https]
+  reaches: [postgres, nats, redis, https, traces]
   migrates: true
 gateway:
   program: parley-gateway
   ports: {http: 8091, peers: 8092, admin: 9080}
   published: true
-  reaches: [nats, redis, https]
+  reaches: [nats, redis, https, traces]
   peers: true
 {{- end -}}
 
-{{/* Whether a workload speaks HTTPS to the outside: to the bucket, or to whoever has the JWKS. Takes root and name. */}}
-{{- define "parley.https" -}}
+{{/* What a workload talks to, as it is set: HTTPS to the bucket or to whoever has the JWKS, traces to a collector. Takes root, name and
+workload; a list. */}}
+{{- define "parley.reaches" -}}
 {{- $settings := merge (dict) (index .root.Values .name).settings .root.Values.settings -}}
-{{- if or $settings.JWKS_URL (and (eq .name "api") (eq .root.Values.files.storage "bucket")) }}yes{{ end -}}
+{{- $bucket := and (eq .name "api") (eq .root.Values.files.storage "bucket") -}}
+{{- $unused := list (ternary "" "https" (or $bucket (hasKey $settings "JWKS_URL"))) (ternary "" "traces" (hasKey $settings "OTLP_ENDPOINT")) -}}
+{{- range .workload.reaches }}{{ if not (has . $unused) }}
+- {{ . }}
+{{- end }}{{ end -}}
 {{- end -}}
 
 {{/* Seconds from SIGTERM until a process gives up what has not ended; a drain has to fit in. */}}
 {{- define "parley.api.shutdownSeconds" -}}{{ .Values.api.shutdownSeconds }}{{- end -}}
-{{- define "parley.gateway.shutdownSeconds" -}}{{ add .Values.gateway.drainSeconds 5 }}{{- end -}}
+{{- define "parley.gateway.shutdownSeconds" -}}{{ add .Values.gateway.drainSeconds 10 }}{{- end -}}
 
 {{- define "parley.api.environment" -}}
 {{- $files := .Values.files -}}
