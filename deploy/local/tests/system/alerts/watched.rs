@@ -16,9 +16,9 @@ use crate::operator::eventually;
 /// How many times shorter all windows are: an hour is a minute.
 const FACTOR: u32 = 60;
 const SECOND: Duration = Duration::from_secs(1);
-/// The alert of a dependency lasts for a minute before it fires, here a second. Pods notice, are scraped, and rules are
-/// evaluated: each may take as long again and more on a machine that is busy.
-const WITHIN: Duration = Duration::from_secs(15);
+/// What an alert of a dependency lasts for before it fires is a minute, here a second. Besides, pods have to notice, to be
+/// scraped, and rules to be evaluated: 2 to 6 s in all, several times that on a machine that is busy with something else.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// How many events may wait for a connection.
 pub(super) const OUTBOX: usize = 256;
