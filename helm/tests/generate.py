@@ -1,5 +1,5 @@
-"""What of the chart is made from something else: the README's table of values, the names of settings in the schema, and the
-alerts and dashboards, which Helm cannot read where they are. `generate.py --write` makes them anew."""
+"""What of the chart is made from something else: the README's table of values, the names of settings (for the schema and for the
+templates), and the alerts and dashboards, which Helm cannot read where they are. `generate.py --write` makes them anew."""
 
 import json
 import sys
@@ -64,10 +64,11 @@ def schema():
     path = CHART / "values.schema.json"
     made = json.loads(path.read_text())
     names = {workload: settings.free(workload) for workload in workloads()}
-    common = sorted(set.intersection(*map(set, names.values())))
+    common = sorted(set.union(*map(set, names.values())))
     for definition, found in {"common": common, **names}.items():
         made["$defs"][f"{definition}Settings"]["propertyNames"]["enum"] = found
-    return {path: json.dumps(made, indent=2, ensure_ascii=False) + "\n"}
+    known = CHART / "files/settings.json"
+    return {path: json.dumps(made, indent=2, ensure_ascii=False) + "\n", known: json.dumps(names, indent=1) + "\n"}
 
 
 def workloads():

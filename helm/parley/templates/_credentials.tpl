@@ -93,7 +93,7 @@ data:
 {{- if not (index $.Values.credentials . "key") -}}{{ fail (printf "credentials.%s.key is empty: no pod starts without it" .) }}{{- end -}}
 {{- end -}}
 {{- range $name := list "api" "gateway" -}}
-{{- $settings := merge (dict) (index $.Values $name).settings $.Values.settings -}}
+{{- $settings := include "parley.settings" (dict "root" $ "name" $name) | fromYaml -}}
 {{- if not (or $.Values.credentials.jwtSecret.key $settings.JWKS_URL $settings.JWKS_FILE) -}}
 {{- fail (printf "%s trusts no token: credentials.jwtSecret.key is empty, and no JWKS_URL or JWKS_FILE is set" $name) -}}
 {{- end -}}

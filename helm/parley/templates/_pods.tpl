@@ -39,6 +39,18 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* Settings of a workload: its own before the common ones, of which it has those that its program knows. Takes root and name. */}}
+{{- define "parley.settings" -}}
+{{- $known := index (.root.Files.Get "files/settings.json" | fromJson) .name -}}
+{{- $settings := deepCopy (index .root.Values .name).settings -}}
+{{- range $setting, $value := .root.Values.settings -}}
+{{- if and (has $setting $known) (not (hasKey $settings $setting)) -}}
+{{- $_ := set $settings $setting $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end -}}
+
 {{/* Settings as variables: the common ones, then the workload's, then what stands in its template. Takes root, name, values. */}}
 {{- define "parley.environment" -}}
 - name: PARLEY_POD
@@ -49,7 +61,7 @@ capabilities: {drop: [ALL]}
 - {name: PARLEY_ADMIN_LISTEN, value: "{{ include "parley.any" .root }}:{{ .workload.ports.admin }}"}
 - {name: PARLEY_LINGER_SECONDS, value: {{ (include "parley.pods" . | fromYaml).lingerSeconds | quote }}}
 - {name: PARLEY_SHUTDOWN_SECONDS, value: {{ include (printf "parley.%s.shutdownSeconds" .name) .root | quote }}}
-{{- $settings := merge (dict) .values.settings .root.Values.settings }}
+{{- $settings := include "parley.settings" . | fromYaml }}
 {{- if not (hasKey $settings "WORKERS") }}
 - name: PARLEY_WORKERS
   valueFrom: {resourceFieldRef: {containerName: {{ .name }}, resource: requests.cpu}}

@@ -21,7 +21,7 @@ gateway:
 {{/* What a workload talks to, as it is set: HTTPS to the bucket or to whoever has the JWKS, traces to a collector. Takes root, name and
 workload; a list. */}}
 {{- define "parley.reaches" -}}
-{{- $settings := merge (dict) (index .root.Values .name).settings .root.Values.settings -}}
+{{- $settings := include "parley.settings" . | fromYaml -}}
 {{- $bucket := and (eq .name "api") (eq .root.Values.files.storage "bucket") -}}
 {{- $unused := list (ternary "" "https" (or $bucket (hasKey $settings "JWKS_URL"))) (ternary "" "traces" (hasKey $settings "OTLP_ENDPOINT")) -}}
 {{- range .workload.reaches }}{{ if not (has . $unused) }}
