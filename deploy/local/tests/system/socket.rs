@@ -1,6 +1,7 @@
-//! A Socket.IO client over HTTP long-polling: as much as it takes to join a chat and to hear.
+//! A Socket.IO client over HTTP long-polling: as much as it takes to join a chat.
 
-use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,11 +11,40 @@ use ureq::Agent;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Socket {
+    line: Line,
+    packets: Receiver<String>,
+    acks: u32,
+}
+
+/// Where a session is polled, and what is said to it.
+#[derive(Clone)]
+struct Line {
     agent: Agent,
     url: String,
-    waiting: VecDeque<String>,
-    heard: Vec<(String, Value)>,
-    acks: u32,
+}
+
+impl Line {
+    fn poll(&self) -> Result<Vec<String>, ureq::Error> {
+        let packets = self.agent.get(&self.url).call()?.body_mut().read_to_string()?;
+        Ok(packets.split('\u{1e}').map(String::from).collect())
+    }
+
+    fn say(&self, packet: &str) -> Result<(), ureq::Error> {
+        self.agent.post(&self.url).send(packet).map(drop)
+    }
+
+    /// Polls and answers heartbeats for as long as there is a session, and somebody who listens.
+    fn serve(&self, packets: &Sender<String>) -> Option<()> {
+        loop {
+            for packet in self.poll().ok()? {
+                match packet.as_str() {
+                    "2" => self.say("3").ok()?,
+                    "6" => {}
+                    _ => packets.send(packet).ok()?,
+                }
+            }
+        }
+    }
 }
 
 impl Socket {
@@ -22,12 +52,15 @@ impl Socket {
     pub(crate) fn connect(gateway: &str, token: &str) -> Self {
         let config = Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build();
         let url = format!("{gateway}/socket.io/?EIO=4&transport=polling");
-        let (agent, waiting, heard) = (config.new_agent(), VecDeque::new(), Vec::new());
-        let mut socket = Self { agent, url, waiting, heard, acks: 0 };
-        let open = socket.next();
+        let mut line = Line { agent: config.new_agent(), url };
+        let open = line.poll().unwrap().remove(0);
         let session: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
-        socket.url = format!("{}&sid={}", socket.url, session["sid"].as_str().unwrap());
-        socket.say(&format!("40{}", json!({ "token": token })));
+        line.url = format!("{}&sid={}", line.url, session["sid"].as_str().unwrap());
+        let (sender, packets) = channel();
+        let polled = line.clone();
+        thread::spawn(move || polled.serve(&sender));
+        let socket = Self { line, packets, acks: 0 };
+        socket.line.say(&format!("40{}", json!({ "token": token }))).unwrap();
         let answer = socket.next();
         assert!(answer.starts_with("40"), "{answer}");
         socket
@@ -37,7 +70,7 @@ impl Socket {
     pub(crate) fn join(&mut self, room: &Value) -> Value {
         self.acks += 1;
         let number = self.acks;
-        self.say(&format!("42{number}{}", json!(["join-chat-room", room])));
+        self.line.say(&format!("42{number}{}", json!(["join-chat-room", room]))).unwrap();
         let prefix = format!("43{number}");
         loop {
             let packet = self.next();
@@ -45,46 +78,24 @@ impl Socket {
                 let ack: Value = serde_json::from_str(ack).unwrap();
                 return ack[0].clone();
             }
-            self.hear(&packet);
+            assert!(packet.starts_with("42"), "{packet}");
         }
     }
 
-    /// Waits until such an event has come; what it says.
-    pub(crate) fn until(&mut self, event: &str) -> Value {
+    /// Waits until the gateway has closed the connection, whatever is heard before.
+    pub(crate) fn ends(self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some((_, said)) = self.heard.iter().find(|(name, _)| name == event) {
-                return said.clone();
+            match self.packets.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => panic!("it stays open"),
             }
-            assert!(Instant::now() < deadline, "no {event}, but {:?}", self.heard);
-            let packet = self.next();
-            self.hear(&packet);
         }
-    }
-
-    fn hear(&mut self, packet: &str) {
-        let Some(event) = packet.strip_prefix("42") else { panic!("{packet}") };
-        let event: Value = serde_json::from_str(event).unwrap();
-        self.heard.push((event[0].as_str().unwrap().to_owned(), event[1].clone()));
     }
 
     /// The next packet that is no heartbeat.
-    fn next(&mut self) -> String {
-        loop {
-            while let Some(packet) = self.waiting.pop_front() {
-                match packet.as_str() {
-                    "2" => self.say("3"),
-                    "6" => {}
-                    _ => return packet,
-                }
-            }
-            let mut answer = self.agent.get(&self.url).call().unwrap();
-            let packets = answer.body_mut().read_to_string().unwrap();
-            self.waiting.extend(packets.split('\u{1e}').map(String::from));
-        }
-    }
-
-    fn say(&self, packet: &str) {
-        self.agent.post(&self.url).send(packet).unwrap();
+    fn next(&self) -> String {
+        self.packets.recv_timeout(PATIENCE).unwrap()
     }
 }
