@@ -23,10 +23,13 @@ const SERVICES: [&str; 2] = ["parley-api", "parley-gateway"];
 const NEXT: &str = include_str!("next.sql");
 const BETWEEN: Duration = Duration::from_secs(3);
 /// What an orchestrator's balancers take to notice, and until when a pod has ended.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("PARLEY_LINGER_SECONDS", "2"),
     ("PARLEY_DRAIN_SECONDS", "5"),
     ("PARLEY_SHUTDOWN_SECONDS", "15"),
+    // A pod that has just started opens its connections to the database while it is asked: on a busy machine that takes a while, and is
+    // not what is looked at here.
+    ("PARLEY_DATABASE_WAIT_MS", "7000"),
 ];
 const GRACE: Duration = Duration::from_secs(20);
 const CALLERS: usize = 8;
