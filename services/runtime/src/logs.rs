@@ -80,7 +80,7 @@ pub(crate) fn start(settings: &ProcessSettings, tracer: Option<SdkTracer>) -> an
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = if json {
-        let lines = lines.json().flatten_event(true).with_current_span(false);
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
         lines.map_event_format(|format| WithIds { format, json }).boxed()
     } else {
         let lines = lines.with_ansi(std::io::stderr().is_terminal());

@@ -53,7 +53,7 @@ impl Story {
 #[test]
 fn why_somebody_did_not_get_a_message() {
     let home = testing::home("why").unwrap();
-    let settings = [("PARLEY_OUTBOX_FRAMES", "16"), ("PARLEY_MESSAGE_LIMITS", "user=1000/60")];
+    let settings = [("PARLEY_OUTBOX_FRAMES", "16"), ("PARLEY_MESSAGE_LIMITS", "user=300/60")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let options = Options { settings, ..Options::for_tests() };
     let mut cluster = Cluster::start(&home, &options, &Interrupt::default()).unwrap();

@@ -164,7 +164,10 @@ fn wrong_settings_are_one_line_and_status_2() {
             "PARLEY_JWKS_FILE and PARLEY_JWKS_URL cannot both be set",
         ),
         (&["--jwks-url=ftp://x"], "PARLEY_JWKS_URL must begin with https:// or http://"),
-        (&["--nats-url=http://x:secret@y"], "PARLEY_NATS_URL is not a list of nats:// or tls:// URLs"),
+        (
+            &["--nats-url=http://x:secret@y"],
+            "PARLEY_NATS_URL is not a list of nats:// or tls:// URLs",
+        ),
         (
             &["--drain-seconds=25", "--shutdown-seconds=25"],
             "PARLEY_DRAIN_SECONDS must be less than PARLEY_SHUTDOWN_SECONDS",
