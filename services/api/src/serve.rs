@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -26,7 +27,10 @@ const MAX_FIELDS: usize = 100;
 /// How long nothing is accepted when the process has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`; then finishes the requests that were begun.
+/// How long, after a stop, a connection may still bring a request that was on its way. A balancer does not send one twice.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// Serves until `stop`; then finishes the requests that were begun, or are on their way.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -43,7 +47,15 @@ pub(crate) async fn serve(
         .header_read_timeout(settings.idle())
         .max_headers(MAX_FIELDS)
         .max_buf_size(MAX_HEAD);
-    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &places)).await {
+    loop {
+        let accepted = match stop.run_until_cancelled(accept(&listener, &places)).await {
+            Some(accepted) => accepted,
+            // Who is connected in the kernel's queue has perhaps spoken already.
+            None => match accept(&listener, &places).now_or_never() {
+                Some(Ok(last)) => Ok(last),
+                Some(Err(_)) | None => break,
+            },
+        };
         match accepted {
             Ok((stream, place)) => {
                 let connection = Connection {
@@ -104,7 +116,7 @@ impl Connection {
         let mut connection = pin!(builder.serve_connection(stream, service));
         let served = tokio::select! {
             served = connection.as_mut() => served,
-            () = stop.cancelled() => {
+            () = async { stop.cancelled().await; sleep(LAST_WORDS).await } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
