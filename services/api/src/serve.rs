@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -47,33 +46,33 @@ pub(crate) async fn serve(
         .header_read_timeout(settings.idle())
         .max_headers(MAX_FIELDS)
         .max_buf_size(MAX_HEAD);
-    loop {
-        let accepted = match stop.run_until_cancelled(accept(&listener, &places)).await {
-            Some(accepted) => accepted,
-            // Who is connected in the kernel's queue has perhaps spoken already.
-            None => match accept(&listener, &places).now_or_never() {
-                Some(Ok(last)) => Ok(last),
-                Some(Err(_)) | None => break,
-            },
+    let serve = |stream, place| {
+        let connection = Connection {
+            stream,
+            place,
+            router: router.clone(),
+            builder: builder.clone(),
+            write_patience: settings.write_patience(),
+            stop: stop.clone(),
+            metrics: metrics.clone(),
         };
+        connections.spawn(connection.serve());
+    };
+    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &places)).await {
         match accepted {
-            Ok((stream, place)) => {
-                let connection = Connection {
-                    stream,
-                    place,
-                    router: router.clone(),
-                    builder: builder.clone(),
-                    write_patience: settings.write_patience(),
-                    stop: stop.clone(),
-                    metrics: metrics.clone(),
-                };
-                connections.spawn(connection.serve());
-            }
+            Ok((stream, place)) => serve(stream, place),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
             }
         }
+    }
+    // Who is connected in the kernel's queue has perhaps spoken already, and would be reset with it.
+    let listener = listener.into_std()?;
+    while let (Ok(place), Ok((stream, _))) = (places.clone().try_acquire_owned(), listener.accept())
+    {
+        stream.set_nonblocking(true)?;
+        serve(TcpStream::from_std(stream)?, place);
     }
     drop(listener);
     connections.close();
