@@ -32,7 +32,6 @@ pub(crate) struct State(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) pod: String,
     pub(crate) store: Store,
-    pub(crate) bus: Bus,
     pub(crate) callers: Callers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -102,7 +101,6 @@ impl App {
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
-            bus: bus.clone(),
             callers: Callers::new(
                 tokens,
                 Directory::new(settings.http.directory_cache),
@@ -145,11 +143,16 @@ impl App {
         });
         spawn(lifecycle, "heads", announcing.run(stop.clone().cancelled_owned()));
         lifecycle.spawn("revocations", revocations::run(state.clone(), bus.clone(), stop.clone()));
+        let sources = why::Sources {
+            store: store.clone(),
+            presence: state.presence.clone(),
+            bus: bus.clone(),
+        };
         lifecycle.spawn("answers", answers::run(bus, store, state.teller.clone(), stop.clone()));
         spawn(lifecycle, "appender", appending.run());
         spawn(lifecycle, "publisher", publishing.run());
         let readiness = lifecycle.readiness().clone();
-        let more = why::routes(state.clone());
+        let more = why::routes(sources);
         let admin = admin::serve_with(admin_listener, readiness, registry, more);
         lifecycle.background("admin", admin);
         let metrics = state.metrics.clone();

@@ -13,11 +13,11 @@ use chrono::{DateTime, Utc};
 use parley_domain::delivery::{DeliveryAccount, DeliveryAsk};
 use parley_domain::ids::{ChatId, MessageId, UserId};
 use parley_domain::version::{Seq, Version};
-use parley_store::{MembershipRecord, MessagePlace};
+use parley_relay::{Bus, Presence};
+use parley_store::{MembershipRecord, MessagePlace, Store};
 use serde::{Deserialize, Serialize};
 
 use self::verdict::Facts;
-use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::Query;
@@ -72,14 +72,25 @@ struct ParticipantShown {
     left_at_version: Option<Version>,
 }
 
-/// What the admin port of an api pod has beside every pod's.
-pub(crate) fn routes(state: State) -> Router {
-    Router::new().route("/why", get(why)).with_state(state)
+/// Who is asked. Nothing else of the pod: the admin port serves to the very end, and what it holds cannot end before.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) store: Store,
+    pub(crate) presence: Presence,
+    pub(crate) bus: Bus,
 }
 
-async fn why(Extract(state): Extract<State>, query: Result<Query<Question>, ApiError>) -> Response {
+/// What the admin port of an api pod has beside every pod's.
+pub(crate) fn routes(sources: Sources) -> Router {
+    Router::new().route("/why", get(why)).with_state(sources)
+}
+
+async fn why(
+    Extract(sources): Extract<Sources>,
+    query: Result<Query<Question>, ApiError>,
+) -> Response {
     let answer = match query {
-        Ok(Query(question)) => answer(&state, &question).await,
+        Ok(Query(question)) => answer(&sources, &question).await,
         Err(error) => Err(error),
     };
     match answer {
@@ -88,15 +99,15 @@ async fn why(Extract(state): Extract<State>, query: Result<Query<Question>, ApiE
     }
 }
 
-async fn answer(state: &State, question: &Question) -> Result<Answer, ApiError> {
+async fn answer(sources: &Sources, question: &Question) -> Result<Answer, ApiError> {
     let user_id = UserId::parse(&question.user)?;
     let id = MessageId::parse(&question.message)?;
     let chat = question.chat.as_deref().map(ChatId::parse).transpose()?;
-    let place = state.store.message_place(id, chat, &user_id).await?;
+    let place = sources.store.message_place(id, chat, &user_id).await?;
     let place = place.ok_or(ApiError::MessageNotFound)?;
-    let membership = state.store.membership_record(place.chat_id, &user_id).await?;
+    let membership = sources.store.membership_record(place.chat_id, &user_id).await?;
     let ask = DeliveryAsk { chat_id: place.chat_id, user_id, version: place.version };
-    let (gateways, silent_gateways) = accounts(state, &ask).await;
+    let (gateways, silent_gateways) = accounts(sources, &ask).await;
     let facts = Facts {
         user: ask.user_id.as_str(),
         message: &place,
@@ -118,9 +129,9 @@ async fn answer(state: &State, question: &Question) -> Result<Answer, ApiError> 
 
 /// What gateways say, and who of those that are there says nothing. A bus or a Redis that is away makes nobody answer, or
 /// nobody known: the verdict then says what is not known.
-async fn accounts(state: &State, ask: &DeliveryAsk) -> (Vec<DeliveryAccount>, Vec<String>) {
-    let there = state.presence.gateways().await.unwrap_or_default();
-    let asked = state.bus.ask_gateways(ask, &there, PATIENCE).await;
+async fn accounts(sources: &Sources, ask: &DeliveryAsk) -> (Vec<DeliveryAccount>, Vec<String>) {
+    let there = sources.presence.gateways().await.unwrap_or_default();
+    let asked = sources.bus.ask_gateways(ask, &there, PATIENCE).await;
     let mut accounts = asked.unwrap_or_else(|error| {
         tracing::warn!(%error, "gateways could not be asked");
         Vec::new()

@@ -206,6 +206,7 @@ async fn api_pods_say_and_hear_what_is_theirs() {
     let api = closed.user(API).await;
     api.may(How::Say, &["chat.x", "users.chats", "users.revoked", "heads", "pods.api", "barrier"])
         .await;
+    api.may(How::Say, &["ask.deliveries"]).await;
     api.may_not(How::Say, &["typing.x", "ask.join", "_INBOX.x.y", "chat.x.y"]).await;
     api.may(How::Hear, &["ask.join", "ask.*", "pods.api", "users.revoked", "_INBOX.x.*"]).await;
     api.may_not(How::Hear, &["chat.x", "typing.x", "users.chats", "heads", ">"]).await;
@@ -225,6 +226,7 @@ async fn gateways_say_and_hear_what_is_theirs() {
     gateway
         .may(How::Hear, &["chat.x", "typing.x", "heads", "users.*", "ask.gateways", "_INBOX.x.*"])
         .await;
+    gateway.may(How::Hear, &["ask.deliveries"]).await;
     gateway.may_not(How::Hear, &["ask.join", "ask.*", "pods.api", ">"]).await;
 }
 
