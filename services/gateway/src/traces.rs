@@ -8,7 +8,7 @@ use tracing::{Span, field};
 use crate::room::{Came, Event};
 
 /// From the first connection of the room to the last, if whoever published it is traced, and this pod traces.
-pub(crate) fn delivering(event: &Event<Frame>) -> Span {
+pub(crate) fn delivering(event: &Event<Frame>, pod: &str) -> Span {
     let Came::Live(Origin { trace: Some(published), .. }) = event.came else {
         return Span::none();
     };
@@ -19,6 +19,7 @@ pub(crate) fn delivering(event: &Event<Frame>) -> Span {
         parent: None,
         "deliver",
         otel.kind = "consumer",
+        pod,
         chat.version = event.version.map(|version| version.0),
         members.told = field::Empty,
     );

@@ -88,7 +88,12 @@ pub(crate) fn start(settings: &ProcessSettings, tracer: Option<SdkTracer>) -> an
     };
     let spans = tracer.map(|tracer| {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        layer.with_location(false).with_threads(false).with_filter(filter_fn(is_own_span))
+        layer
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(is_own_span))
     });
     let logged = Registry::default().with(lines.with_filter(filter.and(bounds()))).with(spans);
     logged.try_init().context("start logging")?;

@@ -6,8 +6,6 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use parley_local::{Client, Cluster, Home, Interrupt, Options, testing};
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -54,11 +52,11 @@ impl Receiver {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The spans of one trace.
+    /// The spans of one trace. The receiver writes each as a line, with ids in hexadecimal.
     fn spans(&self, trace_id: &str) -> Vec<Span> {
         let said = self.said();
-        let requests = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        requests.flat_map(|request| spans(&request)).filter(|it| it.trace_id == trace_id).collect()
+        let spans = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        spans.filter(|span| span["traceId"] == trace_id).map(|span| Span::read(&span)).collect()
     }
 }
 
@@ -73,7 +71,6 @@ impl Drop for Receiver {
 struct Span {
     name: String,
     pod: String,
-    trace_id: String,
     id: String,
     parent: String,
     begin: u64,
@@ -81,37 +78,19 @@ struct Span {
     attributes: BTreeMap<String, String>,
 }
 
-/// What one request of an exporter holds.
-fn spans(request: &Value) -> Vec<Span> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut found = Vec::new();
-    for resource in list(&request["resourceSpans"]) {
-        let pod = attributes(&resource["resource"]["attributes"]);
-        let pod = pod.get("service.instance.id").cloned().unwrap_or_default();
-        for scope in list(&resource["scopeSpans"]) {
-            let spans = list(&scope["spans"]);
-            found.extend(spans.iter().map(|span| Span::read(span, pod.clone())));
-        }
-    }
-    found
-}
-
 impl Span {
-    fn read(span: &Value, pod: String) -> Self {
-        let hex = |name: &str| {
-            let bytes = STANDARD.decode(span[name].as_str().unwrap_or_default()).unwrap();
-            bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
-        };
-        let nanos = |name: &str| span[name].as_str().unwrap().parse().unwrap();
+    fn read(span: &Value) -> Self {
+        let text = |name: &str| span[name].as_str().unwrap().to_owned();
+        let nanos = |name: &str| text(name).parse().unwrap();
+        let attributes = attributes(&span["attributes"]);
         Self {
-            name: span["name"].as_str().unwrap().to_owned(),
-            pod,
-            trace_id: hex("traceId"),
-            id: hex("spanId"),
-            parent: hex("parentSpanId"),
+            name: text("name"),
+            pod: attributes.get("pod").cloned().unwrap_or_default(),
+            id: text("spanId"),
+            parent: text("parentSpanId"),
             begin: nanos("startTimeUnixNano"),
             end: nanos("endTimeUnixNano"),
-            attributes: attributes(&span["attributes"]),
+            attributes,
         }
     }
 }

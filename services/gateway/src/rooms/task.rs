@@ -329,7 +329,7 @@ impl RoomTask {
     async fn deliver(&mut self, event: &Event<Frame>) {
         let mut delivered = 0;
         let mut closed = Vec::new();
-        let span = traces::delivering(event);
+        let span = traces::delivering(event, self.rooms.pod());
         for (key, socket) in self.room.hearers(event) {
             if planted::send(self.chat, socket, &event.frame).is_err() {
                 closed.push(key);
