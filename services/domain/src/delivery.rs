@@ -28,6 +28,8 @@ pub struct DeliveryAsk {
 pub struct DeliveryAccount {
     /// Which gateway.
     pub pod: String,
+    /// Which start of it, as the list of those that are there has it.
+    pub instance: String,
     /// When it started. It knows of nothing before.
     pub started_at: DateTime<Utc>,
     /// From here on it remembers every ending; of what ended before, it has forgotten some.

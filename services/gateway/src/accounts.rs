@@ -18,47 +18,54 @@ use crate::rooms::Rooms;
 /// How long a room has to answer; whoever asks waits little longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers whoever asks, until `stop`.
-pub(crate) async fn run(
-    bus: Bus,
-    rooms: Rooms,
-    bearers: Bearers,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let answer = |ask| {
-        let (rooms, bearers) = (rooms.clone(), bearers.clone());
-        async move { account(&rooms, &bearers, &ask).await }
-    };
-    Ok(bus.answer_deliveries(answer, stop.cancelled()).await?)
+/// Where it is looked for.
+#[derive(Clone)]
+pub(crate) struct Accounts {
+    pub(crate) rooms: Rooms,
+    pub(crate) bearers: Bearers,
+    /// This start of the pod.
+    pub(crate) instance: String,
 }
 
-async fn account(rooms: &Rooms, bearers: &Bearers, ask: &DeliveryAsk) -> DeliveryAccount {
-    // Before what has ended: what ends in between is in both, and not in neither.
-    let open = bearers.connections(&ask.user_id);
-    let room = timeout(PATIENCE, rooms.account(ask)).await.ok().flatten();
-    let Remembered { started_at, from, told, mut memberships, mut connections } =
-        rooms.recent().of(ask);
-    let open = open.iter().rev().take(MAX_ACCOUNTS);
-    let open = open.map(|(socket, connected_at)| connection(socket, *connected_at, None));
-    let unknown =
-        |it: &ConnectionAccount| connections.iter().all(|known| known.socket != it.socket);
-    let open: Vec<_> = open.filter(unknown).collect();
-    connections.extend(open);
-    let (mut at, mut told) = (None, told);
-    if let Some(room) = room {
-        at = Some(room.at);
-        told = room.told.or(told);
-        memberships.extend(room.memberships);
+impl Accounts {
+    /// Answers whoever asks, until `stop`.
+    pub(crate) async fn run(self, bus: Bus, stop: CancellationToken) -> anyhow::Result<()> {
+        let answer = |ask| {
+            let accounts = self.clone();
+            async move { accounts.of(&ask).await }
+        };
+        Ok(bus.answer_deliveries(answer, stop.cancelled()).await?)
     }
-    let pod = rooms.pod().to_owned();
-    DeliveryAccount {
-        pod,
-        started_at,
-        remembers_from: from,
-        room: at,
-        told,
-        memberships,
-        connections,
+
+    async fn of(self, ask: &DeliveryAsk) -> DeliveryAccount {
+        let Self { rooms, bearers, instance } = self;
+        // Before what has ended: what ends in between is in both, and not in neither.
+        let open = bearers.connections(&ask.user_id);
+        let room = timeout(PATIENCE, rooms.account(ask)).await.ok().flatten();
+        let Remembered { started_at, from, told, mut memberships, mut connections } =
+            rooms.recent().of(ask);
+        let open = open.iter().rev().take(MAX_ACCOUNTS);
+        let open = open.map(|(socket, connected_at)| connection(socket, *connected_at, None));
+        let unknown =
+            |it: &ConnectionAccount| connections.iter().all(|known| known.socket != it.socket);
+        let open: Vec<_> = open.filter(unknown).collect();
+        connections.extend(open);
+        let (mut at, mut told) = (None, told);
+        if let Some(room) = room {
+            at = Some(room.at);
+            told = room.told.or(told);
+            memberships.extend(room.memberships);
+        }
+        DeliveryAccount {
+            pod: rooms.pod().to_owned(),
+            instance,
+            started_at,
+            remembers_from: from,
+            room: at,
+            told,
+            memberships,
+            connections,
+        }
     }
 }
 

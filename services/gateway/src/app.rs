@@ -16,6 +16,7 @@ use parley_socketio::{Config, Cors, Rate, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
 use crate::asks::Asks;
 use crate::bearers::Bearers;
 use crate::connection::Chat;
@@ -28,7 +29,7 @@ use crate::recent::Recent;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, accounts, heads, metrics, presence, users};
+use crate::{Settings, heads, metrics, presence, users};
 
 /// A running gateway pod.
 pub struct App {
@@ -91,13 +92,16 @@ impl App {
         lifecycle.spawn("watch", watch_bus(bus.state(), nats, stop.clone()));
         // While connections wait for their turn to be closed, they hear everything.
         let gone = CancellationToken::new();
-        let accounts = accounts::run(bus.clone(), rooms.clone(), bearers.clone(), gone.clone());
+        // A pod that comes again is another one: what its predecessor had is over by itself.
+        let instance = format!("{}-{:08x}", process.pod, rand::random::<u32>());
+        let account =
+            Accounts { rooms: rooms.clone(), bearers: bearers.clone(), instance: instance.clone() };
+        let accounts = account.run(bus.clone(), gone.clone());
         lifecycle.spawn("accounts", accounts);
         lifecycle.spawn("heads", heads::run(rooms, gone.clone()));
         // It ends with the last room.
         tokio::spawn(told.run());
-        let (pod, here, all_gone) = (process.pod.clone(), bearers.clone(), gone.clone());
-        lifecycle.spawn("presence", async move { presence::run(seen, &pod, here, all_gone).await });
+        lifecycle.spawn("presence", presence::run(seen, instance, bearers.clone(), gone.clone()));
         let stopped = gone.clone();
         let users = users::run(bus.clone(), bearers.clone(), metrics.clone(), gone.clone());
         lifecycle.spawn("revocations", async move {

@@ -49,17 +49,11 @@ impl Comings {
 /// Tells for as long as connections are open; `closed` says when they are not any more.
 pub(crate) async fn run(
     presence: Presence,
-    pod: &str,
+    instance: String,
     bearers: Bearers,
     closed: CancellationToken,
 ) -> anyhow::Result<()> {
-    // A pod that comes again is another one: what its predecessor had is over by itself.
-    let mut teller = Teller {
-        pod: format!("{pod}-{:08x}", rand::random::<u32>()),
-        presence,
-        bearers,
-        everybody: true,
-    };
+    let mut teller = Teller { pod: instance, presence, bearers, everybody: true };
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let comings = teller.bearers.comings().clone();

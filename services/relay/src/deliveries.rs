@@ -15,7 +15,8 @@ use crate::{RelayError, subject};
 const MOST: usize = 1_000;
 
 impl Bus {
-    /// Asks all gateways; waits until those that are expected have answered, by their pods' names, or it takes too long.
+    /// Asks all gateways; waits until those that are expected have answered, by the names of [`Presence::gateways`](crate::Presence::gateways), or it
+    /// takes too long.
     /// An answer that cannot be read is none.
     pub async fn ask_gateways(
         &self,
@@ -37,7 +38,9 @@ impl Bus {
         let mut accounts: Vec<DeliveryAccount> = Vec::new();
         let is_missing = |accounts: &[DeliveryAccount]| {
             expected.is_empty()
-                || expected.iter().any(|pod| accounts.iter().all(|account| account.pod != *pod))
+                || expected
+                    .iter()
+                    .any(|one| accounts.iter().all(|account| account.instance != *one))
         };
         while accounts.len() < MOST
             && is_missing(&accounts)

@@ -1,6 +1,8 @@
 //! "Why did this user not get that message?", asked of the admin port of an api pod, in each case that there is.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parley_local::{Client, Cluster, Description, Interrupt, Options, testing};
 use serde_json::{Value, json};
@@ -40,11 +42,13 @@ impl Story {
 
     /// Asks until the answer is this one: gateways hear of endings a moment later.
     fn is_because(&self, person: &Person, message: &str, code: &str) -> Value {
-        let mut answer = Value::Null;
-        eventually(code, || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut answer = self.why(person, message);
+        while answer["code"] != code {
+            assert!(Instant::now() < deadline, "not {code}: {answer:#}");
+            thread::sleep(Duration::from_millis(50));
             answer = self.why(person, message);
-            answer["code"] == code
-        });
+        }
         assert!(!answer.to_string().contains("hello"), "no contents: {answer}");
         answer
     }
@@ -85,9 +89,12 @@ fn who_was_told(cluster: &Description) {
     story.is_because(&late, &message, "loads_history");
     // What is over is remembered.
     listener.leave();
-    let answer = story.is_because(&live, &message, "told");
+    eventually("the connection's end is remembered", || {
+        let answer = story.why(&live, &message);
+        !answer["gateways"][0]["memberships"][0]["ended"].is_null()
+    });
+    story.is_because(&live, &message, "told");
     let next = story.sends();
-    assert!(answer["gateways"][0]["memberships"].is_array());
     story.is_because(&live, &next, "left_before");
 }
 
@@ -124,10 +131,11 @@ fn who_was_slow(cluster: &Description) {
     // It never polls again.
     let first = story.sends();
     story.is_because(&slow, &first, "unread");
-    let last = (0..20).map(|_| story.sends()).next_back().unwrap();
+    let sent: Vec<String> = (0..20).map(|_| story.sends()).collect();
+    let last = &sent[19];
     let answer = story.is_because(&slow, &first, "unwritten");
     assert!(answer["conclusion"].as_str().unwrap().contains("slow_consumer"), "{answer}");
-    story.is_because(&slow, &last, "left_before");
+    story.is_because(&slow, last, "left_before");
 }
 
 fn the_question_is_wrong(cluster: &Description) {
@@ -155,10 +163,14 @@ fn whose_gateway_was_killed(description: &Description, cluster: &mut Cluster) {
     story.is_because(&lost, &message, "told");
     cluster.kill("gateway-2").unwrap();
     let answer = story.is_because(&lost, &message, "not_known");
-    assert_eq!(answer["silentGateways"], json!(["gateway-2"]));
+    let conclusion = answer["conclusion"].as_str().unwrap();
+    assert!(
+        conclusion.contains("gateway-2-") && conclusion.contains("does not answer"),
+        "{answer}"
+    );
     cluster.restart("gateway-2").unwrap();
     eventually("gateway-2 answers again", || {
-        story.why(&lost, &message)["silentGateways"] == json!([])
+        story.why(&lost, &message)["gateways"].as_array().unwrap().len() == 2
     });
     let answer = story.is_because(&lost, &message, "not_known");
     let conclusion = answer["conclusion"].as_str().unwrap();

@@ -137,8 +137,8 @@ async fn accounts(sources: &Sources, ask: &DeliveryAsk) -> (Vec<DeliveryAccount>
         Vec::new()
     });
     accounts.sort_by(|one, other| one.pod.cmp(&other.pod));
-    let has_answered = |pod: &String| accounts.iter().any(|account| account.pod == *pod);
-    let silent = there.into_iter().filter(|pod| !has_answered(pod)).collect();
+    let has_answered = |one: &String| accounts.iter().any(|account| account.instance == *one);
+    let silent = there.into_iter().filter(|one| !has_answered(one)).collect();
     (accounts, silent)
 }
 

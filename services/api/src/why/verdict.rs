@@ -379,8 +379,16 @@ mod tests {
     ) -> DeliveryAccount {
         let (started_at, remembers_from) = (at(0), at(0));
         let told = Some(Telling { way: Way::Live, from: at(100), until: at(101) });
-        let (pod, room) = ("g".to_owned(), Some(Version(10)));
-        DeliveryAccount { pod, started_at, remembers_from, room, told, memberships, connections }
+        DeliveryAccount {
+            pod: "g".to_owned(),
+            instance: "g-1".to_owned(),
+            started_at,
+            remembers_from,
+            room: Some(Version(10)),
+            told,
+            memberships,
+            connections,
+        }
     }
 
     fn verdict(accounts: &[DeliveryAccount], silent: &[String]) -> Verdict {

@@ -184,7 +184,8 @@ impl Presence {
         }
     }
 
-    /// The gateways that are there, by their pods' names; `None` when nobody can say.
+    /// The gateways that are there, each start by its own name; one that died is believed to be there for a while. `None` when
+    /// nobody can say.
     pub async fn gateways(&self) -> Option<Vec<String>> {
         let young = |(read, _): &&(Instant, _)| read.elapsed() < GATEWAYS_AGE;
         if let Some((_, known)) = self.0.gateways.lock().as_ref().filter(young) {
