@@ -257,7 +257,7 @@ struct Starting<'a> {
 impl<'a> Starting<'a> {
     /// Everything that can go wrong before the first process.
     fn prepare(home: &Home, options: &'a Options, interrupt: &Interrupt) -> Result<Self> {
-        let layout = Layout::choose(home, options)?;
+        let (layout, ports) = Layout::choose(home, options)?;
         let programs = tools::programs(home, options.system, interrupt)?;
         let binaries = match &options.binaries {
             Some(folder) => services::given(folder)?,
@@ -270,7 +270,7 @@ impl<'a> Starting<'a> {
             secrets.jwt.clone_from(secret);
         }
         let security = options.secure.then(|| Security::make(home, interrupt)).transpose()?;
-        let keeper = Keeper::new(home, interrupt)?;
+        let keeper = Keeper::new(home, ports, interrupt)?;
         let mut start = Self {
             options,
             programs,
@@ -454,7 +454,7 @@ impl Bare {
             ephemeral: true,
             security: None,
         };
-        let mut keeper = Keeper::new(home, interrupt)?;
+        let mut keeper = Keeper::new(home, ports, interrupt)?;
         let parts = Components { postgres: &postgres, nats: &nats, redis: &redis };
         parts.start(&programs, None, &mut keeper)?;
         Ok(Self {
@@ -472,8 +472,8 @@ impl Bare {
     pub(crate) fn start_storage(&mut self, home: &Home, interrupt: &Interrupt) -> Result<String> {
         tools::install(home, Group::Run, interrupt)?;
         tools::install(home, Group::Test, interrupt)?;
-        let storage =
-            Storage { port: Ports::of(home)?.free("storage")?, secret_key: Secrets::of(home)?.jwt };
+        let mut ports = Ports::of(home)?;
+        let storage = Storage { port: ports.free("storage")?, secret_key: Secrets::of(home)?.jwt };
         storage.start(&venv_program(home, "rclone"), &mut self.keeper)?;
         storage.wait(&mut self.keeper)?;
         Ok(storage.url())

@@ -20,7 +20,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn choose(home: &Home, options: &Options) -> Result<Self> {
+    /// With what reserves them.
+    pub(crate) fn choose(home: &Home, options: &Options) -> Result<(Self, Ports)> {
         let mut ports = Ports::of(home)?;
         let balancer = match options.place {
             Place::At(port) => ports.fixed("the balancer", port)?,
@@ -62,6 +63,6 @@ impl Layout {
             pods: plans,
         };
         ports.save(home)?;
-        Ok(layout)
+        Ok((layout, ports))
     }
 }

@@ -1,7 +1,11 @@
-//! Ports: fixed ones are checked before anything starts, the others are chosen and remembered.
+//! Ports: fixed ones are checked before anything starts, the others are chosen, reserved and remembered.
+//!
+//! What is chosen is listened on seconds later, and again after a process was killed. Meanwhile another launcher, or another
+//! test's cluster in this process, must not choose it too: so whoever chooses a port holds the UDP socket of the same number,
+//! which nothing here speaks, for as long as the cluster lives. The system takes it back, however that ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
 
 use anyhow::{Result, bail};
@@ -14,12 +18,13 @@ const CHOSEN: Range<u16> = 18_000..32_000;
 pub(crate) struct Ports {
     kept: BTreeMap<String, u16>,
     taken: BTreeSet<u16>,
+    reserved: Vec<UdpSocket>,
 }
 
 impl Ports {
     pub(crate) fn of(home: &Home) -> Result<Self> {
         let kept = read_json(&home.file("ports.json"))?.unwrap_or_default();
-        Ok(Self { kept, taken: BTreeSet::new() })
+        Ok(Self { kept, taken: BTreeSet::new(), reserved: Vec::new() })
     }
 
     /// The port that `name` had last time if it is still free, else a new one.
@@ -27,7 +32,11 @@ impl Ports {
         let last = self.kept.get(name).copied();
         let tries = last.into_iter().chain((0..200).map(|_| rand::random_range(CHOSEN)));
         for port in tries {
-            if !self.taken.contains(&port) && is_free(port) {
+            if !self.taken.contains(&port)
+                && let Ok(reserved) = UdpSocket::bind(("127.0.0.1", port))
+                && is_free(port)
+            {
+                self.reserved.push(reserved);
                 self.taken.insert(port);
                 self.kept.insert(name.to_owned(), port);
                 return Ok(port);
@@ -58,7 +67,7 @@ mod tests {
     use super::*;
 
     fn none() -> Ports {
-        Ports { kept: BTreeMap::new(), taken: BTreeSet::new() }
+        Ports { kept: BTreeMap::new(), taken: BTreeSet::new(), reserved: Vec::new() }
     }
 
     #[test]
@@ -73,11 +82,27 @@ mod tests {
     fn a_chosen_port_is_kept_while_it_is_free() {
         let mut ports = none();
         let first = ports.free("nats-1").unwrap();
-        ports.taken.clear();
-        assert_eq!(ports.free("nats-1").unwrap(), first);
-        ports.taken.clear();
+        let mut later = || {
+            ports.taken.clear();
+            ports.reserved.clear();
+            ports.free("nats-1").unwrap()
+        };
+        assert_eq!(later(), first);
         let _holder = TcpListener::bind(("127.0.0.1", first)).unwrap();
-        assert_ne!(ports.free("nats-1").unwrap(), first);
+        assert_ne!(later(), first);
+    }
+
+    #[test]
+    fn what_one_cluster_has_chosen_is_not_given_to_another() {
+        let mut one = none();
+        let port = one.free("api-1").unwrap();
+        let mut other = none();
+        other.kept.insert("api-1".to_owned(), port);
+        assert_ne!(other.free("api-1").unwrap(), port, "though nobody listens there yet");
+        drop(one);
+        let mut third = none();
+        third.kept.insert("api-1".to_owned(), port);
+        assert_eq!(third.free("api-1").unwrap(), port, "it went with its cluster");
     }
 
     #[test]

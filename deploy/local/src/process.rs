@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, make_folder, remove_folder, shown};
 use crate::interrupt::Interrupt;
+use crate::ports::Ports;
 use crate::state::Run;
 
 /// How long a process may take to stop after it was asked to: longer than a pod gives itself.
@@ -168,6 +169,8 @@ pub(crate) struct Keeper {
     commands: Vec<Command>,
     interrupt: Interrupt,
     kept: bool,
+    /// Nobody else chooses them while a process may be started again.
+    _ports: Ports,
 }
 
 /// What to start.
@@ -180,7 +183,7 @@ pub(crate) struct Start {
 }
 
 impl Keeper {
-    pub(crate) fn new(home: &Home, interrupt: &Interrupt) -> Result<Self> {
+    pub(crate) fn new(home: &Home, ports: Ports, interrupt: &Interrupt) -> Result<Self> {
         make_folder(&home.logs())?;
         let keeper = Self {
             home: home.clone(),
@@ -189,6 +192,7 @@ impl Keeper {
             commands: Vec::new(),
             interrupt: interrupt.clone(),
             kept: true,
+            _ports: ports,
         };
         keeper.run.save(home)?;
         Ok(keeper)

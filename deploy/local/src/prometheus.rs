@@ -110,7 +110,7 @@ impl Prometheus {
         let alertmanager = watch.alertmanager.as_ref().map(|_| ports.free("alertmanager"));
         let alertmanager = alertmanager.transpose()?;
         ports.save(home)?;
-        let mut keeper = Keeper::new(home, interrupt)?;
+        let mut keeper = Keeper::new(home, ports, interrupt)?;
         if let (Some(config), Some(port)) = (&watch.alertmanager, alertmanager) {
             start_alertmanager(&programs, config, port, &mut keeper)?;
         }
