@@ -156,7 +156,7 @@ impl App {
         let admin = admin::serve_with(admin_listener, readiness, registry, more);
         lifecycle.background("admin", admin);
         let metrics = state.metrics.clone();
-        let router = router::router(state, &settings.http, lifecycle.readiness().draining());
+        let router = router::router(state, &settings.http, lifecycle.readiness().clone());
         lifecycle.spawn("http", serve(listener, router, settings.http, metrics, stop));
         tracing::info!(pod = process.pod, address = %app.address, "serving REST");
         Ok(app)

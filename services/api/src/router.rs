@@ -9,9 +9,9 @@ use axum::extract::{Request, State as Extract};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use parley_runtime::readiness::Readiness;
 use prometheus::IntCounter;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
@@ -81,7 +81,7 @@ fn catching(
 
 /// The REST interface. Once the pod is `leaving`, every answer is the last one on its connection: whoever keeps connections opens
 /// the next one elsewhere, and none is closed under a request that is on its way.
-pub(crate) fn router(state: State, settings: &HttpSettings, leaving: CancellationToken) -> Router {
+pub(crate) fn router(state: State, settings: &HttpSettings, readiness: Readiness) -> Router {
     let room = Room::new(settings.max_requests, state.metrics.clone());
     let deadline = TimeoutLayer::with_status_code(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -107,7 +107,7 @@ pub(crate) fn router(state: State, settings: &HttpSettings, leaving: Cancellatio
         None => router,
     };
     let last = move |mut answer: Response| {
-        if leaving.is_cancelled() {
+        if readiness.is_draining() {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         std::future::ready(answer)

@@ -71,8 +71,10 @@ pub(crate) async fn serve(
     let listener = listener.into_std()?;
     while let (Ok(place), Ok((stream, _))) = (places.clone().try_acquire_owned(), listener.accept())
     {
-        stream.set_nonblocking(true)?;
-        serve(TcpStream::from_std(stream)?, place);
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream))
+        {
+            serve(stream, place);
+        }
     }
     drop(listener);
     connections.close();

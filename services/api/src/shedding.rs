@@ -14,13 +14,14 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub(crate) struct Room {
     places: Arc<Semaphore>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Room {
     pub(crate) fn new(most: u32, metrics: Metrics) -> Self {
         metrics.limits().requests.set(most.into());
-        Self { places: Arc::new(Semaphore::new(most as usize)), metrics }
+        // Cloned with every layer around a request.
+        Self { places: Arc::new(Semaphore::new(most as usize)), metrics: Arc::new(metrics) }
     }
 }
 

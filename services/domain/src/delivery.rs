@@ -97,6 +97,8 @@ pub enum KnownBy {
     Client,
     /// It was told to reload (`resync`).
     Resync,
+    /// Its session came from another gateway, which had handed it that.
+    Moved,
 }
 
 /// How a connection left a room.

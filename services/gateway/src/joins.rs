@@ -240,6 +240,7 @@ impl Entrance<'_> {
             }
             self.known = match since {
                 _ if resync => (at.version, KnownBy::Resync),
+                Some(since) if self.resumes => (since, KnownBy::Moved),
                 Some(since) => (since, KnownBy::Client),
                 None => (at.version, KnownBy::Join),
             };

@@ -191,8 +191,8 @@ impl PublisherTask {
         }
         let began = Instant::now();
         let arrived = timeout(DEADLINE, self.bus.barrier()).await;
-        self.bus.metrics.confirmed(began.elapsed());
         if matches!(arrived, Ok(Ok(()))) && self.state.borrow().breaks == before {
+            self.bus.metrics.confirmed(began.elapsed());
             for receipt in leaving {
                 receipt.one_left();
             }

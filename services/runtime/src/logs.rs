@@ -37,6 +37,8 @@ pub(crate) struct Log {
 
 struct Now {
     filter: String,
+    /// How often it was changed.
+    changes: u64,
     /// What puts the setting back.
     until: Option<AbortHandle>,
 }
@@ -97,7 +99,7 @@ pub(crate) fn start(settings: &ProcessSettings, tracer: Option<SdkTracer>) -> an
     });
     let logged = Registry::default().with(lines.with_filter(filter.and(bounds()))).with(spans);
     logged.try_init().context("start logging")?;
-    let now = Mutex::new(Now { filter: settings.log.clone(), until: None });
+    let now = Mutex::new(Now { filter: settings.log.clone(), changes: 0, until: None });
     LOG.set(Log { handle, set: settings.log.clone(), now }).ok().context("logging is started twice")
 }
 
@@ -135,27 +137,30 @@ impl Log {
 
     /// Logs something else from now on; for a while only, if that is given. The error says what is wrong with the filter.
     pub(crate) fn set(&'static self, filter: &str, lasts: Option<Duration>) -> anyhow::Result<()> {
-        let parsed = parse(filter)?;
         let mut now = self.now.lock();
-        self.handle.reload(parsed)?;
-        tracing::info!(
-            filter,
-            seconds = lasts.map(|lasts| lasts.as_secs()),
-            "what is logged was changed"
-        );
-        filter.clone_into(&mut now.filter);
-        let until = lasts.map(|lasts| {
-            let task = tokio::spawn(async move {
-                tokio::time::sleep(lasts).await;
-                // The setting was good when the process started.
-                let _ = self.set(&self.set, None);
-            });
-            task.abort_handle()
-        });
-        // The task that has come to its end here is not aborted in the middle: it has nothing left to do.
+        self.change(&mut now, filter)?;
+        let seconds = lasts.map(|lasts| lasts.as_secs());
+        tracing::info!(filter, seconds, "what is logged was changed");
+        let until = lasts.map(|lasts| tokio::spawn(self.ends(now.changes, lasts)).abort_handle());
         if let Some(before) = std::mem::replace(&mut now.until, until) {
             before.abort();
         }
+        Ok(())
+    }
+
+    /// Goes back to what the process was started with, unless something else was set meanwhile.
+    async fn ends(&'static self, change: u64, lasts: Duration) {
+        tokio::time::sleep(lasts).await;
+        let mut now = self.now.lock();
+        if now.changes == change && self.change(&mut now, &self.set).is_ok() {
+            tracing::info!(filter = self.set, "what is logged was changed back");
+        }
+    }
+
+    fn change(&self, now: &mut Now, filter: &str) -> anyhow::Result<()> {
+        self.handle.reload(parse(filter)?)?;
+        filter.clone_into(&mut now.filter);
+        now.changes += 1;
         Ok(())
     }
 }
@@ -205,7 +210,8 @@ fn with_ids(line: &str, request: &Request) -> String {
 }
 
 fn beside(line: &str, request: &Request) -> String {
-    format!("{} request.id={}\n", line.trim_end(), request.id)
+    let trace = request.trace_id.map_or_else(String::new, |id| format!(" trace.id={id:032x}"));
+    format!("{} request.id={}{trace}\n", line.trim_end(), request.id)
 }
 
 #[cfg(test)]

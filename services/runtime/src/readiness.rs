@@ -14,6 +14,8 @@ pub struct Readiness(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     draining: CancellationToken,
+    /// Whether it is cancelled, for who asks with every request: a token asks a lock.
+    is_draining: AtomicBool,
     conditions: Mutex<Vec<(&'static str, Arc<AtomicBool>)>>,
     remaining: OnceLock<Box<Count>>,
 }
@@ -59,12 +61,18 @@ impl Readiness {
     /// From now on the pod wants no new traffic, whatever holds, and lets go of what it has. There is no way back but a new
     /// process.
     pub fn drain(&self) {
+        self.0.is_draining.store(true, Ordering::Release);
         self.0.draining.cancel();
     }
 
     /// Cancelled when the pod begins to drain: by hand, or because it is to stop.
     pub fn draining(&self) -> CancellationToken {
         self.0.draining.clone()
+    }
+
+    /// Whether it has begun to.
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Acquire)
     }
 
     /// Says how to count what a drain has to move elsewhere. The first that says so counts.
@@ -76,12 +84,12 @@ impl Readiness {
     /// How far the pod is with leaving.
     pub fn drained(&self) -> Drain {
         let remaining = self.0.remaining.get().map(|count| count());
-        Drain { draining: self.0.draining.is_cancelled(), remaining }
+        Drain { draining: self.is_draining(), remaining }
     }
 
     /// What stands against traffic now; empty means ready.
     pub fn missing(&self) -> Vec<&'static str> {
-        let draining = self.0.draining.is_cancelled().then_some("draining");
+        let draining = self.is_draining().then_some("draining");
         let conditions = self.0.conditions.lock();
         let unfulfilled = conditions.iter().filter(|(_, flag)| !flag.load(Ordering::Acquire));
         draining.into_iter().chain(unfulfilled.map(|(name, _)| *name)).collect()

@@ -7,7 +7,7 @@ use crate::{DatabaseSettings, Store, StoreError, direct};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// Brings the database to this release's schema. Concurrent calls wait for each other.
+/// Brings the database to this release's schema. Concurrent calls wait for each other, for as long as for any other lock.
 pub async fn migrate(settings: &DatabaseSettings) -> Result<(), StoreError> {
     // Building an index on a big table takes as long as it takes. But whoever waits for a lock makes all wait that come after it:
     // longer than the longest statement, it is given up, and tried again another time.

@@ -63,7 +63,7 @@ struct MessageShown {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ParticipantShown {
-    /// Whether they were one when the message was sent.
+    /// Whether they were one when the message was sent, as far as their last coming says.
     then: bool,
     joined_at: DateTime<Utc>,
     /// The chat's last message when they came, or came back.

@@ -32,6 +32,8 @@ enum Nearness {
     Written,
     Had,
     Waits,
+    /// Another gateway had handed it over, before the session came to this one.
+    Elsewhere,
     Behind,
     LeftBefore,
     NotJoined,
@@ -51,6 +53,13 @@ impl Facts<'_> {
         }
         let findings = self.accounts.iter().flat_map(|account| self.findings(account));
         let nearest = findings.min_by_key(|finding| finding.nearness);
+        if let Some(verdict) = self.came_after()
+            && nearest.as_ref().is_none_or(|finding| {
+                !matches!(finding.nearness, Nearness::Written | Nearness::Waits)
+            })
+        {
+            return verdict;
+        }
         match nearest {
             Some(finding) if finding.nearness <= Nearness::Waits => finding.verdict,
             nearest => {
@@ -80,14 +89,19 @@ impl Facts<'_> {
             );
             return Some(Verdict { code: "removed_before", sentence });
         }
-        if membership.joined_seq >= self.message.seq {
-            let sentence = format!(
-                "{user} came into the chat, or came back, after the message, {}: it stands in the history, and was not told them.",
-                time(membership.joined_at)
-            );
-            return Some(Verdict { code: "joined_after", sentence });
-        }
         None
+    }
+
+    /// Whether they came after it. What is stored is when they came for the last time: what they were told before that, only
+    /// gateways remember.
+    fn came_after(&self) -> Option<Verdict> {
+        let membership = self.membership.filter(|it| it.joined_seq >= self.message.seq)?;
+        let sentence = format!(
+            "{} came into the chat, or came back, after the message, {}: it stands in the history, and was not told them since.",
+            self.user,
+            time(membership.joined_at)
+        );
+        Some(Verdict { code: "joined_after", sentence })
     }
 
     fn findings(&self, account: &DeliveryAccount) -> Vec<Finding> {
@@ -118,9 +132,9 @@ impl Facts<'_> {
         } else {
             how(account.told)
         };
-        let connection = account.connections.iter().find(|it| it.socket == at.socket);
+        let has_moved = at.ended.is_some_and(|ended| ended.why == Leaving::Moved);
         let told = format!("Gateway {pod} handed it to {}'s connection {socket}, {how}", self.user);
-        match connection {
+        match self.connection_of(account, at) {
             Some(ConnectionAccount { waiting: waiting @ 1.., ended: Some(ended), .. }) => {
                 let sentence = format!(
                     "{told}; but that connection ended {} ({}) with {waiting} frames that were never written, and it may be among them.",
@@ -141,6 +155,12 @@ impl Facts<'_> {
                 );
                 Finding::new(Nearness::Written, "told", sentence)
             }
+            None if has_moved => {
+                let sentence = format!(
+                    "{told}; with what was not written yet, that session went to another gateway, and which one is not known any more."
+                );
+                Finding::new(Nearness::Waits, "moved", sentence)
+            }
             None => {
                 let sentence =
                     format!("{told}; how that connection ended is not remembered any more.");
@@ -149,27 +169,57 @@ impl Facts<'_> {
         }
     }
 
+    /// The connection of a membership. A session that has moved took along what was not written: it is where it went.
+    fn connection_of<'a>(
+        &'a self,
+        account: &'a DeliveryAccount,
+        at: &MembershipAccount,
+    ) -> Option<&'a ConnectionAccount> {
+        let others = self.accounts.iter().filter(|other| other.instance != account.instance);
+        let connections = match at.ended {
+            Some(MembershipEnded { why: Leaving::Moved, .. }) => {
+                others.flat_map(|other| &other.connections).collect::<Vec<_>>()
+            }
+            _ => account.connections.iter().collect(),
+        };
+        connections.into_iter().find(|it| it.socket == at.socket)
+    }
+
     fn had(&self, account: &DeliveryAccount, at: &MembershipAccount) -> Finding {
         let (user, pod, socket) = (self.user, &account.pod, &at.socket);
         let (known, joined) = (at.known.0, time(at.joined_at));
         let version = self.message.version.0;
-        let sentence = match at.known_by {
-            KnownBy::Client => format!(
-                "{user}'s connection {socket} at gateway {pod} joined {joined} and said that it had everything up to version {known}, so version {version} was not told it again."
+        let (nearness, code, sentence) = match at.known_by {
+            KnownBy::Client => (
+                Nearness::Had,
+                "had_it",
+                format!(
+                    "{user}'s connection {socket} at gateway {pod} joined {joined} and said that it had everything up to version {known}, so version {version} was not told it again."
+                ),
             ),
-            KnownBy::Join => format!(
-                "{user}'s connection {socket} at gateway {pod} joined {joined} at version {known}, after the message, without saying where it was: it has to load version {version} with the history."
+            KnownBy::Join => (
+                Nearness::Had,
+                "loads_history",
+                format!(
+                    "{user}'s connection {socket} at gateway {pod} joined {joined} at version {known}, after the message, without saying where it was: it has to load version {version} with the history."
+                ),
             ),
-            KnownBy::Resync => format!(
-                "{user}'s connection {socket} at gateway {pod} was too far behind when it joined {joined}, and was told to reload the chat (resync), version {version} with it."
+            KnownBy::Resync => (
+                Nearness::Had,
+                "resync",
+                format!(
+                    "{user}'s connection {socket} at gateway {pod} was too far behind when it joined {joined}, and was told to reload the chat (resync), version {version} with it."
+                ),
+            ),
+            KnownBy::Moved => (
+                Nearness::Elsewhere,
+                "moved",
+                format!(
+                    "{user}'s connection {socket} came to gateway {pod} {joined}, from another gateway that had handed it everything up to version {known}, version {version} among it."
+                ),
             ),
         };
-        let code = match at.known_by {
-            KnownBy::Client => "had_it",
-            KnownBy::Join => "loads_history",
-            KnownBy::Resync => "resync",
-        };
-        Finding::new(Nearness::Had, code, sentence)
+        Finding::new(nearness, code, sentence)
     }
 
     fn behind(&self, account: &DeliveryAccount, at: &MembershipAccount) -> Finding {
@@ -439,6 +489,30 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_moved_took_along_what_was_not_written() {
+        let ended = Some(MembershipEnded { at: at(110), why: Leaving::Moved });
+        let old = gateway(vec![MembershipAccount { ended, ..in_room(10) }], vec![]);
+        let came = MembershipAccount {
+            known: Version(10),
+            known_by: KnownBy::Moved,
+            joined_at: at(111),
+            ..in_room(10)
+        };
+        let new = |connection| DeliveryAccount {
+            pod: "h".to_owned(),
+            instance: "h-1".to_owned(),
+            ..gateway(vec![came.clone()], vec![connection])
+        };
+        let both = |connection| verdict(&[old.clone(), new(connection)], &[]);
+        assert_eq!(both(connection(0, None)).code, "told");
+        assert_eq!(both(connection(2, None)).code, "unread");
+        assert_eq!(both(connection(16, Some("slow_consumer"))).code, "unwritten");
+        assert_eq!(verdict(&[old], &[]).code, "moved", "nobody knows where it is");
+        let gone = ["g".to_owned()];
+        assert_eq!(verdict(&[new(connection(0, None))], &gone).code, "not_known");
+    }
+
+    #[test]
     fn nobody_says_more_than_is_known() {
         let whole = gateway(vec![], vec![]);
         let silent = verdict(std::slice::from_ref(&whole), &["dead".to_owned()]);
@@ -468,7 +542,11 @@ mod tests {
         assert_eq!(of(Some(left(Version(9)))), "removed_before");
         assert_eq!(of(Some(left(Version(11)))), "not_known", "removed later: it was theirs");
         assert_eq!(of(Some(MembershipRecord { joined_seq: Seq(5), ..member() })), "joined_after");
-        assert!(!was_participant(&left(Version(9)), &message()));
-        assert!(was_participant(&left(Version(11)), &message()));
+        let (message, back) = (message(), MembershipRecord { joined_seq: Seq(5), ..member() });
+        let (membership, accounts) = (Some(&back), &[gateway(vec![in_room(10)], vec![])]);
+        let facts = Facts { user: "alice", message: &message, membership, accounts, silent: &[] };
+        assert_eq!(facts.verdict().code, "told", "before they left and came back");
+        assert!(!was_participant(&left(Version(9)), &message));
+        assert!(was_participant(&left(Version(11)), &message));
     }
 }

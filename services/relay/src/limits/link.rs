@@ -1,5 +1,6 @@
 //! The connection to Redis, and whether it is of use.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use deadpool_redis::redis::aio::ConnectionLike;
 use deadpool_redis::redis::{AsyncConnectionConfig, Client, RedisResult, cmd};
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use prometheus::IntGauge;
 use tokio::task::AbortHandle;
@@ -133,7 +135,7 @@ impl Link {
         Ok(())
     }
 
-    /// Asks all sentinels at once, so that one that hangs delays nobody, and believes the most of them: one that was cut off
+    /// Asks all sentinels at once and believes the most of them, without waiting for the rest: one that was cut off
     /// may name a server of the past. Whether it takes writes is seen by a probe.
     async fn primary(&self, sentinels: &Sentinels) -> Result<Client, RelayError> {
         let Sentinels { clients, master, .. } = sentinels;
@@ -141,20 +143,24 @@ impl Link {
             let answer = timeout(CONNECT, believed(sentinel, master, &self.config));
             async move { answer.await.map_err(RelayError::redis)?.map_err(RelayError::redis) }
         });
-        let answers = join_all(asked).await;
-        let count = |place: &(String, u16)| {
-            answers
-                .iter()
-                .filter(|answer| answer.as_ref().is_ok_and(|it| it.as_ref() == Some(place)))
-                .count()
-        };
-        let named = answers.iter().filter_map(|answer| answer.as_ref().ok()?.as_ref());
-        if let Some((host, port)) = named.max_by_key(|place| count(place)) {
-            return sentinels.server(host.clone(), *port);
+        let mut answers: FuturesUnordered<_> = asked.collect();
+        let (mut named, mut failed) = (HashMap::new(), None);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(Some(place)) => *named.entry(place).or_insert(0) += 1,
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+            if named.values().any(|count| count * 2 > clients.len()) {
+                break;
+            }
         }
-        match answers.into_iter().find_map(Result::err) {
-            Some(error) => Err(error),
-            None => Err(RelayError::Redis(format!("no sentinel knows a server named {master}"))),
+        match (named.into_iter().max_by_key(|(_, count)| *count), failed) {
+            (Some(((host, port), _)), _) => sentinels.server(host, port),
+            (None, Some(error)) => Err(error),
+            (None, None) => {
+                Err(RelayError::Redis(format!("no sentinel knows a server named {master}")))
+            }
         }
     }
 }

@@ -24,7 +24,13 @@ pub struct RedisSettings {
 
     /// Sentinels that know the server, `redis://host:port`, or `rediss://…` if they and the server speak TLS, separated
     /// by commas; instead of `PARLEY_REDIS_URL`
-    #[arg(long, env = "PARLEY_REDIS_SENTINELS", value_delimiter = ',', value_name = "URLS")]
+    #[arg(
+        long,
+        env = "PARLEY_REDIS_SENTINELS",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "URLS"
+    )]
     pub redis_sentinels: Vec<String>,
 
     /// The name by which the sentinels know the server
@@ -152,6 +158,15 @@ impl RedisSettings {
         let infos: Option<Vec<_>> = self.redis_sentinels.iter().map(|url| address(url)).collect();
         let infos = infos.ok_or(RelayError::RedisSentinels)?;
         let first = infos.first().ok_or(RelayError::RedisSentinels)?;
+        let has_login = |info: &ConnectionInfo| {
+            let login = info.redis_settings();
+            login.username().is_some() || login.password().is_some()
+        };
+        if infos.iter().any(has_login) {
+            let why =
+                "PARLEY_REDIS_SENTINELS holds a login: PARLEY_REDIS_SENTINEL_PASSWORD is for that";
+            return Err(RelayError::Setting(why.to_owned()));
+        }
         let tls = self.tls(first)?;
         if infos.iter().any(|info| is_tls(info) != tls.is_some()) {
             return Err(RelayError::RedisSentinels);

@@ -96,6 +96,13 @@ fn redis_is_at_one_place_and_its_user_has_a_password() {
             "PARLEY_REDIS_PASSWORD, and PARLEY_REDIS_URL holds a password already",
         ),
         (
+            RedisSettings {
+                redis_sentinels: vec![format!("redis://:{SECRET}@127.0.0.1:26379")],
+                ..sentinels()
+            },
+            "PARLEY_REDIS_SENTINELS holds a login: PARLEY_REDIS_SENTINEL_PASSWORD is for that",
+        ),
+        (
             RedisSettings { redis_sentinels: vec!["127.0.0.1:1".to_owned()], ..sentinels() },
             "PARLEY_REDIS_SENTINELS is not a list of redis://host:port or rediss://host:port URLs",
         ),

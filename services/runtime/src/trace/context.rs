@@ -1,7 +1,5 @@
 //! W3C's trace context: the header `traceparent`.
 
-use std::fmt;
-
 /// A span that another one is a child of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
@@ -33,12 +31,6 @@ impl TraceContext {
     }
 }
 
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
-    }
-}
-
 /// So many digits, in lower case as the standard has them.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let lower = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -52,10 +44,10 @@ mod tests {
     const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn reads_what_the_standard_shows_and_writes_it_again() {
+    fn reads_what_the_standard_shows() {
         let read = TraceContext::parse(GIVEN).unwrap();
         assert_eq!((read.span_id, read.is_sampled()), (0x00f0_67aa_0ba9_02b7, true));
-        assert_eq!(read.to_string(), GIVEN);
+        assert_eq!(read.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         let later = GIVEN.replacen("00", "01", 1) + "-more";
         assert_eq!(TraceContext::parse(&later), Some(read), "a later version may have more");
     }
