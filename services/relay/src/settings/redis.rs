@@ -24,13 +24,7 @@ pub struct RedisSettings {
 
     /// Sentinels that know the server, `redis://host:port`, or `rediss://…` if they and the server speak TLS, separated
     /// by commas; instead of `PARLEY_REDIS_URL`
-    #[arg(
-        long,
-        env = "PARLEY_REDIS_SENTINELS",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_name = "URLS"
-    )]
+    #[arg(long, env = "PARLEY_REDIS_SENTINELS", value_delimiter = ',', value_name = "URLS")]
     pub redis_sentinels: Vec<String>,
 
     /// The name by which the sentinels know the server
