@@ -43,6 +43,21 @@ fn jittering(name: &'static str, command: String, chats: u16) -> Plan {
     }
 }
 
+/// A load whose clients stay where they are: rooms of 20, 4 messages a second each.
+fn steady(name: &'static str, chats: u16) -> Plan {
+    Plan {
+        name,
+        command: format!("cargo parley bench {name} --chats {chats}"),
+        population: Population { chats: chats.into(), members: 20, outsiders: 0, visitors: 0 },
+        habits: Habits {
+            senders: 2 * usize::from(chats),
+            rate: Some(4.0 * f64::from(chats)),
+            ..Habits::default()
+        },
+        settle_within: SETTLE_WITHIN,
+    }
+}
+
 /// Stops the cluster and says how it went: the verdict in the last line. What else a scenario wants to see is its demand.
 fn end((verdict, cluster): (Verdict, Cluster), demands: &[(bool, String)]) -> bool {
     // Before the last line is written: a cluster that stops badly says so.

@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use parley_local::{Home, Interrupt};
 
-use super::{end, ended_early, millis, write_results};
+use super::{end, ended_early, millis, steady, write_results};
 use crate::checker::Verdict;
-use crate::crowd::{Habits, Population};
-use crate::stage::{Plan, SETTLE_WITHIN, Shape, Stage};
+use crate::stage::{Shape, Stage};
 
 const SERVERS: [&str; 3] = ["nats-1", "nats-2", "nats-3"];
 /// After the loss of one server, its pods are to be at another one, and everybody whole, this soon; the server is still away.
@@ -31,18 +30,7 @@ pub struct Arguments {
 
 /// Runs it; true when the verdict is clean and every demand is met.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
-    let chats = arguments.chats;
-    let plan = Plan {
-        name: "nats-cluster",
-        command: format!("cargo parley bench nats-cluster --chats {chats}"),
-        population: Population { chats: chats.into(), members: 20, outsiders: 0, visitors: 0 },
-        habits: Habits {
-            senders: 2 * usize::from(chats),
-            rate: Some(4.0 * f64::from(chats)),
-            ..Habits::default()
-        },
-        settle_within: SETTLE_WITHIN,
-    };
+    let plan = steady("nats-cluster", arguments.chats);
     let mut stage = Stage::open_as(&Shape { nats: 3, ..Shape::default() }, home, &plan, interrupt)?;
     stage.crowd.send();
     for server in SERVERS {

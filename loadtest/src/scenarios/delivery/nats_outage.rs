@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use parley_local::{Home, Interrupt};
 
-use super::{end, ended_early, millis};
+use super::{end, ended_early, millis, steady};
 use crate::checker::Verdict;
-use crate::crowd::{Habits, Population};
-use crate::stage::{Plan, SETTLE_WITHIN, Stage};
+use crate::stage::Stage;
 
 const OUTAGE: Duration = Duration::from_secs(10);
 const WHOLE_WITHIN: Duration = Duration::from_secs(2);
@@ -25,18 +24,7 @@ pub struct Arguments {
 
 /// Runs it; true when the verdict is clean and every demand is met.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
-    let chats = arguments.chats;
-    let plan = Plan {
-        name: "nats-outage",
-        command: format!("cargo parley bench nats-outage --chats {chats}"),
-        population: Population { chats: chats.into(), members: 20, outsiders: 0, visitors: 0 },
-        habits: Habits {
-            senders: 2 * usize::from(chats),
-            rate: Some(4.0 * f64::from(chats)),
-            ..Habits::default()
-        },
-        settle_within: SETTLE_WITHIN,
-    };
+    let plan = steady("nats-outage", arguments.chats);
     let mut stage = Stage::open(home, &plan, interrupt)?;
     stage.crowd.send();
     stage.pass(Duration::from_secs(5))?;
