@@ -20,7 +20,8 @@ use crate::sweep::Sweep;
 use crate::teller::Teller;
 use crate::tokens::Tokens;
 use crate::uploads::Files;
-use crate::{Settings, answers, revocations, router, watch, why};
+use crate::settings::WebhookSettings;
+use crate::{Settings, answers, demand, revocations, router, watch, why};
 
 /// How long a start waits for the bus.
 const BUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -44,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) participants: ParticipantSettings,
     pub(crate) teller: Teller,
     pub(crate) files: Files,
+    pub(crate) webhooks: WebhookSettings,
 }
 
 impl std::ops::Deref for State {
@@ -118,6 +120,7 @@ impl App {
             participants: settings.participants,
             teller,
             files,
+            webhooks: settings.webhooks,
         }));
 
         let stop = lifecycle.stop();
@@ -126,6 +129,7 @@ impl App {
             "watch",
             watch::run(store.clone(), postgres, state.metrics.clone(), stop.clone()),
         );
+        lifecycle.spawn("demand", demand::run(store.clone(), stop.clone()));
         let sweep = Sweep { store: store.clone(), publisher, swept: state.metrics.swept.clone() };
         lifecycle.spawn("sweep", sweep.run(stop.clone()));
         let remover = Remover {

@@ -46,6 +46,9 @@ codes! {
     MESSAGE_NOT_FOUND = NOT_FOUND, "message_not_found";
     ATTACHMENT_NOT_FOUND = NOT_FOUND, "attachment_not_found";
     USER_NOT_FOUND = NOT_FOUND, "user_not_found";
+    TOO_MANY_WEBHOOKS = BAD_REQUEST, "too_many_webhooks";
+    WEBHOOK_NOT_FOUND = NOT_FOUND, "webhook_not_found";
+    DELIVERY_NOT_FOUND = NOT_FOUND, "delivery_not_found";
     PARTICIPANT_NOT_FOUND = NOT_FOUND, "participant_not_found";
     NOT_FOUND = NOT_FOUND, "not_found";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed";
@@ -108,6 +111,15 @@ pub(crate) enum ApiError {
     /// The group has as many participants as it may have.
     #[error("The group is full.")]
     GroupFull,
+    /// There are as many webhooks as there may be.
+    #[error("There are as many webhooks as there may be.")]
+    TooManyWebhooks,
+    /// There is no such webhook.
+    #[error("There is no such webhook.")]
+    WebhookNotFound,
+    /// There is no such delivery to this webhook, or not any more.
+    #[error("There is no such delivery to this webhook.")]
+    DeliveryNotFound,
     /// There is no such route.
     #[error("There is no such resource.")]
     NotFound,
@@ -186,6 +198,9 @@ impl ApiError {
             Self::ParticipantNotFound { .. } => PARTICIPANT_NOT_FOUND,
             Self::NotGroup => NOT_GROUP,
             Self::GroupFull => GROUP_FULL,
+            Self::TooManyWebhooks => TOO_MANY_WEBHOOKS,
+            Self::WebhookNotFound => WEBHOOK_NOT_FOUND,
+            Self::DeliveryNotFound => DELIVERY_NOT_FOUND,
             Self::NotFound => NOT_FOUND,
             Self::MethodNotAllowed => METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => PAYLOAD_TOO_LARGE,

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
 use futures_util::StreamExt;
 use parley_domain::chat::ChatType;
-use parley_domain::ids::{AttachmentId, ChatId, MessageId, UserId};
+use parley_domain::ids::{AttachmentId, ChatId, DeliveryId, MessageId, UserId, WebhookId};
 use parley_domain::link::Link;
 use parley_domain::token::{self, TokenError};
 use parley_domain::user::Role;
@@ -74,6 +74,48 @@ impl FromRequestParts<State> for UserEnder {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let Caller(caller) = Caller::from_request_parts(parts, state).await?;
         if caller.role.ends_users() { Ok(Self) } else { Err(ApiError::Forbidden) }
+    }
+}
+
+/// A caller who may say where events go, and see what became of them: the host application, or an admin.
+pub(crate) struct WebhookManager;
+
+impl FromRequestParts<State> for WebhookManager {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, state).await?;
+        if caller.role.manages_webhooks() { Ok(Self) } else { Err(ApiError::Forbidden) }
+    }
+}
+
+/// The webhook of the path, which may or may not be there.
+pub(crate) struct WebhookPath(pub(crate) WebhookId);
+
+impl FromRequestParts<State> for WebhookPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        WebhookId::parse(&id).map(Self).map_err(ApiError::InvalidId)
+    }
+}
+
+/// The delivery of the path, which may or may not be there.
+pub(crate) struct DeliveryPath {
+    pub(crate) webhook: WebhookId,
+    pub(crate) delivery: DeliveryId,
+}
+
+impl FromRequestParts<State> for DeliveryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let Path((webhook, delivery)) =
+            Path::<(String, String)>::from_request_parts(parts, state).await?;
+        let webhook = WebhookId::parse(&webhook).map_err(ApiError::InvalidId)?;
+        let delivery = DeliveryId::parse(&delivery).map_err(ApiError::InvalidId)?;
+        Ok(Self { webhook, delivery })
     }
 }
 

@@ -12,6 +12,7 @@ mod answers;
 mod app;
 mod callers;
 mod cors;
+mod demand;
 mod directory;
 mod envelope;
 mod error;

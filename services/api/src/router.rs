@@ -26,7 +26,8 @@ use crate::form::is_form;
 use crate::observe::observe;
 use crate::openapi;
 use crate::routes::{
-    attachments, changes, chats, messages, participants, read_state, support, users,
+    attachments, changes, chats, deliveries, messages, participants, read_state, support, users,
+    webhooks,
 };
 use crate::settings::HttpSettings;
 use crate::shedding::{Room, shed};
@@ -56,6 +57,14 @@ fn timed() -> OpenApiRouter<State> {
         .routes(routes!(messages::edit, messages::delete))
         .routes(routes!(attachments::download, attachments::head))
         .routes(routes!(attachments::link))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::get, webhooks::change, webhooks::remove))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(deliveries::ping))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::replay_range))
 }
 
 /// The operations that may bring a file.

@@ -49,6 +49,9 @@ pub struct Settings {
     /// Where their bytes are kept.
     #[command(flatten)]
     pub storage: StorageSettings,
+    /// Webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
     /// NATS; not needed to migrate.
     #[command(flatten)]
     pub nats: Option<NatsSettings>,
@@ -178,6 +181,25 @@ pub struct FileSettings {
     /// Seconds for which a link to a file counts
     #[arg(long, env = "PARLEY_LINK_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400), value_name = "SECONDS")]
     pub link_seconds: u32,
+}
+
+/// Webhooks.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Webhooks")]
+pub struct WebhookSettings {
+    /// Most webhooks
+    #[arg(long, env = "PARLEY_MAX_WEBHOOKS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "NUMBER")]
+    pub most_webhooks: u32,
+
+    /// Seconds for which the former secret of a webhook signs beside the new one
+    #[arg(long, env = "PARLEY_WEBHOOK_SECRET_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(0..=2_592_000), value_name = "SECONDS")]
+    pub webhook_secret_seconds: u32,
+}
+
+impl WebhookSettings {
+    pub(crate) const fn both_secrets(&self) -> Duration {
+        Duration::from_secs(self.webhook_secret_seconds as u64)
+    }
 }
 
 impl FileSettings {

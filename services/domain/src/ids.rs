@@ -69,6 +69,29 @@ uuid_id!(
     AttachmentId,
     "attachmentId"
 );
+uuid_id!(
+    /// A webhook.
+    WebhookId,
+    "webhookId"
+);
+uuid_id!(
+    /// Something that happened, as webhooks are told it: the same at every webhook and at every attempt.
+    EventId,
+    "eventId"
+);
+
+/// An event for one webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u64, maximum = 9_007_199_254_740_991_u64))]
+pub struct DeliveryId(pub u64);
+
+impl DeliveryId {
+    /// Reads the number.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        text.parse().map(Self).map_err(|_| Invalid::new("deliveryId", "must be a number"))
+    }
+}
 
 /// Most characters of the host's ids and of a client message id.
 pub const MAX_TEXT_ID: usize = 128;

@@ -30,5 +30,6 @@ pub mod token;
 pub mod typing;
 pub mod user;
 pub mod version;
+pub mod webhook;
 
 pub use invalid::Invalid;

@@ -66,6 +66,11 @@ impl Role {
         matches!(self, Self::Service)
     }
 
+    /// May say where events go, and see what became of them.
+    pub const fn manages_webhooks(self) -> bool {
+        matches!(self, Self::Admin | Self::Service)
+    }
+
     /// May end users: anonymise them, and revoke their tokens.
     pub const fn ends_users(self) -> bool {
         matches!(self, Self::Admin | Self::Service)

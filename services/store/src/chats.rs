@@ -13,6 +13,7 @@ use parley_domain::message::Message;
 use parley_domain::page::{Page, Pagination};
 use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
+use parley_domain::webhook::{EventKind, OutwardChat};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use crate::heads::{self, Head};
 use crate::messages::last_messages;
 use crate::metrics::Call;
+use crate::outbox::Outward;
 use crate::participants::participant_role;
 use crate::users::{introduce, user_id};
 use crate::{Store, StoreError, UnknownUsers, signed, unsigned};
@@ -80,7 +82,7 @@ impl Store {
             None => Uuid::now_v7(),
         };
         let mut transaction = self.pool.begin().await?;
-        let head = insert_chat(&mut transaction, id, new).await?;
+        let head = self.insert_chat(&mut transaction, id, new).await?;
         transaction.commit().await?;
         Ok(CreateChat::Created(CreatedChat { id: id.into(), new: head.is_some(), head }))
     }
@@ -244,63 +246,67 @@ impl Store {
     }
 }
 
-/// Writes the chat and its first participants, and leaves the trace of it; `None` when it was there.
-async fn insert_chat(
-    connection: &mut PgConnection,
-    id: Uuid,
-    new: &NewChat,
-) -> Result<Option<Head>, StoreError> {
-    let (chat_type, title, subject, request) = match &new.kind {
-        NewChatKind::Direct => (ChatType::Direct, None, None, None),
-        NewChatKind::Group { title } => (ChatType::Group, title.as_ref(), None, None),
-        NewChatKind::PurchaseRequest(request) => (ChatType::Direct, None, None, Some(request)),
-        NewChatKind::Support { subject } => (ChatType::Support, None, subject.as_ref(), None),
-    };
-    let buyer = request.map(|_| new.creator.as_str());
-    let seller = request.and_then(|_| new.others.first()).map(UserId::as_str);
-    let people = i32::try_from(new.people()).unwrap_or(i32::MAX);
-    let made = sqlx::query!(
-        r#"
-        insert into chats (
-            id, type, title, metadata, created_by, participant_count, purchase_request_id, buyer_id, seller_id
-            , subject
+impl Store {
+    /// Writes the chat and its first participants, and leaves the trace of it; `None` when it was there.
+    async fn insert_chat(
+        &self,
+        connection: &mut PgConnection,
+        id: Uuid,
+        new: &NewChat,
+    ) -> Result<Option<Head>, StoreError> {
+        let (chat_type, title, subject, request) = match &new.kind {
+            NewChatKind::Direct => (ChatType::Direct, None, None, None),
+            NewChatKind::Group { title } => (ChatType::Group, title.as_ref(), None, None),
+            NewChatKind::PurchaseRequest(request) => (ChatType::Direct, None, None, Some(request)),
+            NewChatKind::Support { subject } => (ChatType::Support, None, subject.as_ref(), None),
+        };
+        let buyer = request.map(|_| new.creator.as_str());
+        let seller = request.and_then(|_| new.others.first()).map(UserId::as_str);
+        let people = i32::try_from(new.people()).unwrap_or(i32::MAX);
+        let made = sqlx::query!(
+            r#"
+            insert into chats (
+                id, type, title, metadata, created_by, participant_count, purchase_request_id, buyer_id, seller_id
+                , subject
+            )
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            on conflict (id) do nothing
+            "#,
+            id,
+            chat_type.as_str(),
+            title.map(parley_domain::chat::Title::as_str),
+            new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
+            new.creator.as_str(),
+            people,
+            request.map(PurchaseRequestId::as_str),
+            buyer,
+            seller,
+            subject.map(Subject::as_str),
         )
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        on conflict (id) do nothing
-        "#,
-        id,
-        chat_type.as_str(),
-        title.map(parley_domain::chat::Title::as_str),
-        new.metadata.clone().map(parley_domain::metadata::Metadata::into_value),
-        new.creator.as_str(),
-        people,
-        request.map(PurchaseRequestId::as_str),
-        buyer,
-        seller,
-        subject.map(Subject::as_str),
-    )
-    .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    if made == 0 {
-        return Ok(None);
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+        if made == 0 {
+            return Ok(None);
+        }
+        let others: Vec<String> = new.others.iter().map(ToString::to_string).collect();
+        sqlx::query!(
+            r#"
+            insert into participants (chat_id, user_id, role)
+            select $1::uuid, $2, 'creator'
+            union all
+            select $1::uuid, unnest($3::text[]), 'member'
+            "#,
+            id,
+            new.creator.as_str(),
+            &others,
+        )
+        .execute(&mut *connection)
+        .await?;
+        has_another_chat(connection, new).await?;
+        let outward = Outward::of(EventKind::ChatCreated, None);
+        Ok(Some(self.note(connection, id.into(), heads::MADE, &[outward]).await?))
     }
-    let others: Vec<String> = new.others.iter().map(ToString::to_string).collect();
-    sqlx::query!(
-        r#"
-        insert into participants (chat_id, user_id, role)
-        select $1::uuid, $2, 'creator'
-        union all
-        select $1::uuid, unnest($3::text[]), 'member'
-        "#,
-        id,
-        new.creator.as_str(),
-        &others,
-    )
-    .execute(&mut *connection)
-    .await?;
-    has_another_chat(connection, new).await?;
-    Ok(Some(heads::note(connection, id.into(), heads::MADE).await?))
 }
 
 /// The set of everybody's chats is another one now.
@@ -376,6 +382,49 @@ pub(crate) async fn show_one(
     let listed: Vec<String> = shown.participants.iter().map(|p| p.user_id.to_string()).collect();
     shown.unread_counts = Some(unread_counts(connection, chat.uuid(), &listed).await?);
     Ok(Some(shown))
+}
+
+/// Chats as webhooks are told of them.
+pub(crate) async fn chats_outward(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, OutwardChat>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            c.id, c.type as chat_type, c.title, c.subject, c.metadata as "metadata: Json<Box<RawValue>>"
+            , c.purchase_request_id, c.created_by, c.participant_count, c.created_at, array(
+                select p.user_id
+                from participants p
+                where p.chat_id = c.id and p.left_at is null
+                order by p.user_id
+                limit $2
+            ) as "participants!"
+        from chats c
+        where c.id = any($1)
+        "#,
+        ids,
+        i64::try_from(MAX_LISTED_PARTICIPANTS).unwrap_or(i64::MAX),
+    )
+    .fetch_all(connection)
+    .await?;
+    let outward = rows.into_iter().map(|row| {
+        let listed = row.participants.iter().map(|id| user_id("participants", id));
+        let chat = OutwardChat {
+            id: row.id.into(),
+            chat_type: chat_type(&row.chat_type)?,
+            title: row.title,
+            subject: row.subject,
+            metadata: row.metadata.map(|json| json.0),
+            purchase_request_id: row.purchase_request_id,
+            created_by: user_id("chats", &row.created_by)?,
+            participant_ids: listed.collect::<Result<_, _>>()?,
+            participant_count: u64::from(row.participant_count.unsigned_abs()),
+            created_at: row.created_at.into(),
+        };
+        Ok((row.id, chat))
+    });
+    outward.collect()
 }
 
 /// The chats of these ids as `viewer` sees them, in the order of the ids; absent ones are left out.

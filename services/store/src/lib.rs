@@ -19,10 +19,12 @@ mod loose_objects;
 mod messages;
 mod metrics;
 mod migrations;
+mod outbox;
 mod participants;
 mod read_state;
 mod settings;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,17 +45,24 @@ pub use messages::{
     MessagePlace, MessageQuery, Order,
 };
 pub use migrations::migrate;
+pub use outbox::FannedOut;
 pub use participants::{
     Access, AddParticipant, ChangeAs, EnterSupport, Membership, MembershipRecord, RemoveParticipant,
 };
 pub use read_state::{ChatStats, MarkRead, MarkUnread, Marked};
 pub use settings::{ComesBack, DatabaseSettings, ParticipantSettings, UnknownUsers};
 pub use users::UserRecord;
+pub use webhooks::{
+    AttemptRecord, Attempted, ClaimLimits, Claimed, ClaimedLane, DeliveryQuery, DeliveryRecord,
+    DeliveryState, Due, Health, NewWebhook, Patience, Released, ReplayRange, Replayed, Retention,
+    Settlement, Target, WebhookChange, WebhookRecord, WebhookStandings,
+};
 
 use crate::appender::connections_for_sends;
 use crate::epoch::CurrentEpoch;
 use crate::heads::ToldHeads;
 use crate::metrics::{Call, Metrics, Pools};
+use crate::outbox::Demand;
 
 /// The database, through bounded pools of connections.
 #[derive(Clone)]
@@ -63,6 +72,7 @@ pub struct Store {
     sends: PgPool,
     epoch: Arc<CurrentEpoch>,
     told: Arc<ToldHeads>,
+    demand: Arc<Demand>,
     metrics: Arc<Metrics>,
 }
 
@@ -86,7 +96,8 @@ impl Store {
         let pool = pool(settings, others, &epoch).connect_with(options.clone()).await?;
         let sends = pool_for_sends(settings, for_sends, &epoch, options);
         let metrics = Arc::new(Metrics::new()?);
-        Ok(Self { pool, sends, epoch, told: Arc::default(), metrics })
+        let (told, demand) = Default::default();
+        Ok(Self { pool, sends, epoch, told, demand, metrics })
     }
 
     /// Has the registry tell of calls and pools.

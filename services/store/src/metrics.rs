@@ -44,10 +44,18 @@ pub(crate) enum Call {
     Files,
     /// What nobody has told yet, and what has been told.
     Sweep,
+    /// Webhooks, and what was delivered to them.
+    Webhooks,
+    /// From the outbox to deliveries.
+    FanOut,
+    /// Deliveries that are due.
+    Claims,
+    /// What became of deliveries.
+    Settle,
 }
 
 impl Call {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 21] = [
         Self::Ping,
         Self::Access,
         Self::Joins,
@@ -65,6 +73,10 @@ impl Call {
         Self::Directory,
         Self::Files,
         Self::Sweep,
+        Self::Webhooks,
+        Self::FanOut,
+        Self::Claims,
+        Self::Settle,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -86,6 +98,10 @@ impl Call {
             Self::Directory => "directory",
             Self::Files => "files",
             Self::Sweep => "sweep",
+            Self::Webhooks => "webhooks",
+            Self::FanOut => "fan_out",
+            Self::Claims => "claims",
+            Self::Settle => "settle",
         }
     }
 }

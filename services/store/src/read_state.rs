@@ -3,6 +3,7 @@
 
 use parley_domain::ids::{ChatId, MessageId, UserId};
 use parley_domain::version::Seq;
+use parley_domain::webhook::EventKind;
 use uuid::Uuid;
 
 use crate::metrics::Call;
@@ -74,14 +75,27 @@ impl Store {
         let ids: Option<Vec<Uuid>> = messages.map(|ids| ids.iter().map(|id| id.uuid()).collect());
         let row = sqlx::query!(
             r#"
+            with marked as (
+                select * from mark_read_1($1, $2, $3)
+            )
+            , outward as (
+                insert into outbox (kind, chat_ids, seqs, counts, detail)
+                select 'message.read', array[$1], array[null::bigint], '{1}', jsonb_build_object(
+                    'userId', $2::text, 'readUpTo', read_seq, 'messageIds', case when $3::uuid[] is not null then read_ids end
+                    , 'readAt', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                )
+                from marked
+                where $4 and modified > 0
+            )
             select
                 modified as "modified!", unread as "unread!", read_seq as "read_seq!", authors as "authors!", read_ids
                 , people as "people!"
-            from mark_read_1($1, $2, $3)
+            from marked
             "#,
             chat.uuid(),
             reader.as_str(),
             ids.as_deref() as _,
+            self.demand.wants(EventKind::MessageRead),
         )
         .fetch_optional(&self.pool)
         .await?;

@@ -22,11 +22,12 @@ A chat backend's REST interface. Every request carries a bearer token of the hos
 \"requestId\" }`; codes are stable. Absent values are `null`, times are ISO 8601 in UTC with milliseconds, and objects may \
 gain fields. Nothing may be cached. Files are sent as forms and given out as they are. Room events come over Socket.IO.";
 
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 5] = [
     ("chats", "Making, listing and showing chats"),
     ("messages", "Sending, reading, what is read, and files"),
     ("participants", "Who is in a chat"),
     ("users", "The directory, for the host application"),
+    ("webhooks", "Where events go, for the host application and admins"),
 ];
 
 /// Every operation of a document, as its path and its method.

@@ -3,8 +3,10 @@
 pub(crate) mod attachments;
 pub(crate) mod changes;
 pub(crate) mod chats;
+pub(crate) mod deliveries;
 pub(crate) mod messages;
 pub(crate) mod participants;
 pub(crate) mod read_state;
 pub(crate) mod support;
 pub(crate) mod users;
+pub(crate) mod webhooks;

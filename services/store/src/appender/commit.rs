@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parley_domain::ids::ChatId;
 use parley_domain::message::{Message, NewMessage};
 use parley_domain::version::Version;
+use parley_domain::webhook::EventKind;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
@@ -142,7 +143,8 @@ impl Committer {
         let messages: Vec<&NewMessage> = batch.iter().map(|send| &*send.new).collect();
         let started = Instant::now();
         let fresh = !batch.iter().any(|send| send.again);
-        let appending = append_batch(&mut connection, &messages, patient, fresh, &told);
+        let outward = self.store.demand.wants(EventKind::MessageCreated);
+        let appending = append_batch(&mut connection, &messages, patient, fresh, &told, outward);
         let spans = commit_spans(batch);
         let called = timeout(self.patience, appending).await;
         drop(spans);

@@ -8,7 +8,7 @@ use parley_domain::page::{Page, Pagination};
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-use super::{CreatedChat, insert_chat, show};
+use super::{CreatedChat, show};
 use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
@@ -47,7 +47,7 @@ impl Store {
         }
         let id = Uuid::now_v7();
         let new = NewChat::of_support(creator.clone(), subject);
-        let head = insert_chat(&mut transaction, id, &new).await?;
+        let head = self.insert_chat(&mut transaction, id, &new).await?;
         transaction.commit().await?;
         Ok(CreatedChat { id: id.into(), new: head.is_some(), head })
     }

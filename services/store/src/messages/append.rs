@@ -141,13 +141,14 @@ struct ItemRow {
 
 /// Commits a batch in one round trip, its sends in their order chat by chat. `patient` waits for a chat that is locked, and wants a batch of one chat;
 /// otherwise such a chat's items come back as [`Outcome::Busy`]. `fresh` as long as nobody knows of an earlier try of any of
-/// them.
+/// them; `outward` if webhooks want to hear of it.
 pub(crate) async fn append_batch(
     connection: &mut PgConnection,
     batch: &[&NewMessage],
     patient: bool,
     fresh: bool,
     told: &[Head],
+    outward: bool,
 ) -> Result<BatchOutcome, StoreError> {
     let hashes: Vec<_> = batch
         .iter()
@@ -160,7 +161,8 @@ pub(crate) async fn append_batch(
         let firsts_hashes: Vec<_> =
             repeats.firsts.iter().map(|index| hashes[*index].as_deref()).collect();
         let done =
-            at_once::append_at_once(connection, &firsts, &firsts_hashes, patient, &told).await?;
+            at_once::append_at_once(connection, &firsts, &firsts_hashes, patient, &told, outward)
+                .await?;
         if let Some(outcome) = done {
             let items = repeats.outcomes(outcome.items, &hashes);
             return Ok(BatchOutcome { items, ..outcome });
@@ -168,12 +170,45 @@ pub(crate) async fn append_batch(
     }
     let columns = Columns::of(batch, &hashes, &repeats.firsts);
     let rows = if columns.files.any {
-        call_with_files(connection, &columns, patient, &told).await?
+        call_with_files(connection, &columns, patient, &told, outward).await?
+    } else if outward {
+        call_outward(connection, &columns, patient, &told).await?
     } else {
         call(connection, &columns, patient, &told).await?
     };
     let outcome = sort_out(&firsts, rows)?;
     Ok(BatchOutcome { items: repeats.outcomes(outcome.items, &hashes), ..outcome })
+}
+
+/// The answer to the columns of one of the functions; what stands before and after the list of what is asked for is the
+/// caller's.
+macro_rules! answered {
+    ($with:literal, $from:literal, $columns:expr, $patient:expr, $told:expr $(, $files:expr)*) => {
+        sqlx::query_as!(
+            ItemRow,
+            $with
+            + r#"
+            select
+                item as "item!", outcome as "outcome!", seq, version, id, created_at, metadata, sender_name
+                , sender_avatar, head
+            from
+            "#
+            + $from,
+            &$columns.chats,
+            &$columns.senders,
+            &$columns.by_host,
+            &$columns.types,
+            &$columns.contents,
+            &$columns.replies as _,
+            &$columns.metadatas as _,
+            &$columns.client_ids as _,
+            &$columns.hashes as _,
+            &$columns.id_tails,
+            $patient,
+            $told,
+            $($files as _,)*
+        )
+    };
 }
 
 async fn call(
@@ -182,70 +217,89 @@ async fn call(
     patient: bool,
     told: &[i64],
 ) -> Result<Vec<ItemRow>, StoreError> {
-    let rows = sqlx::query_as!(
-        ItemRow,
-        r#"
-        select
-            item as "item!", outcome as "outcome!", seq, version, id, created_at, metadata, sender_name
-            , sender_avatar, head
-        from append_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        "#,
-        &columns.chats,
-        &columns.senders,
-        &columns.by_host,
-        &columns.types,
-        &columns.contents,
-        &columns.replies as _,
-        &columns.metadatas as _,
-        &columns.client_ids as _,
-        &columns.hashes as _,
-        &columns.id_tails,
+    let rows = answered!(
+        "",
+        "append_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        columns,
         patient,
-        told,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows)
+        told
+    );
+    Ok(rows.fetch_all(connection).await?)
 }
 
-/// The same with files: a batch without any pays nothing for them.
-async fn call_with_files(
+/// The same, and one row for webhooks in the same statement, whatever is in the batch.
+async fn call_outward(
     connection: &mut PgConnection,
     columns: &Columns,
     patient: bool,
     told: &[i64],
 ) -> Result<Vec<ItemRow>, StoreError> {
-    let rows = sqlx::query_as!(
-        ItemRow,
+    let rows = answered!(
         r#"
-        select
-            item as "item!", outcome as "outcome!", seq, version, id, created_at, metadata, sender_name
-            , sender_avatar, head
-        from append_messages_2(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+        with answer as (
+            select * from append_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        )
+        , outward as (
+            insert into outbox (kind, chat_ids, seqs, counts)
+            select 'message.created', array_agg(a.chat_id), array_agg(a.seq), array_agg(a.messages)
+            from (
+                select ($1::uuid[])[answer.item::integer] as chat_id, min(answer.seq) - 1 as seq, count(*) as messages
+                from answer
+                where answer.outcome = 'appended'
+                group by 1
+            ) a
+            having count(*) > 0
         )
         "#,
-        &columns.chats,
-        &columns.senders,
-        &columns.by_host,
-        &columns.types,
-        &columns.contents,
-        &columns.replies as _,
-        &columns.metadatas as _,
-        &columns.client_ids as _,
-        &columns.hashes as _,
-        &columns.id_tails,
+        "answer",
+        columns,
+        patient,
+        told
+    );
+    Ok(rows.fetch_all(connection).await?)
+}
+
+/// The same with files: a batch without any pays nothing for them. Files are rare, so whether webhooks want to hear of it is a
+/// condition of the one statement.
+async fn call_with_files(
+    connection: &mut PgConnection,
+    columns: &Columns,
+    patient: bool,
+    told: &[i64],
+    outward: bool,
+) -> Result<Vec<ItemRow>, StoreError> {
+    let files = &columns.files;
+    let rows = answered!(
+        r#"
+        with answer as (
+            select * from append_messages_2(
+                $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+            )
+        )
+        , outward as (
+            insert into outbox (kind, chat_ids, seqs, counts)
+            select 'message.created', array_agg(a.chat_id), array_agg(a.seq), array_agg(a.messages)
+            from (
+                select ($1::uuid[])[answer.item::integer] as chat_id, min(answer.seq) - 1 as seq, count(*) as messages
+                from answer
+                where answer.outcome = 'appended'
+                group by 1
+            ) a
+            having count(*) > 0 and $18::boolean
+        )
+        "#,
+        "answer",
+        columns,
         patient,
         told,
-        &columns.files.ids as _,
-        &columns.files.names as _,
-        &columns.files.types as _,
-        &columns.files.sizes as _,
-        &columns.files.keys as _,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows)
+        &files.ids,
+        &files.names,
+        &files.types,
+        &files.sizes,
+        &files.keys,
+        outward
+    );
+    Ok(rows.fetch_all(connection).await?)
 }
 
 /// Sends of a batch under a client message id that stands in it more than once: the database is asked for the first of

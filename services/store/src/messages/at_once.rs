@@ -151,10 +151,55 @@ pub(super) async fn append_at_once(
     hashes: &[Option<&[u8]>],
     patient: bool,
     told: &[i64],
+    outward: bool,
 ) -> Result<Option<BatchOutcome>, StoreError> {
     let columns = Columns::of(batch, hashes);
-    let answer = call(connection, &columns, patient, told).await?;
+    let answer = if outward {
+        call_outward(connection, &columns, patient, told).await?
+    } else {
+        call(connection, &columns, patient, told).await?
+    };
     answer.done.then(|| answer.outcome(batch, &columns)).transpose()
+}
+
+/// The function's answer to the columns; what stands before and after the list of what is asked for is the caller's.
+macro_rules! answered {
+    ($with:literal, $from:literal, $columns:expr, $patient:expr, $told:expr) => {
+        sqlx::query_as!(
+            Answer,
+            $with
+            + r#"
+            select
+                done as "done!", coalesce(seqs, '{}') as "seqs!: Vec<Option<i64>>"
+                , coalesce(versions, '{}') as "versions!: Vec<Option<i64>>"
+                , coalesce(moments, '{}') as "moments!: Vec<Option<DateTime<Utc>>>"
+                , coalesce(millis, '{}') as "millis!: Vec<Option<i64>>"
+                , coalesce(shown, '{}') as "shown!: Vec<i64>"
+                , coalesce(names, '{}') as "names!: Vec<Option<String>>"
+                , coalesce(avatars, '{}') as "avatars!: Vec<Option<String>>"
+                , coalesce(kept, '{}') as "kept!: Vec<Option<String>>", head
+            from
+            "#
+            + $from,
+            &$columns.chats,
+            &$columns.chat_messages,
+            &$columns.sender_chats,
+            &$columns.senders as _,
+            &$columns.sender_messages,
+            &$columns.message_chats,
+            &$columns.places,
+            &$columns.authors as _,
+            &$columns.types as _,
+            &$columns.contents as _,
+            &$columns.replies as _,
+            &$columns.metadatas as _,
+            &$columns.client_ids as _,
+            &$columns.hashes as _,
+            &$columns.id_tails,
+            $patient,
+            $told,
+        )
+    };
 }
 
 async fn call(
@@ -163,41 +208,44 @@ async fn call(
     patient: bool,
     told: &[i64],
 ) -> Result<Answer, StoreError> {
-    let answer = sqlx::query_as!(
-        Answer,
-        r#"
-        select
-            done as "done!", coalesce(seqs, '{}') as "seqs!: Vec<Option<i64>>"
-            , coalesce(versions, '{}') as "versions!: Vec<Option<i64>>"
-            , coalesce(moments, '{}') as "moments!: Vec<Option<DateTime<Utc>>>"
-            , coalesce(millis, '{}') as "millis!: Vec<Option<i64>>"
-            , coalesce(shown, '{}') as "shown!: Vec<i64>"
-            , coalesce(names, '{}') as "names!: Vec<Option<String>>"
-            , coalesce(avatars, '{}') as "avatars!: Vec<Option<String>>"
-            , coalesce(kept, '{}') as "kept!: Vec<Option<String>>", head
-        from append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-        "#,
-        &columns.chats,
-        &columns.chat_messages,
-        &columns.sender_chats,
-        &columns.senders as _,
-        &columns.sender_messages,
-        &columns.message_chats,
-        &columns.places,
-        &columns.authors as _,
-        &columns.types as _,
-        &columns.contents as _,
-        &columns.replies as _,
-        &columns.metadatas as _,
-        &columns.client_ids as _,
-        &columns.hashes as _,
-        &columns.id_tails,
+    let answer = answered!(
+        "",
+        "append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        columns,
         patient,
-        told,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(answer)
+        told
+    );
+    Ok(answer.fetch_one(connection).await?)
+}
+
+/// The same, and one row for webhooks in the same statement, whatever is in the batch.
+async fn call_outward(
+    connection: &mut PgConnection,
+    columns: &Columns<'_>,
+    patient: bool,
+    told: &[i64],
+) -> Result<Answer, StoreError> {
+    let answer = answered!(
+        r#"
+        with answer as (
+            select *
+            from append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        )
+        , outward as (
+            insert into outbox (kind, chat_ids, seqs, counts)
+            select 'message.created', array_agg(c.id), array_agg(c.seq), array_agg(c.messages)
+            from answer
+            cross join lateral unnest($1, answer.seqs, $2) as c (id, seq, messages)
+            where answer.done and c.seq is not null
+            having count(*) > 0
+        )
+        "#,
+        "answer",
+        columns,
+        patient,
+        told
+    );
+    Ok(answer.fetch_one(connection).await?)
 }
 
 impl Answer {

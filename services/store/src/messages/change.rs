@@ -7,13 +7,16 @@ use parley_domain::change::{Change, ChangeKind};
 use parley_domain::ids::{ChatId, MessageId, UserId};
 use parley_domain::message::{Content, Message};
 use parley_domain::version::Version;
+use parley_domain::webhook::EventKind;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::message_at;
 use crate::attachments::remove_files;
 use crate::chats::lock;
-use crate::heads::{self, Committed};
+use crate::heads::Committed;
 use crate::metrics::Call;
+use crate::outbox::Outward;
 use crate::participants::is_participant;
 use crate::{Store, StoreError, signed};
 
@@ -97,7 +100,8 @@ impl Store {
         set_content(&mut transaction, chat, found.seq, content, version).await?;
         move_chat(&mut transaction, chat, version, 0).await?;
         let message = message_at(&mut transaction, chat, found.seq).await?;
-        let head = heads::note(&mut transaction, chat, version).await?;
+        let outward = outward(EventKind::MessageEdited, found.seq, json!({ "version": version }));
+        let head = self.note(&mut transaction, chat, version, &[outward]).await?;
         transaction.commit().await?;
         let message = Box::new(message);
         let kind = ChangeKind::MessageEdited(message.clone());
@@ -142,7 +146,9 @@ impl Store {
         }
         move_chat(&mut transaction, chat, version, 1).await?;
         let message = Box::new(message_at(&mut transaction, chat, found.seq).await?);
-        let head = heads::note(&mut transaction, chat, version).await?;
+        let detail = json!({ "version": version, "deletedBy": by });
+        let outward = outward(EventKind::MessageDeleted, found.seq, detail);
+        let head = self.note(&mut transaction, chat, version, &[outward]).await?;
         transaction.commit().await?;
         let kind = ChangeKind::MessageDeleted { message: message.clone(), by: Some(by.clone()) };
         let changes = vec![Change { chat_id: chat, version, kind }];
@@ -151,6 +157,10 @@ impl Store {
             Committed { changes, epoch: self.epoch(), head, traced: Vec::new() },
         ))
     }
+}
+
+const fn outward(kind: EventKind, seq: i64, detail: Value) -> Outward {
+    Outward { kind, seq: Some(seq), detail: Some(detail) }
 }
 
 struct Found {

@@ -7,12 +7,15 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::page::{Page, Pagination};
 use parley_domain::time::Timestamp;
 use parley_domain::version::{Seq, Version};
+use parley_domain::webhook::EventKind;
+use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{participant_role, role_of};
 use crate::chats::{LockedChat, lock, show_one};
-use crate::heads::{self, Committed};
+use crate::heads::Committed;
 use crate::metrics::Call;
+use crate::outbox::Outward;
 use crate::users::{introduce, user_id};
 use crate::{ParticipantSettings, Store, StoreError, UnknownUsers, signed, unsigned};
 
@@ -168,7 +171,8 @@ impl Store {
         count(&mut transaction, chat, version, 1).await?;
         has_other_chats(&mut transaction, user).await?;
         let participant = one_participant(&mut transaction, chat, user).await?;
-        let head = heads::note(&mut transaction, chat, version).await?;
+        let outward = added(&participant, by, version);
+        let head = self.note(&mut transaction, chat, version, &[outward]).await?;
         transaction.commit().await?;
         let participants = vec![participant.clone()];
         let kind = ChangeKind::ParticipantsAdded { participants, by: Some(by.clone()) };
@@ -201,8 +205,10 @@ impl Store {
         enter(&mut transaction, chat, agent, ParticipantRole::Agent, agent, &locked).await?;
         // Agents have every support chat, in it or not.
         count(&mut transaction, chat, version, 1).await?;
-        let participants = vec![one_participant(&mut transaction, chat, agent).await?];
-        let head = heads::note(&mut transaction, chat, version).await?;
+        let participant = one_participant(&mut transaction, chat, agent).await?;
+        let outward = added(&participant, agent, version);
+        let participants = vec![participant];
+        let head = self.note(&mut transaction, chat, version, &[outward]).await?;
         transaction.commit().await?;
         let kind = ChangeKind::ParticipantsAdded { participants, by: Some(agent.clone()) };
         let changes = vec![Change { chat_id: chat, version, kind }];
@@ -244,12 +250,14 @@ impl Store {
         }
         let kind = ChangeKind::ParticipantRemoved { user_id: user.clone(), by: Some(by.clone()) };
         let mut changes = vec![Change { chat_id: chat, version, kind }];
+        let mut outward = vec![removed(user, by, version)];
         let heir = match locked.chat_type {
             ChatType::Group => inherit(&mut transaction, chat, by, version.next()).await?,
             ChatType::Direct | ChatType::Support => None,
         };
         if let Some(heir) = heir {
             let heir = one_participant(&mut transaction, chat, &heir).await?;
+            outward.push(added(&heir, by, version.next()));
             let kind =
                 ChangeKind::ParticipantsAdded { participants: vec![heir], by: Some(by.clone()) };
             changes.push(Change { chat_id: chat, version: version.next(), kind });
@@ -257,13 +265,25 @@ impl Store {
         let last = changes.last().map_or(version, |change| change.version);
         count(&mut transaction, chat, last, -1).await?;
         has_other_chats(&mut transaction, user).await?;
-        let head = heads::note(&mut transaction, chat, version).await?;
+        let head = self.note(&mut transaction, chat, version, &outward).await?;
         let shown = show_one(&mut transaction, chat, by).await?;
         let shown = shown.ok_or_else(|| StoreError::inconsistent("chats", "a row has gone"))?;
         transaction.commit().await?;
         let committed = Committed { changes, epoch: self.epoch(), head, traced: Vec::new() };
         Ok(RemoveParticipant::Removed(Box::new(shown), committed))
     }
+}
+
+/// What webhooks are told of somebody who is in from here on, or is something else: no name, which the directory has.
+fn added(participant: &Participant, by: &UserId, version: Version) -> Outward {
+    let shown = json!({ "userId": participant.user_id, "role": participant.role });
+    let detail = json!({ "version": version, "participants": [shown], "addedBy": by });
+    Outward::of(EventKind::ParticipantAdded, Some(detail))
+}
+
+fn removed(user: &UserId, by: &UserId, version: Version) -> Outward {
+    let detail = json!({ "version": version, "userId": user, "removedBy": by });
+    Outward::of(EventKind::ParticipantRemoved, Some(detail))
 }
 
 /// Makes the user a participant from here on; false when the directory does not know the user.
