@@ -11,10 +11,10 @@ create table webhooks (
     description      text,
     -- Which events; none named: all of them.
     events           text[]      not null,
-    -- What deliveries are signed with.
-    secret           bytea       not null,
+    -- What deliveries are signed with, as its owner has it.
+    secret           text        not null,
     -- The key before it, which signs too until then.
-    former_secret    bytea,
+    former_secret    text,
     former_until     timestamptz,
     -- Switched off since, and why: 'asked', 'failing' or 'gone'.
     disabled_at      timestamptz,

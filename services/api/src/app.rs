@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parley_domain::time::{Clock, SystemClock};
 use parley_files::Storage;
+use parley_outbound::Policy;
 use parley_relay::{Bus, LimitSettings, Limiter, Presence};
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
@@ -16,11 +17,11 @@ use crate::directory::Directory;
 use crate::loose::Remover;
 use crate::metrics::Metrics;
 use crate::serve::serve;
+use crate::settings::WebhookSettings;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
 use crate::tokens::Tokens;
 use crate::uploads::Files;
-use crate::settings::WebhookSettings;
 use crate::{Settings, answers, demand, revocations, router, watch, why};
 
 /// How long a start waits for the bus.
@@ -46,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) teller: Teller,
     pub(crate) files: Files,
     pub(crate) webhooks: WebhookSettings,
+    /// What webhooks may be called.
+    pub(crate) outbound: Policy,
 }
 
 impl std::ops::Deref for State {
@@ -121,6 +124,7 @@ impl App {
             teller,
             files,
             webhooks: settings.webhooks,
+            outbound: settings.outbound.policy()?,
         }));
 
         let stop = lifecycle.stop();

@@ -13,9 +13,8 @@ pub(crate) async fn run(store: Store, stop: CancellationToken) -> anyhow::Result
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match stop.run_until_cancelled(store.note_demand()).await {
-            Some(Err(error)) => tracing::debug!(%error, "webhooks could not be read"),
-            Some(Ok(())) | None => {}
+        if let Some(Err(error)) = stop.run_until_cancelled(store.note_demand()).await {
+            tracing::debug!(%error, "webhooks could not be read");
         }
     }
     Ok(())

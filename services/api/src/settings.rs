@@ -9,6 +9,7 @@ use parley_domain::file::TypePattern;
 use parley_domain::link::{LinkKey, MIN_LINK_SECRET};
 use parley_domain::token::{TokenSettings, TokenSettingsError, Verifier};
 use parley_files::StorageSettings;
+use parley_outbound::OutboundSettings;
 use parley_relay::{LimitSettings, NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
@@ -49,6 +50,9 @@ pub struct Settings {
     /// Where their bytes are kept.
     #[command(flatten)]
     pub storage: StorageSettings,
+    /// What may be called that is not public.
+    #[command(flatten)]
+    pub outbound: OutboundSettings,
     /// Webhooks.
     #[command(flatten)]
     pub webhooks: WebhookSettings,
@@ -188,7 +192,7 @@ pub struct FileSettings {
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookSettings {
     /// Most webhooks
-    #[arg(long, env = "PARLEY_MAX_WEBHOOKS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "NUMBER")]
+    #[arg(long = "max-webhooks", env = "PARLEY_MAX_WEBHOOKS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "NUMBER")]
     pub most_webhooks: u32,
 
     /// Seconds for which the former secret of a webhook signs beside the new one
@@ -197,7 +201,7 @@ pub struct WebhookSettings {
 }
 
 impl WebhookSettings {
-    pub(crate) const fn both_secrets(&self) -> Duration {
+    pub(crate) const fn both_secrets(self) -> Duration {
         Duration::from_secs(self.webhook_secret_seconds as u64)
     }
 }
@@ -244,6 +248,7 @@ impl process::Settings for Settings {
         self.appender.check(&self.database)?;
         self.storage.check()?;
         self.files.link_key()?;
+        self.outbound.policy()?;
         Verifier::new(self.tokens()?)?;
         Ok(())
     }

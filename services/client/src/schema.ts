@@ -51,6 +51,17 @@ export interface ChangeEvent {
   version: Version;
 }
 
+export interface ChangeWebhook {
+  /** Left out, it stays as it is; an empty one takes it away. */
+  description?: string | null;
+  /** Switched on, it is as if it had never failed, and what waits is due now. */
+  enabled?: boolean | null;
+  /** Left out, they stay as they are; none: all of them. */
+  events?: WebhookEvent[] | null;
+  /** Left out, it stays as it is. */
+  url?: WebhookUrl | null;
+}
+
 export interface Changes {
   epoch: Epoch;
   /** As a Socket.IO client hears them: `["name", { … }]`. */
@@ -147,8 +158,62 @@ export interface CreateChat {
   type?: CreatedType | null;
 }
 
+export interface CreateWebhook {
+  description?: Description | null;
+  /** Which events; none, or left out: all of them, also those of later releases. */
+  events?: WebhookEvent[];
+  url: WebhookUrl;
+}
+
 /** What people make themselves; `direct` by default. */
 export type CreatedType = "direct" | "group";
+
+export interface Deliveries {
+  /** The newest first. */
+  deliveries: Delivery[];
+  hasMore: boolean;
+}
+
+export interface Delivery {
+  _id: DeliveryId;
+  attempts: number;
+  chatId: ChatId | null;
+  /** The `webhook-id` that the receiver sees. */
+  eventId: EventId;
+  lastAttempt: DeliveryAttempt | null;
+  occurredAt: Timestamp;
+  /** When it was delivered or given up. */
+  settledAt: Timestamp | null;
+  state: DeliveryState;
+  type: WebhookEvent;
+}
+
+export interface DeliveryAttempt {
+  /** How the answer began. */
+  answer: string | null;
+  attempt: number;
+  beganAt: Timestamp;
+  /** Why there was no answer, or why it did not count. */
+  error: string | null;
+  milliseconds: number;
+  /** The answer's status; `null` without an answer. */
+  status: number | null;
+}
+
+/** An event for one webhook. */
+export type DeliveryId = number;
+
+/** `waiting`: it is tried, or will be; `delivered`: it was answered with a 2xx; `dead`: it was tried for too long. */
+export type DeliveryState = "waiting" | "delivered" | "dead";
+
+export interface DeliveryWithAttempts {
+  /** The latest 100, the oldest of them first. */
+  attempts: DeliveryAttempt[];
+  delivery: Delivery;
+}
+
+/** What a webhook is for, in its owner's words: 1–200 characters, no control characters. */
+export type Description = string;
 
 export interface EditMessage {
   content: Content;
@@ -159,6 +224,9 @@ export interface EditMessage {
  * position in the lost history is not taken for one in the new. On the wire: 16 hexadecimal digits.
  */
 export type Epoch = string;
+
+/** Something that happened, as webhooks are told it: the same at every webhook and at every attempt. */
+export type EventId = string;
 
 /** What `details` may say; which fields, depends on the code. */
 export interface FailureDetails {
@@ -344,6 +412,10 @@ export interface OneChat {
   chat: Chat;
 }
 
+export interface OneDelivery {
+  delivery: Delivery;
+}
+
 export interface OneMessage {
   message: Message;
 }
@@ -352,10 +424,38 @@ export interface OneUser {
   user: User;
 }
 
+export interface OneWebhook {
+  webhook: Webhook;
+}
+
 export interface OpenSupportChat {
   /** Sent, and charged, as any other message. */
   initialMessage?: Content | null;
   subject?: Subject | null;
+}
+
+/** A chat as webhooks are told of it. */
+export interface OutwardChat {
+  /** The chat. */
+  _id: ChatId;
+  /** When created. */
+  createdAt: Timestamp;
+  /** Who created it. */
+  createdBy: UserId;
+  /** The host's own data. */
+  metadata: Record<string, unknown> | null;
+  /** All of them. */
+  participantCount: number;
+  /** Who is in it; at most 100 of them. */
+  participantIds: UserId[];
+  /** The host's purchase request that the chat belongs to. */
+  purchaseRequestId: string | null;
+  /** What a support chat is about. */
+  subject: string | null;
+  /** A group's title. */
+  title: string | null;
+  /** What kind of conversation it is. */
+  type: ChatType;
 }
 
 /** Where a page stands in its list. */
@@ -456,6 +556,22 @@ export interface Read {
   unreadCount: number;
 }
 
+export interface Replay {
+  /** There may be more of them: the same again goes on. */
+  hasMore: boolean;
+  /** Deliveries that wait again. */
+  replayed: number;
+}
+
+export interface ReplayRequest {
+  /** Also what was delivered; else only what was given up. */
+  delivered?: boolean;
+  /** What happened at or after this, */
+  from: Timestamp;
+  /** and before this. */
+  to: Timestamp;
+}
+
 /** `resync`. */
 export interface Resync {
   /** The room; `null`: which chats the user has is to be reloaded. */
@@ -554,6 +670,49 @@ export interface UserTyping {
  */
 export type Version = number;
 
+export interface Webhook {
+  _id: WebhookId;
+  createdAt: Timestamp;
+  description: string | null;
+  /** Since when it is switched off. */
+  disabledAt: Timestamp | null;
+  /** Why: `asked`; `failing`, for too long; `gone`, by its own answer. */
+  disabledReason: string | null;
+  enabled: boolean;
+  /** Which events it is told; none: all of them. */
+  events: WebhookEvent[];
+  /** Since when every attempt has failed. */
+  failingSince: Timestamp | null;
+  /** Until when deliveries are signed with the secret before the present one too. */
+  formerSecretUntil: Timestamp | null;
+  updatedAt: Timestamp;
+  url: string;
+  /** Deliveries that wait. */
+  waiting: number;
+}
+
+/** What happened, as webhooks are told it. */
+export type WebhookEvent = "message.created" | "message.edited" | "message.deleted" | "message.read" | "participant.added" | "participant.removed" | "chat.created" | "webhook.disabled" | "webhook.ping";
+
+/** A webhook. */
+export type WebhookId = string;
+
+/**
+ * Where a webhook listens: an absolute `https` or `http` URL without a user, a password or a fragment. Whether it may be
+ * reached is decided by whoever calls it.
+ */
+export type WebhookUrl = string;
+
+export interface WebhookWithSecret {
+  /** What its deliveries are signed with. It is not shown again. */
+  secret: string;
+  webhook: Webhook;
+}
+
+export interface Webhooks {
+  webhooks: Webhook[];
+}
+
 /** What a chat's connections hear once they have joined. */
 export interface RoomEvents {
   /** A message was deleted; never what it said. */
@@ -612,28 +771,39 @@ export const operations = {
   addParticipant: ["POST", "/api/chat/{id}/participants"],
   archiveChat: ["PATCH", "/api/chat/{id}/archive"],
   archiveChatByPut: ["PUT", "/api/chat/{id}/archive"],
+  changeWebhook: ["PATCH", "/api/webhooks/{id}"],
   createChat: ["POST", "/api/chat"],
+  createWebhook: ["POST", "/api/webhooks"],
   deleteMessage: ["DELETE", "/api/chat/{id}/messages/{messageId}"],
   deleteUser: ["DELETE", "/api/users/{id}"],
+  deleteWebhook: ["DELETE", "/api/webhooks/{id}"],
   describeFile: ["HEAD", "/api/chat/{id}/attachments/{attachmentId}"],
   downloadFile: ["GET", "/api/chat/{id}/attachments/{attachmentId}"],
   editMessage: ["PUT", "/api/chat/{id}/messages/{messageId}"],
   getChat: ["GET", "/api/chat/{id}/info"],
+  getDelivery: ["GET", "/api/webhooks/{id}/deliveries/{deliveryId}"],
   getStats: ["GET", "/api/chat/stats"],
   getUser: ["GET", "/api/users/{id}"],
+  getWebhook: ["GET", "/api/webhooks/{id}"],
   linkFile: ["GET", "/api/chat/{id}/attachments/{attachmentId}/link"],
   listChanges: ["GET", "/api/chat/{id}/changes"],
   listChats: ["GET", "/api/chat"],
+  listDeliveries: ["GET", "/api/webhooks/{id}/deliveries"],
   listMessages: ["GET", "/api/chat/{id}/messages"],
   listParticipants: ["GET", "/api/chat/{id}/participants"],
+  listWebhooks: ["GET", "/api/webhooks"],
   markRead: ["PATCH", "/api/chat/{id}/messages/read"],
   markUnread: ["PATCH", "/api/chat/{id}/messages/unread"],
   openPurchaseChat: ["POST", "/api/chat/purchase-request"],
   openSupportChat: ["POST", "/api/chat/support"],
+  pingWebhook: ["POST", "/api/webhooks/{id}/ping"],
   putUser: ["PUT", "/api/users/{id}"],
   putUsers: ["POST", "/api/users"],
   removeParticipant: ["DELETE", "/api/chat/{id}/participants/{userId}"],
+  replayDeliveries: ["POST", "/api/webhooks/{id}/replay"],
+  replayDelivery: ["POST", "/api/webhooks/{id}/deliveries/{deliveryId}/replay"],
   revokeTokens: ["POST", "/api/users/{id}/revoke"],
+  rotateWebhookSecret: ["POST", "/api/webhooks/{id}/secret"],
   sendFile: ["POST", "/api/chat/{id}/messages/file"],
   sendMessage: ["POST", "/api/chat/{id}/messages"],
 } as const;
@@ -665,10 +835,24 @@ export interface Operations {
     };
     data: Archived;
   };
+  /** Changes a webhook */
+  changeWebhook: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    body: ChangeWebhook;
+    data: OneWebhook;
+  };
   /** Makes a chat: 201 with a new one, or 200 with the direct chat that these two people have */
   createChat: {
     body: CreateChat;
     data: OneChat;
+  };
+  /** Makes a webhook, and shows its secret, this once */
+  createWebhook: {
+    body: CreateWebhook;
+    data: WebhookWithSecret;
   };
   /** Leaves a tombstone; for the author, and for admins */
   deleteMessage: {
@@ -687,6 +871,14 @@ export interface Operations {
       id: UserId;
     };
     data: OneUser;
+  };
+  /** Removes a webhook, with everything that waits for it and with its log */
+  deleteWebhook: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    data: OneWebhook;
   };
   /** What a `GET` of the whole file says of it */
   describeFile: {
@@ -757,6 +949,16 @@ export interface Operations {
     };
     data: OneChat;
   };
+  /** One delivery with its attempts */
+  getDelivery: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+      /** The delivery */
+      deliveryId: DeliveryId;
+    };
+    data: DeliveryWithAttempts;
+  };
   /** Totals over the caller's chats */
   getStats: {
     data: Stats;
@@ -768,6 +970,14 @@ export interface Operations {
       id: UserId;
     };
     data: OneUser;
+  };
+  /** One webhook */
+  getWebhook: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    data: OneWebhook;
   };
   /** The file's address for where no token can be sent, as `<img src>`, for a short while */
   linkFile: {
@@ -806,6 +1016,22 @@ export interface Operations {
     };
     data: Chats;
   };
+  /** A page of what a webhook was told, or is to be told */
+  listDeliveries: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    query?: {
+      /** Only of this state. */
+      state?: DeliveryState;
+      /** Only those before this one: the last of the page before. */
+      before?: DeliveryId;
+      /** 50 if left out; more than 100 counts as 100. */
+      limit?: number;
+    };
+    data: Deliveries;
+  };
   /** A page of the history, newest first unless `order=asc` */
   listMessages: {
     path: {
@@ -842,6 +1068,10 @@ export interface Operations {
     };
     data: Participants;
   };
+  /** Every webhook, the oldest first */
+  listWebhooks: {
+    data: Webhooks;
+  };
   /** Marks the named messages as read; without names, all */
   markRead: {
     path: {
@@ -870,6 +1100,14 @@ export interface Operations {
     body?: OpenSupportChat;
     data: OneChat;
   };
+  /** Has a webhook told an event that says nothing, to see whether it listens */
+  pingWebhook: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    data: OneDelivery;
+  };
   /** For the host application: makes or renames a user */
   putUser: {
     path: {
@@ -894,6 +1132,25 @@ export interface Operations {
     };
     data: OneChat;
   };
+  /** Has what was given up, or everything that happened in a time, told again: the oldest 10,000, in their order and under their ids */
+  replayDeliveries: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    body: ReplayRequest;
+    data: Replay;
+  };
+  /** Has a delivery told again under its id */
+  replayDelivery: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+      /** The delivery */
+      deliveryId: DeliveryId;
+    };
+    data: OneDelivery;
+  };
   /** Every token of the user that was issued up to now counts no more */
   revokeTokens: {
     path: {
@@ -901,6 +1158,14 @@ export interface Operations {
       id: UserId;
     };
     data: Revocation;
+  };
+  /** Gives a webhook another secret, and shows it, this once */
+  rotateWebhookSecret: {
+    path: {
+      /** The webhook */
+      id: WebhookId;
+    };
+    data: WebhookWithSecret;
   };
   /** Sends a message with a file: 201 once the message is committed; 200 for a replay */
   sendFile: {

@@ -14,8 +14,6 @@ use crate::time::Timestamp;
 pub const MAX_URL: usize = 2048;
 /// Most characters of a webhook's description.
 pub const MAX_DESCRIPTION: usize = 200;
-/// Bytes of a secret that is made here.
-pub const SECRET_BYTES: usize = 32;
 
 /// What happened, as webhooks are told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -126,7 +124,8 @@ pub struct WebhookUrl(Box<str>);
 impl WebhookUrl {
     /// Accepts what is such a URL.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let rule = "must be an http(s) URL of printable ASCII, without a user and without a fragment";
+        let rule =
+            "must be an http(s) URL of printable ASCII, without a user and without a fragment";
         let refused = || Invalid::new("url", rule);
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let host = rest.and_then(|rest| rest.split(['/', '?']).next()).ok_or_else(refused)?;
@@ -203,9 +202,9 @@ pub struct OutwardChat {
 /// written when it is posted: a message is shown as it is then, and one that was deleted meanwhile says nothing any more.
 #[derive(Debug, Serialize)]
 pub struct Payload<'a> {
-    /// What happened.
+    /// What happened, as an [`EventKind`] is written: a release that is about to go may meet one that it does not know.
     #[serde(rename = "type")]
-    pub kind: EventKind,
+    pub kind: &'a str,
     /// When it happened, not when it is posted.
     pub timestamp: Timestamp,
     /// What about it.

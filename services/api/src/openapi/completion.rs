@@ -6,6 +6,7 @@ use parley_domain::token::TokenError;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
+use super::webhooks::webhooks;
 use crate::error::CODES;
 
 /// An operation's own refusals, as its handler names them.
@@ -50,6 +51,7 @@ pub(crate) fn complete(described: &OpenApi) -> String {
         }
     }
     document["components"]["responses"] = Value::Object(refusals);
+    document["webhooks"] = webhooks();
     let mut text = serde_json::to_string_pretty(&document).expect("a document is JSON");
     text.push('\n');
     text
@@ -92,6 +94,7 @@ fn shape(schemas: Value, answered: &BTreeSet<String>) -> Value {
         name_data(name, schema);
     }
     let mut reached = answered.clone();
+    reached.insert("OutwardChat".to_owned());
     loop {
         let before = reached.len();
         for name in reached.clone() {

@@ -3,10 +3,13 @@
 mod completion;
 mod events;
 mod page;
+mod webhooks;
 
 pub(crate) use completion::complete;
 pub use events::events;
 pub(crate) use page::routes;
+
+use parley_domain::webhook::OutwardChat;
 
 use crate::error::FailureDetails;
 
@@ -74,6 +77,7 @@ pub(crate) fn outline() -> OpenApi {
                 .security_scheme("bearer", SecurityScheme::Http(bearer))
                 .security_scheme("link", SecurityScheme::ApiKey(ApiKey::Query(link)))
                 .schema_from::<FailureDetails>()
+                .schema_from::<OutwardChat>()
                 .build(),
         ))
         .security(Some([SecurityRequirement::new("bearer", [] as [&str; 0])]))

@@ -1,23 +1,21 @@
 //! `/api/webhooks`: where the host application's servers are told what happens, for the host application and admins.
 
 use axum::extract::State as Extract;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use parley_domain::Invalid;
 use parley_domain::ids::WebhookId;
 use parley_domain::time::Timestamp;
-use parley_domain::webhook::{Description, EventFilter, EventKind, SECRET_BYTES, WebhookUrl};
+use parley_domain::webhook::{Description, EventFilter, EventKind, WebhookUrl};
+use parley_outbound::Target;
+use parley_outbound::webhook::Key;
 use parley_store::{NewWebhook, WebhookChange, WebhookRecord};
-use serde::{Deserialize, Deserializer, Serialize};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::State;
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::extract::{Json, WebhookManager, WebhookPath};
-
-/// Before a secret, as the Standard Webhooks specification has it.
-const SECRET_PREFIX: &str = "whsec_";
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct CreateWebhook {
@@ -46,10 +44,9 @@ pub(crate) struct ChangeWebhook {
     /// Left out, it stays as it is.
     #[schema(value_type = Option<WebhookUrl>)]
     url: Option<String>,
-    /// Left out, it stays as it is; `null` takes it away.
-    #[serde(default, deserialize_with = "said")]
-    #[schema(value_type = Option<Description>)]
-    description: Option<Option<String>>,
+    /// Left out, it stays as it is; an empty one takes it away.
+    #[schema(max_length = 200)]
+    description: Option<String>,
     /// Left out, they stay as they are; none: all of them.
     #[schema(value_type = Option<Vec<EventKind>>, max_items = 9)]
     events: Option<Vec<String>>,
@@ -57,18 +54,15 @@ pub(crate) struct ChangeWebhook {
     enabled: Option<bool>,
 }
 
-/// A field that is there, `null` or not; serde takes one that is left out for its default.
-fn said<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(field).map(Some)
-}
-
 impl ChangeWebhook {
     fn parse(&self) -> Result<WebhookChange, Invalid> {
-        let description = self.description.as_ref();
-        let parse = |text: &Option<String>| text.as_deref().map(Description::parse).transpose();
+        let parse = |text: &str| {
+            let new = (!text.is_empty()).then(|| Description::parse(text));
+            new.transpose()
+        };
         Ok(WebhookChange {
             url: self.url.as_deref().map(WebhookUrl::parse).transpose()?,
-            description: description.map(parse).transpose()?,
+            description: self.description.as_deref().map(parse).transpose()?,
             events: self.events.as_deref().map(EventFilter::parse).transpose()?,
             enabled: self.enabled,
         })
@@ -141,14 +135,22 @@ impl From<WebhookRecord> for WebhookObject {
     }
 }
 
+/// Refuses what no courier would call.
+fn allowed(state: &State, url: &WebhookUrl) -> Result<(), Invalid> {
+    let target = Target::parse(url.as_str(), &state.outbound);
+    target.map(drop).map_err(|error| {
+        let text = error.to_string();
+        Invalid::new(
+            "url",
+            text.strip_prefix("the URL ")
+                .map_or(format!("cannot be called: {text}"), str::to_owned),
+        )
+    })
+}
+
 fn shown(record: Option<WebhookRecord>) -> Result<Success<WebhookAnswer>, ApiError> {
     let record = record.ok_or(ApiError::WebhookNotFound)?;
     Ok(Success::ok(WebhookAnswer { webhook: record.into() }))
-}
-
-fn new_secret() -> ([u8; SECRET_BYTES], String) {
-    let secret: [u8; SECRET_BYTES] = rand::random();
-    (secret, format!("{SECRET_PREFIX}{}", BASE64_STANDARD.encode(secret)))
 }
 
 /// `POST /api/webhooks`: makes a webhook, and shows its secret, this once. It is told everything that happens from five
@@ -170,8 +172,10 @@ pub(crate) async fn create(
     Json(body): Json<CreateWebhook>,
 ) -> Result<Success<SecretAnswer>, ApiError> {
     let new = body.parse()?;
-    let (bytes, secret) = new_secret();
-    let made = state.store.create_webhook(&new, &bytes, state.webhooks.most_webhooks).await?;
+    allowed(&state, &new.url)?;
+    let secret = Key::make().secret();
+    let made = state.store.create_webhook(&new, &secret, state.webhooks.most_webhooks).await?;
+    let secret = secret.expose_secret().to_owned();
     let webhook = made.ok_or(ApiError::TooManyWebhooks)?.into();
     Ok(Success::made(true, SecretAnswer { webhook, secret }))
 }
@@ -236,7 +240,11 @@ pub(crate) async fn change(
     WebhookPath(id): WebhookPath,
     Json(body): Json<ChangeWebhook>,
 ) -> Result<Success<WebhookAnswer>, ApiError> {
-    shown(state.store.change_webhook(id, &body.parse()?).await?)
+    let change = body.parse()?;
+    if let Some(url) = &change.url {
+        allowed(&state, url)?;
+    }
+    shown(state.store.change_webhook(id, &change).await?)
 }
 
 /// `DELETE /api/webhooks/:id`: removes a webhook, with everything that waits for it and with its log.
@@ -281,9 +289,10 @@ pub(crate) async fn rotate(
     _: WebhookManager,
     WebhookPath(id): WebhookPath,
 ) -> Result<Success<SecretAnswer>, ApiError> {
-    let (bytes, secret) = new_secret();
+    let secret = Key::make().secret();
     let both = state.webhooks.both_secrets();
-    let record = state.store.rotate_webhook_secret(id, &bytes, both).await?;
+    let record = state.store.rotate_webhook_secret(id, &secret, both).await?;
+    let secret = secret.expose_secret().to_owned();
     let webhook = record.ok_or(ApiError::WebhookNotFound)?.into();
     Ok(Success::ok(SecretAnswer { webhook, secret }))
 }

@@ -28,4 +28,5 @@ mod support;
 mod unhealthy_database;
 mod uploads;
 mod users;
+mod webhooks;
 mod wire;

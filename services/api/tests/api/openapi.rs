@@ -194,6 +194,14 @@ async fn every_example_of_a_request_is_answered_with_success() {
             let caller = if operation["tags"] == json!(["users"]) {
                 path = path.replace("{id}", "alice");
                 &host
+            } else if operation["tags"] == json!(["webhooks"]) {
+                let new = json!({ "url": "https://app.example/parley" });
+                let made = host.post("/api/webhooks", new).await.data();
+                let webhook = made["webhook"]["_id"].as_str().unwrap();
+                let ping = host.post(&format!("/api/webhooks/{webhook}/ping"), json!({})).await;
+                let delivery = ping.data()["delivery"]["_id"].to_string();
+                path = path.replace("{id}", webhook).replace("{deliveryId}", &delivery);
+                &host
             } else {
                 let group = json!({ "participantIds": ["bob"], "type": "group" });
                 let group = alice.post("/api/chat", group).await.data();

@@ -168,7 +168,7 @@ macro_rules! answered {
         sqlx::query_as!(
             Answer,
             $with
-            + r#"
+                + r#"
             select
                 done as "done!", coalesce(seqs, '{}') as "seqs!: Vec<Option<i64>>"
                 , coalesce(versions, '{}') as "versions!: Vec<Option<i64>>"
@@ -180,7 +180,7 @@ macro_rules! answered {
                 , coalesce(kept, '{}') as "kept!: Vec<Option<String>>", head
             from
             "#
-            + $from,
+                + $from,
             &$columns.chats,
             &$columns.chat_messages,
             &$columns.sender_chats,

@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use parley_domain::ids::{ChatId, DeliveryId, EventId, WebhookId};
 use parley_domain::message::Message;
 use parley_domain::webhook::{EventKind, OutwardChat};
-use secrecy::SecretSlice;
+use secrecy::SecretString;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::deliveries::{chat_of, event_kind};
+use super::deliveries::chat_of;
 use super::{FAILING, interval};
 use crate::chats::chats_outward;
 use crate::messages::replays;
@@ -47,7 +47,7 @@ pub struct Target {
     /// Where it listens.
     pub url: String,
     /// What deliveries are signed with: its secret, and the one before it while that counts.
-    pub secrets: Vec<SecretSlice<u8>>,
+    pub secrets: Vec<SecretString>,
     /// Whether its last attempt has failed.
     pub failing: bool,
 }
@@ -70,8 +70,8 @@ pub struct Due {
     pub id: DeliveryId,
     /// The event.
     pub event_id: EventId,
-    /// What happened.
-    pub kind: EventKind,
+    /// What happened, as an [`EventKind`] is written.
+    pub kind: String,
     /// When.
     pub occurred_at: DateTime<Utc>,
     /// Which attempt it will be, from 1.
@@ -105,7 +105,11 @@ struct DueRow {
 impl Store {
     /// Claims lanes that are due, of each webhook as many as there is room for: one that fails again and again has room for one.
     /// A claim that is not given back in time ends by itself.
-    pub async fn claim_lanes(&self, holder: Uuid, limits: &ClaimLimits) -> Result<Claimed, StoreError> {
+    pub async fn claim_lanes(
+        &self,
+        holder: Uuid,
+        limits: &ClaimLimits,
+    ) -> Result<Claimed, StoreError> {
         let _timed = self.metrics.time(Call::Claims);
         let mut connection = self.pool.acquire().await?;
         let (mut claimed, lanes) = claim(&mut connection, holder, limits).await?;
@@ -126,7 +130,7 @@ impl Store {
         for row in rows {
             let message = row.seq.and_then(|seq| messages.get_mut(&(row.lane, seq)).cloned());
             let chat = chats.get_mut(&row.lane).cloned();
-            by_lane.entry((row.webhook_id, row.lane)).or_default().push(row.due(message, chat)?);
+            by_lane.entry((row.webhook_id, row.lane)).or_default().push(row.due(message, chat));
         }
         claimed.lanes.extend(lanes.into_iter().map(|(webhook, lane)| ClaimedLane {
             webhook: webhook.into(),
@@ -138,20 +142,20 @@ impl Store {
 }
 
 impl DueRow {
-    fn due(self, message: Option<Message>, chat: Option<OutwardChat>) -> Result<Due, StoreError> {
-        let kind = event_kind(&self.kind)?;
-        Ok(Due {
+    fn due(self, message: Option<Message>, chat: Option<OutwardChat>) -> Due {
+        let made = self.kind == EventKind::ChatCreated.as_str();
+        Due {
             id: DeliveryId(unsigned(self.id)),
             event_id: self.event_id.into(),
-            kind,
+            kind: self.kind,
             occurred_at: self.occurred_at,
             attempt: self.attempts.unsigned_abs() + 1,
             failed: self.failed.unsigned_abs(),
             waited: Duration::try_from_secs_f64(self.waited).unwrap_or_default(),
             detail: self.detail,
             message,
-            chat: chat.filter(|_| kind == EventKind::ChatCreated),
-        })
+            chat: chat.filter(|_| made),
+        }
     }
 }
 
@@ -205,7 +209,7 @@ async fn claim(
             url: row.url,
             secrets: std::iter::once(row.secret)
                 .chain(row.former_secret)
-                .map(SecretSlice::from)
+                .map(SecretString::from)
                 .collect(),
             failing: row.failing,
         });

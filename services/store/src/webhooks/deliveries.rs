@@ -331,12 +331,13 @@ pub(super) async fn one(
     webhook: WebhookId,
     id: i64,
 ) -> Result<Option<DeliveryRecord>, StoreError> {
-    let row = delivery_rows!("and d.id = $2", webhook.uuid(), id).fetch_optional(connection).await?;
+    let row =
+        delivery_rows!("and d.id = $2", webhook.uuid(), id).fetch_optional(connection).await?;
     row.map(DeliveryRow::record).transpose()
 }
 
 /// A kind that this release has written.
-pub(super) fn event_kind(text: &str) -> Result<EventKind, StoreError> {
+fn event_kind(text: &str) -> Result<EventKind, StoreError> {
     EventKind::parse(text)
         .map_err(|_| StoreError::inconsistent("webhook_deliveries", format!("event {text}")))
 }

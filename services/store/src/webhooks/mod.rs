@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parley_domain::ids::{EventId, WebhookId};
 use parley_domain::webhook::{Description, EventFilter, EventKind, WebhookUrl};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
@@ -137,7 +138,7 @@ impl Store {
     pub async fn create_webhook(
         &self,
         new: &NewWebhook,
-        secret: &[u8],
+        secret: &SecretString,
         most: u32,
     ) -> Result<Option<WebhookRecord>, StoreError> {
         let _timed = self.metrics.time(Call::Webhooks);
@@ -157,7 +158,7 @@ impl Store {
             new.url.as_str(),
             new.description.as_ref().map(Description::as_str),
             &names(&new.events),
-            secret,
+            secret.expose_secret(),
             i64::from(most),
         )
         .execute(&mut *transaction)
@@ -228,7 +229,7 @@ impl Store {
     pub async fn rotate_webhook_secret(
         &self,
         id: WebhookId,
-        secret: &[u8],
+        secret: &SecretString,
         both: Duration,
     ) -> Result<Option<WebhookRecord>, StoreError> {
         let _timed = self.metrics.time(Call::Webhooks);
@@ -243,7 +244,7 @@ impl Store {
             where id = $1 and removed_at is null
             "#,
             id.uuid(),
-            secret,
+            secret.expose_secret(),
             interval(both),
         )
         .execute(&mut *transaction)

@@ -18,4 +18,5 @@ mod send_cost;
 mod support;
 mod unread_model;
 mod users;
+mod webhooks;
 mod wire;

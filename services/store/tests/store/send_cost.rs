@@ -12,12 +12,43 @@ use sqlx::{Connection, Executor, PgConnection, Postgres, Row};
 
 use crate::fixture::{World, serve};
 
+macro_rules! function {
+    () => {
+        "append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+    };
+}
+
+/// As `messages::at_once` has it.
+macro_rules! outward {
+    ($explain:literal) => {
+        concat!(
+            $explain,
+            "with answer as (select * from ",
+            function!(),
+            ")
+            , outward as (
+                insert into outbox (kind, chat_ids, seqs, counts)
+                select 'message.created', array_agg(c.id), array_agg(c.seq), array_agg(c.messages)
+                from answer
+                cross join lateral unnest($1, answer.seqs, $2) as c (id, seq, messages)
+                where answer.done and c.seq is not null
+                having count(*) > 0
+            )
+            select * from answer"
+        )
+    };
+}
+
 const SIZES: [u32; 3] = [2, 100, 10_000];
 const CROWD: u32 = 300;
 const SENDS: usize = 300;
-const CALL: &str = "select * from append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
-const EXPLAINED: &str = "explain (analyze, wal, timing off, format json)
-    select * from append_messages_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+/// The statement of a send, without and with a row for webhooks.
+const SENDS_ONLY: [&str; 2] = [
+    concat!("select * from ", function!()),
+    concat!("explain (analyze, wal, timing off, format json) select * from ", function!()),
+];
+const SENDS_OUTWARD: [&str; 2] =
+    [outward!(""), outward!("explain (analyze, wal, timing off, format json) ")];
 
 /// A world with one group of so many, `user-1`, `user-2` … Their rows share pages with those of another group, as
 /// they would anywhere: on a full page a send also removes the row's former version. Nobody else does: an autovacuum that
@@ -39,6 +70,7 @@ async fn group_of(size: u32) -> (World, ChatId) {
          alter table messages set (autovacuum_enabled = false);
          alter table participants set (autovacuum_enabled = false);
          alter table pending_heads set (autovacuum_enabled = false);
+         alter table outbox set (autovacuum_enabled = false);
          vacuum analyze"
     );
     for statement in fill.split(';') {
@@ -78,7 +110,7 @@ async fn heads(connection: &mut PgConnection) -> Vec<i64> {
 /// WAL records and bytes of each of so many sends to each group that wrote no whole page: those come with a checkpoint, from
 /// whoever touches a page first. The groups take turns: what else the server does decides which dead rows a send may remove,
 /// and is the same for all of them so.
-async fn wal(groups: &[(World, ChatId)]) -> Vec<Vec<(u64, u64)>> {
+async fn wal(groups: &[(World, ChatId)], explained: &'static str) -> Vec<Vec<(u64, u64)>> {
     let mut connections = Vec::new();
     for (world, _) in groups {
         connections.push(world.connection().await);
@@ -87,7 +119,7 @@ async fn wal(groups: &[(World, ChatId)]) -> Vec<Vec<(u64, u64)>> {
     for _ in 0..SENDS {
         for (group, connection) in connections.iter_mut().enumerate() {
             let told = heads(connection).await;
-            let send = call(EXPLAINED, groups[group].1, told);
+            let send = call(explained, groups[group].1, told);
             let row = send.fetch_one(connection).await.unwrap();
             let Json(plan): Json<Value> = row.get(0);
             let number = |name: &str| plan[0]["Plan"][name].as_u64().unwrap();
@@ -100,12 +132,12 @@ async fn wal(groups: &[(World, ChatId)]) -> Vec<Vec<(u64, u64)>> {
 }
 
 /// Rows that one send writes, table by table: inserted, updated, deleted.
-async fn rows(world: &World, chat: ChatId) -> BTreeMap<String, (i64, i64, i64)> {
+async fn rows(world: &World, chat: ChatId, sql: &'static str) -> BTreeMap<String, (i64, i64, i64)> {
     let mut connection = world.connection().await;
     let told = heads(&mut connection).await;
     assert_eq!(told.len(), 1, "of the send before");
     let mut transaction = connection.begin().await.unwrap();
-    call(CALL, chat, told).fetch_one(&mut *transaction).await.unwrap();
+    call(sql, chat, told).fetch_one(&mut *transaction).await.unwrap();
     let written =
         "select relname::text, n_tup_ins, n_tup_upd, n_tup_del from pg_stat_xact_user_tables
                    where n_tup_ins + n_tup_upd + n_tup_del > 0";
@@ -116,11 +148,24 @@ async fn rows(world: &World, chat: ChatId) -> BTreeMap<String, (i64, i64, i64)> 
 
 #[tokio::test]
 async fn i8_a_send_costs_the_same_in_a_chat_of_2_of_100_and_of_10_000() {
+    costs_the_same(SENDS_ONLY, None).await;
+}
+
+#[tokio::test]
+async fn i8_a_send_that_a_webhook_wants_costs_one_row_more_in_a_chat_of_any_size() {
+    costs_the_same(SENDS_OUTWARD, Some(("outbox", (1, 0, 0)))).await;
+}
+
+/// Sends write as much in chats of any size: these rows, and `more`.
+async fn costs_the_same(
+    [sql, explained]: [&'static str; 2],
+    more: Option<(&str, (i64, i64, i64))>,
+) {
     let mut groups = Vec::new();
     for size in SIZES {
         groups.push(group_of(size).await);
     }
-    let samples = wal(&groups).await;
+    let samples = wal(&groups, explained).await;
     let mut measured = Vec::new();
     for ((size, (world, chat)), samples) in SIZES.into_iter().zip(&groups).zip(samples) {
         assert!(samples.len() > SENDS / 2, "{size}: checkpoints all the time");
@@ -133,7 +178,7 @@ async fn i8_a_send_costs_the_same_in_a_chat_of_2_of_100_and_of_10_000() {
             "{size} participants: {records:.2} WAL records, {bytes:.1} bytes a send, {} samples",
             samples.len()
         );
-        measured.push((size, records, bytes, rows(world, *chat).await));
+        measured.push((size, records, bytes, rows(world, *chat, sql).await));
     }
     let (_, records, bytes, rows) = &measured[0];
     println!("rows a send (inserted, updated, deleted): {rows:?}");
@@ -143,7 +188,8 @@ async fn i8_a_send_costs_the_same_in_a_chat_of_2_of_100_and_of_10_000() {
         ("participants", (0, 1, 0)),
         ("pending_heads", (1, 0, 1)),
     ];
-    assert_eq!(*rows, expected.map(|(table, rows)| (table.to_owned(), rows)).into());
+    let expected = expected.into_iter().chain(more);
+    assert_eq!(*rows, expected.map(|(table, rows)| (table.to_owned(), rows)).collect());
     for (size, other_records, other_bytes, other_rows) in &measured[1..] {
         assert_eq!(other_rows, rows, "rows with {size} participants");
         assert!((other_records / records - 1.0).abs() < 0.05, "{measured:?}");

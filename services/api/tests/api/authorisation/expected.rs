@@ -34,6 +34,17 @@ GET    /api/users/{id} (oneself)                            | 401 401 401 401 40
 PUT    /api/users/{id}                                      | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  403f  200
 DELETE /api/users/{id}                                      | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
 POST   /api/users/{id}/revoke                               | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+POST   /api/webhooks                                        | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  201   201
+GET    /api/webhooks                                        | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+GET    /api/webhooks/{id}                                   | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+PATCH  /api/webhooks/{id}                                   | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+DELETE /api/webhooks/{id}                                   | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+POST   /api/webhooks/{id}/secret                            | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+POST   /api/webhooks/{id}/ping                              | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  201   201
+POST   /api/webhooks/{id}/replay                            | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+GET    /api/webhooks/{id}/deliveries                        | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+GET    /api/webhooks/{id}/deliveries/{deliveryId}           | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+POST   /api/webhooks/{id}/deliveries/{deliveryId}/replay    | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
 POST   /api/chat                                            | 401 401 401 401 401 401 401 401 | 201   201   201   201   201   201   201   201
 GET    /api/chat                                            | 401 401 401 401 401 401 401 401 | 200   200   200   200   200   200   200   200
 POST   /api/chat/purchase-request                           | 401 401 401 401 401 401 401 401 | 201   201   201   201   201   201   201   201

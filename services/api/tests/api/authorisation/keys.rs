@@ -49,7 +49,9 @@ impl Host {
         let file = self.key_set.path().to_str().unwrap();
         let trust = ["--jwks-file", file, "--jwt-audience", AUDIENCE];
         let patience = ["--database-wait-ms", "20000", "--request-ms", "60000"];
-        World::with(&[trust, patience].concat()).await
+        // Every scene makes one.
+        let room = ["--max-webhooks", "1000"];
+        World::with(&[&trust[..], &patience, &room].concat()).await
     }
 
     pub(super) fn token(&self, claims: &Value) -> String {

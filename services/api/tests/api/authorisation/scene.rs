@@ -22,6 +22,8 @@ pub(super) struct Scene {
     message: String,
     /// The file that *participant* sent.
     file: String,
+    /// A webhook, and a delivery to it.
+    webhook: [String; 2],
 }
 
 /// What is sent along.
@@ -44,7 +46,8 @@ impl Scene {
     /// With a chat, or only with people.
     pub(super) async fn make(world: &World, host: &Host, kind: Kind, with_chat: bool) -> Self {
         let [chat, message, file] = Default::default();
-        let mut scene = Self { prefix: Uuid::new_v4(), chat, message, file };
+        let webhook = Default::default();
+        let mut scene = Self { prefix: Uuid::new_v4(), chat, message, file, webhook };
         let token = |who| host.token(&scene.claims(who));
         let (service, creator) = (token("service"), token("creator"));
         let (removed, left, participant) = (token("removed"), token("left"), token("participant"));
@@ -53,6 +56,11 @@ impl Scene {
             .map(|who| json!({ "id": scene.id(who) }));
         service.post("/api/users", json!({ "users": people })).await.data();
         if !with_chat {
+            let new = json!({ "url": "https://app.example/parley" });
+            let made = service.post("/api/webhooks", new).await.data();
+            let webhook = made["webhook"]["_id"].as_str().unwrap().to_owned();
+            let ping = service.post(&format!("/api/webhooks/{webhook}/ping"), json!({})).await;
+            scene.webhook = [webhook, ping.data()["delivery"]["_id"].to_string()];
             return scene;
         }
         let creator = scene.actor(world, &creator);
@@ -119,13 +127,23 @@ impl Scene {
     ) -> (String, Option<Body>) {
         let oneself = case == "(oneself)";
         let named = |who| if oneself { me.to_owned() } else { self.id(who) };
-        let about_users = path.starts_with("/api/users");
-        let id = if about_users { named("other") } else { self.chat.clone() };
+        let [webhook, delivery] = &self.webhook;
+        let id = match path.split('/').nth(2) {
+            Some("users") => named("other"),
+            Some("webhooks") => webhook.clone(),
+            _ => self.chat.clone(),
+        };
         let mut url = path.replace("{id}", &id).replace("{messageId}", &self.message);
         url = url.replace("{userId}", &named("bystander")).replace("{attachmentId}", &self.file);
+        url = url.replace("{deliveryId}", delivery);
         let body = match (method, path) {
             ("POST", "/api/users") => json!({ "users": [{ "id": self.id("other") }] }),
             ("PUT", "/api/users/{id}") => json!({ "name": "Somebody" }),
+            ("POST", "/api/webhooks") => json!({ "url": "https://app.example/parley" }),
+            ("PATCH", "/api/webhooks/{id}") => json!({ "enabled": false }),
+            ("POST", "/api/webhooks/{id}/replay") => {
+                json!({ "from": "2026-05-29T12:00:00.000Z", "to": "2026-05-29T13:00:00.000Z" })
+            }
             ("POST", "/api/chat") => json!({ "participantIds": [self.id("other")] }),
             ("POST", "/api/chat/purchase-request") => {
                 json!({ "purchaseRequestId": self.prefix, "sellerId": self.id("other") })
