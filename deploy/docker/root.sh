@@ -5,7 +5,7 @@ programs=$1
 root=$2
 
 mkdir -p "$root/usr/local/bin" "$root/etc/ssl/certs"
-cp "$programs/parley-api" "$programs/parley-gateway" "$root/usr/local/bin/"
+cp "$programs/parley-api" "$programs/parley-gateway" "$programs/parley-courier" "$root/usr/local/bin/"
 # For preStop.
 cp "$(command -v sleep)" "$root/usr/local/bin/sleep"
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import api
+import courier
 import delivery
 import dependencies
 import gateway
@@ -15,7 +16,7 @@ import overview
 
 
 def main(folder):
-    for module in (overview, api, gateway, delivery, dependencies):
+    for module in (overview, api, gateway, delivery, courier, dependencies):
         content = json.dumps(module.DASHBOARD, indent=1, ensure_ascii=False)
         (Path(folder) / f'{module.__name__}.json').write_text(content + '\n')
 

@@ -124,7 +124,7 @@ def routes(item):
 
 def variables(rendering):
     """No variable is set twice, none of ours is one that the program does not know, and none that it cannot do without is missing."""
-    needed = {"api": {"DATABASE_URL", "NATS_URL"}, "gateway": {"NATS_URL", "PEER_SECRET", "PEER_ADDRESS"}}
+    needed = {"api": {"DATABASE_URL", "NATS_URL"}, "gateway": {"NATS_URL", "PEER_SECRET", "PEER_ADDRESS"}, "courier": {"DATABASE_URL"}}
     for item in rendering.of_kind(*WORKLOADS):
         for container in containers(item):
             twice = [it for it, count in Counter(it["name"] for it in container.get("env", [])).items() if count > 1]
@@ -138,7 +138,7 @@ def variables(rendering):
                 yield f"{name(item)}: parley-{program} has no setting {unknown}"
             for missing in {f"PARLEY_{it}" for it in needed.get(container["name"], {"DATABASE_URL"})} - ours:
                 yield f"{name(item)}: {missing} is not set"
-            if container["name"] != "migrate" and not ours & {"PARLEY_JWT_SECRET", "PARLEY_JWKS_URL", "PARLEY_JWKS_FILE"}:
+            if container["name"] not in ("migrate", "courier") and not ours & {"PARLEY_JWT_SECRET", "PARLEY_JWKS_URL", "PARLEY_JWKS_FILE"}:
                 yield f"{name(item)} trusts no token"
             if program == "gateway" and "PARLEY_DATABASE_URL" in ours:
                 yield f"{name(item)} has the database's password"

@@ -79,7 +79,7 @@ def scrapes():
     content = yaml.safe_load((COMPOSE.parent / "prometheus.yaml").read_text())
     targets = {target for job in content["scrape_configs"] for it in job["static_configs"] for target in it["targets"]}
     services = yaml.safe_load(COMPOSE.read_text())["services"]
-    pods = {f"{name}:9080" for name, it in services.items() if it.get("command") in (["parley-api"], ["parley-gateway"])}
+    pods = {f"{name}:9080" for name, it in services.items() if it.get("command") in (["parley-api"], ["parley-gateway"], ["parley-courier"])}
     for target in sorted(targets ^ pods):
         yield f"{target} is in one of both only"
     rules = {f"/etc/prometheus/rules/{it.name}" for it in generate.copies() if it.parent.name == "prometheus"}

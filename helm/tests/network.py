@@ -25,6 +25,8 @@ class Network:
             for rule in rules)
 
     def _meant(self, peer, other):
+        if "ipBlock" in peer:
+            return other is None
         only_pods = peer.keys() == {"podSelector"}
         return other is not None and only_pods and selects(peer["podSelector"], labels(self.pods[other]))
 
@@ -37,11 +39,13 @@ class Network:
 
 # Of the trial, where both ends are pods of the release.
 OPEN = [
-    ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"),
+    ("courier", "postgres", "postgres"), ("courier", None, 443), ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"),
     ("gateway", "nats", "nats"), ("gateway", "redis", "redis"), ("gateway", "gateway", "peers"),
     ("test", "api", "http"), ("test", "gateway", "http"), (None, "api", "http"), (None, "gateway", "http"),
 ]
 SHUT = [
+    ("courier", "nats", "nats"), ("courier", "redis", "redis"), ("courier", "api", "http"), ("courier", "api", "admin"),
+    (None, "courier", "admin"), ("api", "courier", "admin"), ("gateway", "courier", "admin"), ("courier", None, 5432),
     ("gateway", "postgres", "postgres"), ("api", "gateway", "peers"), ("api", "gateway", "admin"), ("gateway", "api", "admin"),
     (None, "api", "admin"), (None, "gateway", "admin"), (None, "gateway", "peers"), (None, "postgres", "postgres"),
     (None, "nats", "nats"), (None, "redis", "redis"), ("test", "postgres", "postgres"), ("test", "api", "admin"),

@@ -119,7 +119,7 @@ def minds(process, number):
 def contents(root):
     """No shell and nothing else that could be run."""
     programs = {it.name for it in root.rglob("*") if it.is_file() and os.access(it, os.X_OK) and ".so" not in it.name}
-    if programs != {"parley-api", "parley-gateway", "sleep"}:
+    if programs != {"parley-api", "parley-gateway", "parley-courier", "sleep"}:
         yield f"programs: {programs}"
 
 
@@ -133,3 +133,4 @@ def run(report, programs, cluster):
         peers = f"127.0.0.1:{free_port()}"
         gateway = pod(root, cluster, "parley-gateway", PARLEY_PEER_LISTEN=peers, PARLEY_PEER_SECRET="of-this-test-and-32-bytes-or-more")
         report.check("a gateway, in the image's root", gateway)
+        report.check("a courier, in the image's root", pod(root, cluster, "parley-courier"))

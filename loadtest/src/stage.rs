@@ -269,6 +269,7 @@ impl Shape<'_> {
         let options = Options {
             api: 2,
             gateways: 2,
+            couriers: 0,
             nats: self.nats,
             secure: false,
             place: Place::Anywhere,

@@ -48,6 +48,8 @@ pub struct Options {
     pub api: u16,
     /// How many gateway pods.
     pub gateways: u16,
+    /// How many courier pods.
+    pub couriers: u16,
     /// How many NATS servers.
     pub nats: u16,
     /// Postgres, NATS and Redis with TLS, and a user of its own for each kind of pod.
@@ -69,11 +71,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Two and two on free ports and empty, quick data, as tests want it.
+    /// Two and two on free ports and empty, quick data, as tests want it; no courier, which most have no use for.
     pub fn for_tests() -> Self {
         Self {
             api: 2,
             gateways: 2,
+            couriers: 0,
             nats: 1,
             secure: false,
             place: Place::Anywhere,
@@ -294,7 +297,7 @@ impl<'a> Starting<'a> {
         };
         start.settings.database_url = start.postgres().url();
         pods::check_names(&start.binaries, &start.settings)?;
-        for kind in [Kind::Api, Kind::Gateway] {
+        for kind in [Kind::Api, Kind::Gateway, Kind::Courier] {
             if let Some(plan) = start.layout.pods.iter().find(|plan| plan.kind == kind) {
                 plan.check(&start.binaries, &start.settings)?;
             }
@@ -395,6 +398,7 @@ impl<'a> Starting<'a> {
             url: balancer.url.clone(),
             api: pods(Kind::Api)?,
             gateway: pods(Kind::Gateway)?,
+            courier: pods(Kind::Courier)?,
             balancer,
             postgres: address("postgres")?,
             nats: self.layout.nats.names().map(named).collect::<Result<_>>()?,

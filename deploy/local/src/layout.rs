@@ -28,10 +28,13 @@ impl Layout {
             Place::Anywhere => ports.free("balancer")?,
         };
         let mut plans = Vec::new();
-        // Gateways sit ten above the api pods, further when there are more of those.
+        // Gateways sit ten above the api pods, couriers ten above those, further when there are more of them.
+        let gateways = options.api.max(10);
+        let couriers = gateways.saturating_add(options.gateways.max(10));
         let rows = [
             (Kind::Api, "api", options.api, 0),
-            (Kind::Gateway, "gateway", options.gateways, options.api.max(10)),
+            (Kind::Gateway, "gateway", options.gateways, gateways),
+            (Kind::Courier, "courier", options.couriers, couriers),
         ];
         for (kind, word, count, offset) in rows {
             for number in 1..=count {
@@ -52,6 +55,8 @@ impl Layout {
                     Kind::Gateway => Some(ports.free(&format!("{name}-peers"))?),
                     _ => None,
                 };
+                // A courier is called by nobody: its admin port is all there is of it.
+                let port = if kind == Kind::Courier { admin } else { port };
                 plans.push(Plan { kind, name, port, admin, peers });
             }
         }

@@ -88,15 +88,21 @@ impl Plan {
     fn command(&self, binaries: &Path, settings: &Settings) -> Command {
         let mut command = bare(&binaries.join(binary(self.kind)));
         command.env("PARLEY_POD", &self.name);
-        command.env("PARLEY_LISTEN", format!("127.0.0.1:{}", self.port));
         command.env("PARLEY_ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin));
         command.env("PARLEY_LOG_FORMAT", "json");
         command.env("PARLEY_WORKERS", settings.workers.to_string());
-        command.env("PARLEY_NATS_URL", &settings.nats_url);
-        command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
-        command.env("PARLEY_REDIS_URL", &settings.redis_url);
-        if self.kind == Kind::Api {
+        if self.kind != Kind::Courier {
+            command.env("PARLEY_LISTEN", format!("127.0.0.1:{}", self.port));
+            command.env("PARLEY_NATS_URL", &settings.nats_url);
+            command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
+            command.env("PARLEY_REDIS_URL", &settings.redis_url);
+        }
+        if self.kind != Kind::Gateway {
             command.env("PARLEY_DATABASE_URL", &settings.database_url);
+            // Whoever tries webhooks out has them listen here.
+            command.env("PARLEY_OUTBOUND_ALLOW", "127.0.0.1,localhost");
+        }
+        if self.kind == Kind::Api {
             command.env("PARLEY_FILES_FOLDER", &settings.files);
             command.env("PARLEY_LINK_SECRET", &settings.link_secret);
         }
@@ -104,7 +110,9 @@ impl Plan {
             command.env("PARLEY_PEER_LISTEN", format!("127.0.0.1:{port}"));
             command.env("PARLEY_PEER_SECRET", &settings.peer_secret);
         }
-        if let Some(security) = &settings.security {
+        if let Some(security) = &settings.security
+            && self.kind != Kind::Courier
+        {
             command.envs(security.pod_settings(self.kind));
         }
         command.envs(settings.extra.iter().map(|(name, value)| (name, value)));
@@ -140,7 +148,11 @@ impl Plan {
 }
 
 fn binary(kind: Kind) -> &'static str {
-    if kind == Kind::Gateway { "parley-gateway" } else { "parley-api" }
+    match kind {
+        Kind::Gateway => "parley-gateway",
+        Kind::Courier => "parley-courier",
+        _ => "parley-api",
+    }
 }
 
 /// Refuses a setting that no service has: most likely it is misspelt, and would have no effect.
@@ -149,14 +161,18 @@ pub(crate) fn check_names(binaries: &Path, settings: &Settings) -> Result<()> {
         return Ok(());
     }
     let mut known = String::new();
-    for kind in [Kind::Api, Kind::Gateway] {
-        known += &capture(bare(&binaries.join(binary(kind))).arg("--help"))?;
+    for kind in [Kind::Api, Kind::Gateway, Kind::Courier] {
+        let program = binaries.join(binary(kind));
+        // An earlier release has no couriers.
+        if program.exists() {
+            known += &capture(bare(&program).arg("--help"))?;
+        }
     }
     for (name, _) in &settings.extra {
         // The value of a secret is not shown, and neither is the sign before it.
         if !["=", "]"].iter().any(|end| known.contains(&format!("[env: {name}{end}"))) {
             bail!(
-                "--set: there is no setting {name}: `parley-api --help` and `parley-gateway --help` list them"
+                "--set: there is no setting {name}: `parley-api --help` and those of `parley-gateway` and `parley-courier` list them"
             );
         }
     }

@@ -35,6 +35,8 @@ pub enum Kind {
     Api,
     /// A gateway pod.
     Gateway,
+    /// A courier pod.
+    Courier,
     /// The load balancer.
     Balancer,
     /// What watches the others.

@@ -249,7 +249,11 @@ fn write_config(
         },
         "rule_files": [rules.join("*")],
         "alerting": { "alertmanagers": alertmanagers },
-        "scrape_configs": [job("parley-api", &cluster.api), job("parley-gateway", &cluster.gateway)],
+        "scrape_configs": [
+            job("parley-api", &cluster.api),
+            job("parley-gateway", &cluster.gateway),
+            job("parley-courier", &cluster.courier),
+        ],
     });
     write_private(&home.file("prometheus.yml"), &serde_json::to_vec_pretty(&config)?)
 }

@@ -11,7 +11,7 @@ use crate::pods;
 use crate::process::{capture, on_path, run};
 use crate::say;
 
-/// The folder with `parley-api` and `parley-gateway`, built just now or given ready-made.
+/// The folder with `parley-api`, `parley-gateway` and `parley-courier`, built just now or given ready-made.
 pub fn binaries(interrupt: &Interrupt) -> Result<PathBuf> {
     match std::env::var_os("PARLEY_BIN_DIR") {
         Some(folder) => given(&std::path::absolute(folder)?),
@@ -39,10 +39,10 @@ pub fn migrate_by(folder: &Path, database_url: &str) -> Result<()> {
     pods::migrate(folder, database_url)
 }
 
-/// Builds both services in release.
+/// Builds the services in release.
 pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
     let folder = release_folder()?;
-    if !folder.join("parley-gateway").exists() {
+    if !folder.join("parley-courier").exists() {
         if !["cc", "gcc", "clang"].iter().any(|name| on_path(name).is_some()) {
             bail!("a C compiler is missing (Debian: apt-get install gcc)");
         }
@@ -50,6 +50,7 @@ pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
     }
     let mut build = cargo();
     build.args(["build", "--release", "-p", "parley-api", "-p", "parley-gateway"]);
+    build.args(["-p", "parley-courier"]);
     if !run(build.current_dir(workspace()), interrupt)?.success() {
         bail!("the services do not build: see cargo's words above");
     }

@@ -17,6 +17,9 @@ pub struct Description {
     pub api: Vec<Pod>,
     /// The gateway pods.
     pub gateway: Vec<Pod>,
+    /// The courier pods; absent in what an earlier release has written.
+    #[serde(default)]
+    pub courier: Vec<Pod>,
     /// The load balancer.
     pub balancer: Named,
     /// The database, with user and password in its URL.
@@ -34,7 +37,7 @@ pub struct Description {
 pub struct Pod {
     /// `api-1`, `gateway-2` …
     pub name: String,
-    /// Where it serves clients.
+    /// Where it serves clients; of a courier, which has none, its admin port.
     pub url: String,
     /// Its admin port: `/livez`, `/readyz`, `/metrics`, `/drain`.
     pub admin: String,
@@ -80,12 +83,13 @@ impl Description {
 
     /// Every Parley pod, api pods first.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.api.iter().chain(&self.gateway)
+        self.api.iter().chain(&self.gateway).chain(&self.courier)
     }
 
     /// A process was started anew.
     pub(crate) fn replace(&mut self, old: u32, new: u32) {
-        let pods = self.api.iter_mut().chain(&mut self.gateway).map(|pod| &mut pod.pid);
+        let pods = self.api.iter_mut().chain(&mut self.gateway).chain(&mut self.courier);
+        let pods = pods.map(|pod| &mut pod.pid);
         let named = self.nats.iter_mut().chain([&mut self.balancer]).map(|named| &mut named.pid);
         let others = [&mut self.postgres, &mut self.redis].map(|address| &mut address.pid);
         for pid in pods.chain(named).chain(others).filter(|pid| **pid == old) {

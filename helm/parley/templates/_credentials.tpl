@@ -1,8 +1,8 @@
 {{/* Every credential: the variable that holds it, and who gets it. */}}
 {{- define "parley.credentials" -}}
-databaseUrl: {variable: PARLEY_DATABASE_URL, for: [api, migrate]}
+databaseUrl: {variable: PARLEY_DATABASE_URL, for: [api, courier, migrate]}
 migrationDatabaseUrl: {variable: PARLEY_DATABASE_URL, for: [migrate]}
-databasePassword: {variable: PARLEY_DATABASE_PASSWORD, for: [api, migrate]}
+databasePassword: {variable: PARLEY_DATABASE_PASSWORD, for: [api, courier, migrate]}
 natsUrl: {variable: PARLEY_NATS_URL, for: [api, gateway]}
 natsApiPassword: {variable: PARLEY_NATS_PASSWORD, for: [api]}
 natsGatewayPassword: {variable: PARLEY_NATS_PASSWORD, for: [gateway]}

@@ -16,6 +16,10 @@ gateway:
   published: true
   reaches: [nats, redis, https, traces]
   peers: true
+courier:
+  program: parley-courier
+  ports: {admin: 9080}
+  reaches: [postgres, webhooks, traces]
 {{- end -}}
 
 {{/* What a workload talks to, as it is set: HTTPS to the bucket or to whoever has the JWKS, traces to a collector. Takes root, name and
@@ -31,6 +35,7 @@ workload; a list. */}}
 
 {{/* Seconds from SIGTERM until a process gives up what has not ended; a drain has to fit in. */}}
 {{- define "parley.api.shutdownSeconds" -}}{{ .Values.api.shutdownSeconds }}{{- end -}}
+{{- define "parley.courier.shutdownSeconds" -}}{{ .Values.courier.shutdownSeconds }}{{- end -}}
 {{- define "parley.gateway.shutdownSeconds" -}}{{ add .Values.gateway.drainSeconds 10 }}{{- end -}}
 
 {{- define "parley.api.environment" -}}
@@ -73,6 +78,10 @@ workload; a list. */}}
 
 {{- define "parley.gateway.volumes" -}}{{- end -}}
 {{- define "parley.gateway.mounts" -}}{{- end -}}
+
+{{- define "parley.courier.environment" -}}{{- end -}}
+{{- define "parley.courier.volumes" -}}{{- end -}}
+{{- define "parley.courier.mounts" -}}{{- end -}}
 
 {{/* Every address of the pod. */}}
 {{- define "parley.any" -}}{{ ternary "[::]" "0.0.0.0" .Values.ipv6 }}{{- end -}}

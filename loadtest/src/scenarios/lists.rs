@@ -110,6 +110,7 @@ fn options() -> Options {
     Options {
         api: 1,
         gateways: 1,
+        couriers: 0,
         nats: 1,
         secure: false,
         place: Place::Anywhere,

@@ -26,6 +26,9 @@ pub struct Arguments {
     /// How many gateway pods
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
     gateways: u16,
+    /// How many courier pods
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=100))]
+    couriers: u16,
     /// How many NATS servers, which make one cluster
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     nats: u16,
@@ -60,6 +63,7 @@ impl Arguments {
         Options {
             api: self.api,
             gateways: self.gateways,
+            couriers: self.couriers,
             nats: self.nats,
             secure: self.secure,
             place: if self.port == 0 { Place::Anywhere } else { Place::At(self.port) },

@@ -41,7 +41,7 @@ fn one_folder_holds_one_cluster() {
     let error = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1));
     assert!(error.lines().count() == 1 && error.contains("up already"), "{error}");
-    assert_eq!(operator.says("status").lines().count(), 6, "nobody was harmed");
+    assert_eq!(operator.says("status").lines().count(), 7, "nobody was harmed");
     let cleaned = operator.does("clean");
     assert_eq!(cleaned.status.code(), Some(1), "data in use are not removed");
     operator.says("down");
@@ -53,12 +53,18 @@ fn one_folder_holds_one_cluster() {
 fn a_description_is_for_its_owner_only_and_names_the_services_themselves() {
     let operator = Operator::new("description");
     let cluster = operator.up("--api 3 --gateways 1");
-    assert_eq!((cluster.api.len(), cluster.gateway.len()), (3, 1));
+    let numbers = (cluster.api.len(), cluster.gateway.len(), cluster.courier.len());
+    assert_eq!(numbers, (3, 1, 1));
     let mode = fs::metadata(operator.home.cluster_file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     for pod in cluster.pods() {
-        let wanted = if pod.name.starts_with("api") { "parley-api" } else { "parley-gateway" };
-        assert!(program(pod.pid).contains(wanted), "{}: {}", pod.name, program(pod.pid));
+        let kind = pod.name.split('-').next().unwrap();
+        assert!(
+            program(pod.pid).contains(&format!("parley-{kind}")),
+            "{}: {}",
+            pod.name,
+            program(pod.pid)
+        );
         let ready = Client::new(&pod.admin, None).get("/readyz").unwrap();
         assert_eq!(ready.status, 200, "{}", pod.name);
     }
@@ -109,7 +115,9 @@ fn a_pod_that_dies_at_the_start_is_named_with_its_log() {
     let binaries = operator.home.root().join("binaries");
     fs::create_dir_all(&binaries).unwrap();
     let given = std::env::var_os("PARLEY_BIN_DIR").expect("run `cargo parley test`");
-    fs::copy(Path::new(&given).join("parley-api"), binaries.join("parley-api")).unwrap();
+    for name in ["parley-api", "parley-courier"] {
+        fs::copy(Path::new(&given).join(name), binaries.join(name)).unwrap();
+    }
     let script = "#!/bin/sh\n[ \"$1\" = --check ] && exit 0\necho out of luck\nexit 7\n";
     let gateway = binaries.join("parley-gateway");
     fs::write(&gateway, script).unwrap();

@@ -26,5 +26,6 @@ mod socket;
 mod traces;
 mod unprivileged;
 mod untold;
+mod webhooks;
 mod why;
 mod wires;

@@ -94,7 +94,11 @@ fn told(pod: &Pod) -> String {
 fn families(cluster: &Cluster) -> Families {
     let description = cluster.description();
     let mut families = Families::new();
-    for (service, pods) in [("api", &description.api), ("gateway", &description.gateway)] {
+    for (service, pods) in [
+        ("api", &description.api),
+        ("gateway", &description.gateway),
+        ("courier", &description.courier),
+    ] {
         for pod in pods {
             read(&mut families, service, &told(pod));
         }

@@ -85,7 +85,7 @@ fn up_brings_prometheus_along_and_down_stops_it() {
     let url = line.unwrap_or_else(|| panic!("where is it? {said}")).trim().to_owned();
     let ready = || parley_local::Client::new(&url, None).get("/-/ready").map(|it| it.status);
     assert_eq!(ready().unwrap(), 200);
-    assert_eq!(operator.says("status").lines().count(), 8);
+    assert_eq!(operator.says("status").lines().count(), 9);
     let watching = parley_local::Client::new(&url, None);
     let rules = watching.get("/api/v1/rules?type=alert").unwrap();
     assert!(rules.body.to_string().contains("ParleyPostgresDown"), "{}", rules.body);

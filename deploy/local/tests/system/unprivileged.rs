@@ -47,7 +47,7 @@ impl Somebody {
         let somebody = Self { root };
         let binaries =
             PathBuf::from(std::env::var_os("PARLEY_BIN_DIR").expect("run `cargo parley test`"));
-        for name in ["parley-api", "parley-gateway"] {
+        for name in ["parley-api", "parley-gateway", "parley-courier"] {
             copy(&binaries.join(name), &somebody.root.join("bin"));
         }
         copy(Path::new(env!("CARGO_BIN_EXE_parley-local")), &somebody.root.join("bin"));

@@ -201,6 +201,7 @@ fn options(arguments: &Arguments) -> Options {
     Options {
         api: arguments.api,
         gateways: 1,
+        couriers: 0,
         nats: 1,
         secure: false,
         place: Place::Anywhere,

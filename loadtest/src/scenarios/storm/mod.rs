@@ -148,6 +148,7 @@ fn options() -> Options {
     Options {
         api: 2,
         gateways: 2,
+        couriers: 0,
         nats: 1,
         secure: false,
         place: Place::Anywhere,

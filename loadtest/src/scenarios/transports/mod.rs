@@ -155,6 +155,7 @@ fn options() -> Options {
     Options {
         api: 2,
         gateways: 3,
+        couriers: 0,
         nats: 1,
         secure: false,
         place: Place::Anywhere,

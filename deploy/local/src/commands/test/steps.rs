@@ -123,7 +123,7 @@ fn system(bench: &mut Bench<'_>, arguments: &Arguments) -> Option<PathBuf> {
     let home = bench.home.beside(bench.folder.join("cluster"));
     let cluster = bench.obtain("build and start a cluster", |bench| {
         let binaries = services::build(bench.interrupt)?;
-        let options = Options { demo: true, ..Options::for_tests() };
+        let options = Options { demo: true, couriers: 1, ..Options::for_tests() };
         let cluster = Cluster::start(&home, &options, bench.interrupt)?;
         Ok(((cluster, binaries), Tally::PASSED))
     });
@@ -145,7 +145,8 @@ fn secured(bench: &mut Bench<'_>, binaries: &Path) {
     let home = bench.home.beside(bench.folder.join("secured"));
     let cluster = bench.obtain("start a cluster with TLS and credentials", |bench| {
         let binaries = Some(binaries.to_owned());
-        let options = Options { nats: 3, secure: true, binaries, ..Options::for_tests() };
+        let options =
+            Options { nats: 3, couriers: 1, secure: true, binaries, ..Options::for_tests() };
         Ok((Cluster::start(&home, &options, bench.interrupt)?, Tally::PASSED))
     });
     let Some(cluster) = cluster else { return };

@@ -1,0 +1,189 @@
+//! Webhooks of a cluster whose couriers are killed, and whose receiver is away for a while.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use parley_local::{Client, Cluster, Interrupt, Options, Role, Token, testing};
+use serde_json::{Value, json};
+
+use crate::operator::eventually;
+
+/// A server that keeps what it is told: id and body.
+struct Receiver {
+    address: SocketAddr,
+    told: Arc<Mutex<Vec<(String, Value)>>>,
+    /// It closes every connection unanswered.
+    away: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (told, away) = (Arc::<Mutex<_>>::default(), Arc::<AtomicBool>::default());
+        let (heard, gone) = (told.clone(), away.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, heard, gone) = (stream.unwrap(), heard.clone(), gone.clone());
+                thread::spawn(move || serve(&stream, &heard, &gone));
+            }
+        });
+        Self { address, told, away }
+    }
+
+    /// What was told of a chat's messages: each event once, in the order in which they first came.
+    fn said(&self, chat: &str) -> Vec<String> {
+        let mut seen = HashSet::new();
+        let told = self.told.lock().unwrap();
+        let first = told.iter().filter(|(id, _)| seen.insert(id.clone()));
+        let of_chat = first.filter(|(_, body)| body["data"]["chatId"] == chat);
+        let content = |body: &Value| body["data"]["message"]["content"].as_str().map(str::to_owned);
+        of_chat.filter_map(|(_, body)| content(body)).collect()
+    }
+}
+
+/// Answers one connection's requests until it ends.
+fn serve(stream: &TcpStream, told: &Mutex<Vec<(String, Value)>>, away: &AtomicBool) {
+    let (mut reader, mut writer) = (BufReader::new(stream), stream);
+    while let Some((id, body)) = request(&mut reader) {
+        if away.load(Ordering::SeqCst) {
+            return;
+        }
+        told.lock().unwrap().push((id, body));
+        if writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err() {
+            return;
+        }
+    }
+}
+
+fn request(reader: &mut impl BufRead) -> Option<(String, Value)> {
+    let (mut id, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            if line.trim().is_empty() {
+                break;
+            }
+            continue;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "webhook-id" => value.clone_into(&mut id),
+            "content-length" => length = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((id, serde_json::from_slice(&body).ok()?))
+}
+
+struct Story {
+    cluster: Cluster,
+    receiver: Receiver,
+    webhook: String,
+    host: Client,
+}
+
+impl Story {
+    /// A cluster with two couriers and a webhook, whose pods all know of it.
+    fn begin(name: &str) -> Self {
+        let home = testing::home(name).unwrap();
+        let quick = [("RETRY_MS", "50"), ("RETRY_CAP_MS", "500"), ("TIMEOUT_MS", "1000")];
+        let settings =
+            quick.map(|(name, value)| (format!("PARLEY_WEBHOOK_{name}"), value.to_owned()));
+        let mut settings = Vec::from(settings);
+        settings.push(("PARLEY_MESSAGE_LIMITS".to_owned(), "user=none".to_owned()));
+        let options = Options { couriers: 2, settings, ..Options::for_tests() };
+        let cluster = Cluster::start(&home, &options, &Interrupt::default()).unwrap();
+        let secret = &cluster.description().jwt.secret;
+        let token = Token { role: Role::Service, ..Token::user("host") };
+        let host = Client::new(&cluster.description().url, Some(token.sign(secret).unwrap()));
+        let receiver = Receiver::start();
+        let new = json!({ "url": format!("http://{}/", receiver.address) });
+        let made = host.post("/api/webhooks", &new).unwrap();
+        assert_eq!(made.status, 201, "{}", made.body);
+        let webhook = made.body["data"]["webhook"]["_id"].as_str().unwrap().to_owned();
+        Self { cluster, receiver, webhook, host }
+    }
+
+    /// Chats of alice, once every api pod tells the webhook of what is said there.
+    fn chats(&self, number: usize) -> Vec<String> {
+        let people: Vec<_> = (0..=number).map(|n| json!({ "id": format!("user-{n}") })).collect();
+        self.host.post("/api/users", &json!({ "users": people })).unwrap();
+        let alice = self.alice(0);
+        let chat = |n: usize| {
+            let body = json!({ "participantIds": [format!("user-{n}")] });
+            let made = alice.post("/api/chat", &body).unwrap();
+            made.body["data"]["chat"]["_id"].as_str().unwrap().to_owned()
+        };
+        let chats: Vec<_> = (1..=number).map(chat).collect();
+        for pod in 0..self.cluster.description().api.len() {
+            let probe = format!("probe {pod}");
+            eventually("that a pod tells webhooks", || {
+                self.say(pod, &chats[0], &probe);
+                self.receiver.said(&chats[0]).contains(&probe)
+            });
+        }
+        chats
+    }
+
+    fn alice(&self, pod: usize) -> Client {
+        let api = &self.cluster.description().api;
+        self.cluster.client(&api[pod % api.len()].url, "user-0").unwrap()
+    }
+
+    fn say(&self, pod: usize, chat: &str, text: &str) {
+        let body = json!({ "content": text });
+        let said = self.alice(pod).post(&format!("/api/chat/{chat}/messages"), &body).unwrap();
+        assert_eq!(said.status, 201, "{}", said.body);
+    }
+}
+
+#[test]
+fn nothing_is_lost_while_couriers_are_killed_and_the_receiver_is_away() {
+    let mut story = Story::begin("webhooks");
+    let chats = story.chats(5);
+    let mut expected: BTreeMap<&String, Vec<String>> = BTreeMap::new();
+    for n in 0..200 {
+        let chat = &chats[n % chats.len()];
+        let text = format!("said {n}");
+        story.say(n, chat, &text);
+        expected.entry(chat).or_default().push(text);
+        match n {
+            40 => story.cluster.kill("courier-1").unwrap(),
+            80 => story.receiver.away.store(true, Ordering::SeqCst),
+            100 => {
+                story.cluster.restart("courier-1").unwrap();
+                story.cluster.kill("courier-2").unwrap();
+            }
+            160 => {
+                story.receiver.away.store(false, Ordering::SeqCst);
+                story.cluster.restart("courier-2").unwrap();
+            }
+            _ => {}
+        }
+    }
+    eventually("everything that was said", || {
+        expected.iter().all(|(chat, texts)| {
+            story.receiver.said(chat).iter().filter(|it| it.starts_with("said")).count()
+                >= texts.len()
+        })
+    });
+    for (chat, texts) in expected {
+        let said = story.receiver.said(chat);
+        let said: Vec<_> = said.into_iter().filter(|it| it.starts_with("said")).collect();
+        assert_eq!(said, texts, "in order, each once by its id");
+    }
+    eventually("an empty queue", || {
+        let standing = story.host.get(&format!("/api/webhooks/{}", story.webhook)).unwrap();
+        standing.body["data"]["webhook"]["waiting"] == 0
+    });
+}
