@@ -9,7 +9,7 @@ use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_cluster, nats_outage, planted, removal,
     rolling, slow, upgrade,
 };
-use parley_loadtest::scenarios::{lists, send, storm, transports};
+use parley_loadtest::scenarios::{lists, send, storm, transports, webhooks};
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
 
@@ -46,6 +46,8 @@ enum Scenario {
     Storm(storm::Arguments),
     /// Stock clients that poll and upgrade behind a balancer without sticky sessions
     Transports(transports::Arguments),
+    /// A receiver of webhooks that is away while couriers are killed, deliveries in steady state, and what a webhook costs a send
+    Webhooks(webhooks::Arguments),
     /// Connections that are cut every 15 s, and clients that come back with their position
     Jitter(jitter::Arguments),
     /// SIGKILL of one of two gateways, again and again
@@ -99,6 +101,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
         Scenario::Storm(arguments) => storm::run(home, arguments, interrupt),
         Scenario::Transports(arguments) => transports::run(home, arguments, interrupt),
+        Scenario::Webhooks(arguments) => webhooks::run(home, arguments, interrupt),
         Scenario::Jitter(arguments) => jitter::run(home, arguments, interrupt),
         Scenario::GatewayDeath(arguments) => gateway_death::run(home, arguments, interrupt),
         Scenario::ApiDeath(arguments) => api_death::run(home, arguments, interrupt),

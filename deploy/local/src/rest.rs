@@ -48,6 +48,11 @@ impl Client {
         self.send("PUT", path, Some((JSON, body.to_string().into())))
     }
 
+    /// Sends with PATCH.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send("PATCH", path, Some((JSON, body.to_string().into())))
+    }
+
     /// Sends any text as JSON, also what is none.
     pub fn post_text(&self, path: &str, body: &str) -> Result<Answer> {
         self.send("POST", path, Some((JSON, body.into())))

@@ -5,3 +5,4 @@ pub mod lists;
 pub mod send;
 pub mod storm;
 pub mod transports;
+pub mod webhooks;

@@ -14,6 +14,7 @@ use parley_store::{Appender, ParticipantSettings, Store};
 
 use crate::callers::Callers;
 use crate::directory::Directory;
+use crate::hook::Hook;
 use crate::loose::Remover;
 use crate::metrics::Metrics;
 use crate::serve::serve;
@@ -49,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) webhooks: WebhookSettings,
     /// What webhooks may be called.
     pub(crate) outbound: Policy,
+    /// Who is asked before a message.
+    pub(crate) hook: Option<Hook>,
 }
 
 impl std::ops::Deref for State {
@@ -103,6 +106,7 @@ impl App {
         let metrics = Metrics::register(&registry)?;
         let storage = Storage::open(&settings.storage)?;
         let files = Files::open(storage, settings.files, &metrics)?;
+        let hook = Hook::new(&settings.hook, &settings.outbound, &metrics.hook)?;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
@@ -125,6 +129,7 @@ impl App {
             files,
             webhooks: settings.webhooks,
             outbound: settings.outbound.policy()?,
+            hook,
         }));
 
         let stop = lifecycle.stop();

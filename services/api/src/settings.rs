@@ -17,6 +17,7 @@ use parley_store::{AppenderSettings, DatabaseSettings, ParticipantSettings};
 use secrecy::SecretString;
 
 use crate::cors::Origin;
+use crate::hook::HookSettings;
 
 /// Seconds that the end of an upload and the send of its message take at most, with a margin: the slowest bucket may take
 /// five minutes for an answer, and is asked some four times.
@@ -50,7 +51,10 @@ pub struct Settings {
     /// Where their bytes are kept.
     #[command(flatten)]
     pub storage: StorageSettings,
-    /// What may be called that is not public.
+    /// The hook before a message.
+    #[command(flatten)]
+    pub hook: HookSettings,
+    /// Calls outside.
     #[command(flatten)]
     pub outbound: OutboundSettings,
     /// Webhooks.
@@ -248,7 +252,8 @@ impl process::Settings for Settings {
         self.appender.check(&self.database)?;
         self.storage.check()?;
         self.files.link_key()?;
-        self.outbound.policy()?;
+        self.outbound.client()?;
+        self.hook.target(&self.outbound.policy()?)?;
         Verifier::new(self.tokens()?)?;
         Ok(())
     }

@@ -21,6 +21,7 @@ mod metrics;
 mod migrations;
 mod outbox;
 mod participants;
+mod preferences;
 mod read_state;
 mod settings;
 mod users;

@@ -149,6 +149,7 @@ impl World {
             metadata: None,
             client_message_id: None,
             by_host: false,
+            original: None,
             file: None,
         };
         let appended = self.appender.append(new).await.unwrap();
