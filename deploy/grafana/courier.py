@@ -81,6 +81,12 @@ DASHBOARD = dashboard(
                 runbook='ParleyDeliveriesGivenUp',
             ),
             Panel(
+                'Notices',
+                [(rate('parley_courier_notices_total', 'outcome'), '{{outcome}}')],
+                'People of whom it was decided, a second, whether they are to be told of what was said.',
+                unit='cps',
+            ),
+            Panel(
                 'Forgotten',
                 [(rate('parley_courier_forgotten_total', 'pod'), '{{pod}}')],
                 'Deliveries that went from the log because they are old, a second.',

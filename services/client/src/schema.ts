@@ -751,7 +751,7 @@ export interface Webhook {
 }
 
 /** What happened, as webhooks are told it. */
-export type WebhookEvent = "message.created" | "message.edited" | "message.deleted" | "message.read" | "participant.added" | "participant.removed" | "chat.created" | "webhook.disabled" | "webhook.ping";
+export type WebhookEvent = "message.created" | "message.edited" | "message.deleted" | "message.read" | "participant.added" | "participant.removed" | "chat.created" | "notification.due" | "webhook.disabled" | "webhook.ping";
 
 /** A webhook. */
 export type WebhookId = string;

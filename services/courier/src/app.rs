@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::courier::Courier;
 use crate::lane::Shared;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::settling::{self, Settling};
 use crate::{Settings, upkeep};
 
@@ -53,6 +54,7 @@ impl App {
             clock: Arc::new(SystemClock),
             retry: deliveries.retry(),
             timeout: deliveries.timeout(),
+            previews: deliveries.notice_previews,
             notes,
             metrics: metrics.clone(),
             stop: stop.clone(),
@@ -67,6 +69,13 @@ impl App {
         let postgres = lifecycle.readiness().condition("postgres");
         let watch = upkeep::watch(store.clone(), postgres, metrics.clone(), stop.clone());
         lifecycle.spawn("watch", watch);
+        let notices = Notices {
+            store: store.clone(),
+            holder,
+            clock: Arc::new(SystemClock),
+            metrics: metrics.clone(),
+        };
+        lifecycle.spawn("notices", notices.run(stop.clone()));
         let forget = upkeep::forget(store, deliveries.retention(), metrics, stop);
         lifecycle.spawn("forget", forget);
         lifecycle.spawn("courier", async move {

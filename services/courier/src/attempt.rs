@@ -7,10 +7,12 @@ use chrono::{DateTime, Utc};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parley_domain::ids::ChatId;
-use parley_domain::webhook::{EventData, Payload};
+use parley_domain::webhook::{EventData, EventKind, Payload};
 use parley_outbound::webhook::{Key, MessageId, headers};
 use parley_outbound::{Answer, Client, OutboundError, Target};
 use parley_store::Due;
+
+use crate::notification;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Parley/", env!("CARGO_PKG_VERSION")));
@@ -59,8 +61,9 @@ impl Receiver {
         (due, chat): (&Due, Option<ChatId>),
         now: DateTime<Utc>,
         timeout: Duration,
+        previews: bool,
     ) -> Tried {
-        let body = body(due, chat);
+        let body = body(due, chat, previews);
         let posted = match self.signed(due, now, &body) {
             Ok((target, headers)) => client.post(target, headers, body.into(), timeout).await,
             Err(error) => Err(error),
@@ -84,11 +87,13 @@ impl Receiver {
     }
 }
 
-fn body(due: &Due, chat_id: Option<ChatId>) -> Vec<u8> {
+fn body(due: &Due, chat_id: Option<ChatId>, previews: bool) -> Vec<u8> {
+    let notice = (due.kind == EventKind::NotificationDue.as_str())
+        .then(|| notification::data(due, previews));
     let data = EventData {
         chat_id,
-        detail: due.detail.as_ref(),
-        message: due.message.as_ref(),
+        detail: notice.as_ref().or(due.detail.as_ref()),
+        message: due.message.as_ref().filter(|_| notice.is_none()),
         chat: due.chat.as_ref(),
     };
     Payload { kind: &due.kind, timestamp: due.occurred_at.into(), data }.encode()

@@ -62,7 +62,7 @@ impl Courier {
 
     /// One look; says whether it has found anything.
     async fn look(&self, running: &mut Running) -> Result<bool, StoreError> {
-        let fanned = self.store.fan_out(FAN_OUT).await?;
+        let fanned = self.store.fan_out(FAN_OUT, &self.settings.notices()).await?;
         let metrics = &self.shared.metrics;
         metrics.fanned_out.inc_by(fanned.map_or(0, |fanned| fanned.deliveries));
         let limits = ClaimLimits {

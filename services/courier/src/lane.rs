@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Duration,
+    /// Whether notifications may show what was said.
+    pub(crate) previews: bool,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
@@ -67,9 +69,12 @@ impl Lane {
 
     /// Makes one delivery; `Some` if nothing of the lane is to be delivered before a pause is over.
     async fn attempt(&self, due: &Due) -> Option<Duration> {
-        let Shared { client, clock, timeout, metrics, .. } = &*self.shared;
+        let Shared { client, clock, timeout, previews, metrics, .. } = &*self.shared;
         let (began, began_at) = (Instant::now(), clock.now());
-        let tried = self.receiver.attempt(client, (due, self.work.chat), began_at, *timeout).await;
+        let tried = self
+            .receiver
+            .attempt(client, (due, self.work.chat), began_at, *timeout, *previews)
+            .await;
         let took = began.elapsed();
         metrics.attempted(tried.word, took);
         let (state, pause) = self.fate(due, tried.verdict);

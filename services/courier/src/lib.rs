@@ -13,6 +13,8 @@ mod attempt;
 mod courier;
 mod lane;
 mod metrics;
+mod notices;
+mod notification;
 mod pace;
 mod retry;
 mod settings;

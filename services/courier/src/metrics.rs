@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use parley_store::WebhookStandings;
+use parley_store::{Decided, WebhookStandings};
 use prometheus::{
-    Gauge, Histogram, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Registry,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     register_gauge_with_registry as float_gauge,
     register_histogram_vec_with_registry as histograms,
-    register_histogram_with_registry as histogram, register_int_counter_with_registry as counter,
-    register_int_gauge_vec_with_registry as gauges, register_int_gauge_with_registry as gauge,
+    register_histogram_with_registry as histogram,
+    register_int_counter_vec_with_registry as counters,
+    register_int_counter_with_registry as counter, register_int_gauge_vec_with_registry as gauges,
+    register_int_gauge_with_registry as gauge,
 };
 
 /// Handles of this crate's metrics; cheap to clone.
@@ -29,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) disabled: IntCounter,
     /// Deliveries that were removed because they are old.
     pub(crate) forgotten: IntCounter,
+    notices: IntCounterVec,
     webhooks: IntGaugeVec,
     waiting: IntGaugeVec,
     outbox_age: Gauge,
@@ -39,6 +42,7 @@ impl Metrics {
         let metrics = Self::new(registry)?;
         // What has not been yet is told too.
         metrics.attempts.with_label_values(&["delivered"]);
+        metrics.noticed(&Decided { told: 0, needless: 0 });
         Ok(metrics)
     }
 
@@ -87,6 +91,13 @@ impl Metrics {
                 "Deliveries that were removed from the log because they are old.",
                 registry
             )?,
+            notices: counters!(
+                "parley_courier_notices_total",
+                "Times that somebody might have had to be told of what was said, by outcome: told, or needless, since they had read it, want \
+                 nothing, or are told later.",
+                &["outcome"],
+                registry
+            )?,
             webhooks: gauges!(
                 "parley_courier_webhooks",
                 "Webhooks, by how they stand; every pod tells of all of them.",
@@ -115,6 +126,12 @@ impl Metrics {
     /// A webhook has taken what happened so long ago.
     pub(crate) fn delivered(&self, age: TimeDelta) {
         self.delivery.observe(age.to_std().unwrap_or_default().as_secs_f64());
+    }
+
+    /// It was decided whom to tell.
+    pub(crate) fn noticed(&self, decided: &Decided) {
+        self.notices.with_label_values(&["told"]).inc_by(decided.told);
+        self.notices.with_label_values(&["needless"]).inc_by(decided.needless);
     }
 
     /// How much there is.

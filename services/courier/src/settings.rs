@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use parley_outbound::OutboundSettings;
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
-use parley_store::{DatabaseSettings, Patience, Retention};
+use parley_store::{ArmNotices, DatabaseSettings, Patience, Retention};
 
 use crate::retry::Retry;
 
@@ -74,9 +74,25 @@ pub struct DeliverySettings {
     /// Seconds for which a delivery that was given up is kept
     #[arg(long, env = "PARLEY_WEBHOOK_KEEP_DEAD_SECONDS", default_value_t = 2_592_000, value_parser = clap::value_parser!(u64).range(1..=31_536_000), value_name = "SECONDS")]
     pub webhook_keep_dead_seconds: u64,
+
+    /// Milliseconds that a message waits for somebody who has it unread to come and read it, before `notification.due`; 0: at once
+    #[arg(long, env = "PARLEY_NOTICE_DELAY_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000), value_name = "MS")]
+    pub notice_delay_ms: u64,
+
+    /// Participants of a chat beyond whom nobody is told of it by `notification.due`
+    #[arg(long, env = "PARLEY_NOTICE_CROWD", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000_000), value_name = "NUMBER")]
+    pub notice_crowd: u32,
+
+    /// Whether `notification.due` may show what was said; who does not want that is not asked
+    #[arg(long, env = "PARLEY_NOTICE_PREVIEWS", default_value_t = true, action = clap::ArgAction::Set, value_name = "WHETHER")]
+    pub notice_previews: bool,
 }
 
 impl DeliverySettings {
+    pub(crate) const fn notices(&self) -> ArmNotices {
+        ArmNotices { delay: Duration::from_millis(self.notice_delay_ms), crowd: self.notice_crowd }
+    }
+
     pub(crate) const fn poll(&self) -> Duration {
         Duration::from_millis(self.courier_poll_ms)
     }

@@ -40,6 +40,9 @@ pub enum EventKind {
     /// There is a chat.
     #[serde(rename = "chat.created")]
     ChatCreated,
+    /// Somebody is to be told, out of band, of what was said while they were away.
+    #[serde(rename = "notification.due")]
+    NotificationDue,
     /// A webhook was switched off because it failed for too long.
     #[serde(rename = "webhook.disabled")]
     WebhookDisabled,
@@ -50,7 +53,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MessageCreated,
         Self::MessageEdited,
         Self::MessageDeleted,
@@ -58,6 +61,7 @@ impl EventKind {
         Self::ParticipantAdded,
         Self::ParticipantRemoved,
         Self::ChatCreated,
+        Self::NotificationDue,
         Self::WebhookDisabled,
         Self::WebhookPing,
     ];
@@ -72,6 +76,7 @@ impl EventKind {
             Self::ParticipantAdded => "participant.added",
             Self::ParticipantRemoved => "participant.removed",
             Self::ChatCreated => "chat.created",
+            Self::NotificationDue => "notification.due",
             Self::WebhookDisabled => "webhook.disabled",
             Self::WebhookPing => "webhook.ping",
         }

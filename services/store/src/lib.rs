@@ -19,6 +19,7 @@ mod loose_objects;
 mod messages;
 mod metrics;
 mod migrations;
+mod notices;
 mod outbox;
 mod participants;
 mod preferences;
@@ -46,7 +47,8 @@ pub use messages::{
     MessagePlace, MessageQuery, Order,
 };
 pub use migrations::migrate;
-pub use outbox::FannedOut;
+pub use notices::{Decided, Decision, DueNotice};
+pub use outbox::{ArmNotices, FannedOut};
 pub use participants::{
     Access, AddParticipant, ChangeAs, EnterSupport, Membership, MembershipRecord, RemoveParticipant,
 };

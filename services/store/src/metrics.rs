@@ -52,10 +52,12 @@ pub(crate) enum Call {
     Claims,
     /// What became of deliveries.
     Settle,
+    /// Notices that are due, and what became of them.
+    Notices,
 }
 
 impl Call {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Ping,
         Self::Access,
         Self::Joins,
@@ -77,6 +79,7 @@ impl Call {
         Self::FanOut,
         Self::Claims,
         Self::Settle,
+        Self::Notices,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -102,6 +105,7 @@ impl Call {
             Self::FanOut => "fan_out",
             Self::Claims => "claims",
             Self::Settle => "settle",
+            Self::Notices => "notices",
         }
     }
 }

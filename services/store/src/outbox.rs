@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::heads::{self, Head};
 use crate::metrics::Call;
+use crate::webhooks::interval;
 use crate::{Store, StoreError, unsigned};
 
 /// For how long a pod goes by what it has noted.
@@ -69,6 +70,17 @@ pub struct FannedOut {
     pub rows: u64,
     /// Deliveries that they have become.
     pub deliveries: u64,
+    /// Timers of notices that they have armed.
+    pub armed: u64,
+}
+
+/// How notices are armed: see [`Store::claim_notices`].
+#[derive(Debug, Clone, Copy)]
+pub struct ArmNotices {
+    /// For how long a message waits for somebody to come and read it.
+    pub delay: Duration,
+    /// Nobody is told of chats with more participants than this.
+    pub crowd: u32,
 }
 
 impl Store {
@@ -87,7 +99,11 @@ impl Store {
         .await?;
         self.demand.note(asked, |kind| {
             let wants = |filter: &Vec<String>| {
-                filter.is_empty() || filter.iter().any(|name| name == kind.as_str())
+                let names = |wanted: EventKind| filter.iter().any(|name| name == wanted.as_str());
+                // Notices come of messages.
+                let notices =
+                    kind == EventKind::MessageCreated && names(EventKind::NotificationDue);
+                filter.is_empty() || names(kind) || notices
             };
             filters.iter().any(wants)
         });
@@ -95,15 +111,26 @@ impl Store {
     }
 
     /// Turns the oldest rows of the outbox, at most so many, into deliveries; `None` while somebody else does.
-    pub async fn fan_out(&self, most: u32) -> Result<Option<FannedOut>, StoreError> {
+    pub async fn fan_out(
+        &self,
+        most: u32,
+        notices: &ArmNotices,
+    ) -> Result<Option<FannedOut>, StoreError> {
         let _timed = self.metrics.time(Call::FanOut);
         let most = i32::try_from(most).unwrap_or(i32::MAX);
-        let row = sqlx::query!("select rows_taken, deliveries from fan_out_1($1)", most)
-            .fetch_one(&self.pool)
-            .await?;
+        let crowd = i32::try_from(notices.crowd).unwrap_or(i32::MAX);
+        let row = sqlx::query!(
+            "select rows_taken, deliveries, armed from fan_out_2($1, $2, $3)",
+            most,
+            interval(notices.delay),
+            crowd,
+        )
+        .fetch_one(&self.pool)
+        .await?;
         let Some(rows) = row.rows_taken else { return Ok(None) };
         let deliveries = unsigned(row.deliveries.unwrap_or_default());
-        Ok(Some(FannedOut { rows: unsigned(rows), deliveries }))
+        let armed = unsigned(row.armed.unwrap_or_default());
+        Ok(Some(FannedOut { rows: unsigned(rows), deliveries, armed }))
     }
 
     /// How long the oldest row of the outbox has waited; `None` when it is empty.

@@ -54,15 +54,15 @@ impl Store {
     }
 }
 
-struct PreferencesRow {
-    quiet_from: Option<i16>,
-    quiet_to: Option<i16>,
-    quiet_zone: Option<String>,
-    previews: bool,
+pub(crate) struct PreferencesRow {
+    pub(crate) quiet_from: Option<i16>,
+    pub(crate) quiet_to: Option<i16>,
+    pub(crate) quiet_zone: Option<String>,
+    pub(crate) previews: bool,
 }
 
 impl PreferencesRow {
-    fn preferences(self) -> Result<Preferences, StoreError> {
+    pub(crate) fn preferences(self) -> Result<Preferences, StoreError> {
         let notification_previews = self.previews;
         let (Some(from), Some(to), Some(zone)) = (self.quiet_from, self.quiet_to, self.quiet_zone)
         else {

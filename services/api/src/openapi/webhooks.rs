@@ -55,6 +55,9 @@ const fn summary(kind: EventKind) -> &'static str {
         }
         EventKind::ParticipantRemoved => "Somebody is out of a chat from here on",
         EventKind::ChatCreated => "There is a chat",
+        EventKind::NotificationDue => {
+            "Somebody is to be told of what was said while they were away: what a push or a mail needs"
+        }
         EventKind::WebhookDisabled => "A webhook was switched off by itself",
         EventKind::WebhookPing => "A test, which says nothing",
     }
@@ -100,6 +103,27 @@ fn data(kind: EventKind) -> Value {
             object(&[chat, version, user, ("removedBy", named("UserId"))])
         }
         EventKind::ChatCreated => object(&[chat, ("chat", named("OutwardChat"))]),
+        EventKind::NotificationDue => {
+            let number = |description| json!({ "type": "integer", "minimum": 0, "description": description });
+            let text =
+                |description| json!({ "type": ["string", "null"], "description": description });
+            object(&[
+                chat,
+                user,
+                ("count", number("Messages of this chat of which they were not told before")),
+                ("badge", number("All that they have not read, in all chats")),
+                (
+                    "title",
+                    text(
+                        "The chat's title or subject; of a chat without one, the last author's name",
+                    ),
+                ),
+                ("messageId", named("MessageId")),
+                ("senderId", named("UserId")),
+                ("senderName", text("The last author's name")),
+                ("preview", text("How the last message begins, if that may be shown")),
+            ])
+        }
         EventKind::WebhookDisabled => {
             let reason = json!({ "type": "string", "enum": ["failing", "gone"] });
             let url = json!({ "type": "string" });

@@ -25,7 +25,7 @@ pub(crate) struct CreateWebhook {
     description: Option<String>,
     /// Which events; none, or left out: all of them, also those of later releases.
     #[serde(default)]
-    #[schema(value_type = Vec<EventKind>, required = false, max_items = 9)]
+    #[schema(value_type = Vec<EventKind>, required = false, max_items = 10)]
     events: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct ChangeWebhook {
     #[schema(max_length = 200)]
     description: Option<String>,
     /// Left out, they stay as they are; none: all of them.
-    #[schema(value_type = Option<Vec<EventKind>>, max_items = 9)]
+    #[schema(value_type = Option<Vec<EventKind>>, max_items = 10)]
     events: Option<Vec<String>>,
     /// Switched on, it is as if it had never failed, and what waits is due now.
     enabled: Option<bool>,

@@ -50,6 +50,9 @@ async fn everything(world: &World, receiver: &Receiver) {
     let (alice, carol, admin) = (user("alice"), user("carol"), ChangeAs::Admin);
     let (store, content) = (&world.store, Content::parse("two").unwrap());
     store.edit_message(chat, message, &alice, &content, Duration::from_mins(15)).await.unwrap();
+    receiver
+        .until(|told| told.iter().any(|it| it.body["type"] == EventKind::NotificationDue.as_str()))
+        .await;
     store.mark_read(chat, &user("bob"), None).await.unwrap();
     let settings = ParticipantSettings {
         group_participants: 9,
@@ -73,7 +76,7 @@ async fn what_is_posted_is_as_the_document_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../api/openapi.json");
     let document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let (world, receiver) = (World::new().await, Receiver::start().await);
-    let _courier = world.courier(&[]).await;
+    let _courier = world.courier(&["--notice-delay-ms", "0"]).await;
     everything(&world, &receiver).await;
     let told = receiver.until_events(EventKind::ALL.len()).await;
     let mut kinds = BTreeSet::new();

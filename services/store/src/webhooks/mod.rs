@@ -341,7 +341,7 @@ fn names(filter: &EventFilter) -> Vec<String> {
     filter.kinds().iter().map(|kind| kind.as_str().to_owned()).collect()
 }
 
-fn interval(time: Duration) -> PgInterval {
+pub(crate) fn interval(time: Duration) -> PgInterval {
     let microseconds = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }
 }

@@ -12,6 +12,7 @@ mod membership;
 mod messages;
 mod metrics;
 mod migrations;
+mod notices;
 mod participants;
 mod pooler;
 mod preferences;

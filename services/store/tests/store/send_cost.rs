@@ -1,6 +1,7 @@
 //! I8: what a send writes does not grow with the number of participants.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use parley_domain::ids::ChatId;
@@ -174,14 +175,15 @@ async fn costs_the_same(
             samples.iter().map(of).sum::<u64>() as f64 / samples.len() as f64
         };
         let (records, bytes) = (mean(|sample| sample.0), mean(|sample| sample.1));
-        said += &format!(
-            "{size} participants: {records:.2} WAL records, {bytes:.1} bytes a send, {} samples\n",
+        let _ = writeln!(
+            said,
+            "{size} participants: {records:.2} WAL records, {bytes:.1} bytes a send, {} samples",
             samples.len()
         );
         measured.push((size, records, bytes, rows(world, *chat, sql).await));
     }
     let (_, records, bytes, rows) = &measured[0];
-    said += &format!("rows a send (inserted, updated, deleted): {rows:?}");
+    let _ = write!(said, "rows a send (inserted, updated, deleted): {rows:?}");
     let expected = [
         ("chats", (0, 1, 0)),
         ("messages", (1, 0, 0)),

@@ -5,13 +5,15 @@ use std::time::Duration;
 use parley_domain::ids::{ChatId, MessageId, WebhookId};
 use parley_domain::webhook::{EventFilter, EventKind, WebhookUrl};
 use parley_store::{
-    Attempted, ChangeAs, ClaimLimits, Claimed, DeleteAs, DeliveryQuery, DeliveryState, Due, Health,
-    NewWebhook, Patience, Released, ReplayRange, Retention, Settlement, WebhookChange,
+    ArmNotices, Attempted, ChangeAs, ClaimLimits, Claimed, DeleteAs, DeliveryQuery, DeliveryState,
+    Due, Health, NewWebhook, Patience, Released, ReplayRange, Retention, Settlement, WebhookChange,
 };
 use sqlx::{Executor, Row};
 use uuid::Uuid;
 
 use crate::fixture::{World, content, room_for, user};
+
+const ARM: ArmNotices = ArmNotices { delay: Duration::from_hours(1), crowd: 100 };
 
 const PATIENCE: Patience = Patience {
     base: Duration::from_millis(1),
@@ -40,7 +42,7 @@ impl World {
     async fn fan_out(&self) -> u64 {
         let mut deliveries = 0;
         loop {
-            let done = self.store.fan_out(10).await.unwrap().expect("nobody else does");
+            let done = self.store.fan_out(10, &ARM).await.unwrap().expect("nobody else does");
             deliveries += done.deliveries;
             if done.rows == 0 {
                 return deliveries;
