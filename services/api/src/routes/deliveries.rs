@@ -18,6 +18,8 @@ use crate::extract::{DeliveryPath, Json, Query, WebhookManager, WebhookPath};
 
 /// Deliveries of a page if nothing is said.
 const DEFAULT_LIMIT: u32 = 50;
+/// Of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
 /// Most deliveries of one replay.
 const MOST_REPLAYED: u32 = 10_000;
 
@@ -87,6 +89,16 @@ pub(crate) struct ReplayRequest {
     /// Also what was delivered; else only what was given up.
     #[serde(default)]
     delivered: bool,
+}
+
+impl ReplayRequest {
+    /// Nothing happened before there were computers; and not every year that can be written can be asked for.
+    fn range(&self) -> ReplayRange {
+        let end = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
+        let within = |at: DateTime<Utc>| at.clamp(DateTime::UNIX_EPOCH, end);
+        let (from, to, delivered_too) = (within(self.from), within(self.to), self.delivered);
+        ReplayRange { from, to, delivered_too, most: MOST_REPLAYED }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -275,8 +287,7 @@ pub(crate) async fn replay_range(
     Json(body): Json<ReplayRequest>,
 ) -> Result<Success<ReplayAnswer>, ApiError> {
     state.store.webhook(id).await?.ok_or(ApiError::WebhookNotFound)?;
-    let ReplayRequest { from, to, delivered: delivered_too } = body;
-    let range = ReplayRange { from, to, delivered_too, most: MOST_REPLAYED };
+    let range = body.range();
     let replayed = state.store.replay_range(id, &range).await?;
     Ok(Success::ok(ReplayAnswer { replayed: replayed.count, has_more: replayed.more }))
 }

@@ -107,6 +107,8 @@ async fn a_ping_waits_and_is_shown_in_the_log() {
     let range = json!({ "from": "2026-01-01T00:00:00.000Z", "to": "2100-01-01T00:00:00.000Z" });
     let replayed = host.post(&format!("{path}/replay"), range).await.data();
     assert_eq!(replayed, json!({ "replayed": 0, "hasMore": false }), "they wait anyway");
+    let ever = json!({ "from": "-4800-01-01T00:00:00.000Z", "to": "+200000-01-01T00:00:00.000Z" });
+    assert!(host.post(&format!("{path}/replay"), ever).await.status != 500);
     for wrong in ["?state=lost", "?before=x", "?limit=0"] {
         let refused = host.get(&format!("{path}/deliveries{wrong}")).await;
         assert_eq!(refused.failure(), failure(400, "invalid_request"), "{wrong}");
