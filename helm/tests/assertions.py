@@ -124,7 +124,7 @@ def routes(item):
 
 def variables(rendering):
     """No variable is set twice, none of ours is one that the program does not know, and none that it cannot do without is missing."""
-    needed = {"api": {"DATABASE_URL", "NATS_URL"}, "gateway": {"NATS_URL", "PEER_SECRET", "PEER_ADDRESS"}, "courier": {"DATABASE_URL"}}
+    needed = {"api": {"DATABASE_URL", "NATS_URL"}, "gateway": {"NATS_URL", "PEER_SECRET", "PEER_ADDRESS"}, "courier": {"DATABASE_URL", "NATS_URL"}}
     for item in rendering.of_kind(*WORKLOADS):
         for container in containers(item):
             twice = [it for it, count in Counter(it["name"] for it in container.get("env", [])).items() if count > 1]

@@ -39,12 +39,12 @@ class Network:
 
 # Of the trial, where both ends are pods of the release.
 OPEN = [
-    ("courier", "postgres", "postgres"), ("courier", None, 443), ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"),
+    ("courier", "postgres", "postgres"), ("courier", "nats", "nats"), ("courier", None, 443), ("api", "postgres", "postgres"), ("api", "nats", "nats"), ("api", "redis", "redis"),
     ("gateway", "nats", "nats"), ("gateway", "redis", "redis"), ("gateway", "gateway", "peers"),
     ("test", "api", "http"), ("test", "gateway", "http"), (None, "api", "http"), (None, "gateway", "http"),
 ]
 SHUT = [
-    ("courier", "nats", "nats"), ("courier", "redis", "redis"), ("courier", "api", "http"), ("courier", "api", "admin"),
+    ("courier", "redis", "redis"), ("courier", "api", "http"), ("courier", "api", "admin"),
     (None, "courier", "admin"), ("api", "courier", "admin"), ("gateway", "courier", "admin"), ("courier", None, 5432),
     ("gateway", "postgres", "postgres"), ("api", "gateway", "peers"), ("api", "gateway", "admin"), ("gateway", "api", "admin"),
     (None, "api", "admin"), (None, "gateway", "admin"), (None, "gateway", "peers"), (None, "postgres", "postgres"),

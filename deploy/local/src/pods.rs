@@ -91,9 +91,9 @@ impl Plan {
         command.env("PARLEY_ADMIN_LISTEN", format!("127.0.0.1:{}", self.admin));
         command.env("PARLEY_LOG_FORMAT", "json");
         command.env("PARLEY_WORKERS", settings.workers.to_string());
+        command.env("PARLEY_NATS_URL", &settings.nats_url);
         if self.kind != Kind::Courier {
             command.env("PARLEY_LISTEN", format!("127.0.0.1:{}", self.port));
-            command.env("PARLEY_NATS_URL", &settings.nats_url);
             command.env("PARLEY_JWT_SECRET", &settings.jwt_secret);
             command.env("PARLEY_REDIS_URL", &settings.redis_url);
         }
@@ -110,9 +110,7 @@ impl Plan {
             command.env("PARLEY_PEER_LISTEN", format!("127.0.0.1:{port}"));
             command.env("PARLEY_PEER_SECRET", &settings.peer_secret);
         }
-        if let Some(security) = &settings.security
-            && self.kind != Kind::Courier
-        {
+        if let Some(security) = &settings.security {
             command.envs(security.pod_settings(self.kind));
         }
         command.envs(settings.extra.iter().map(|(name, value)| (name, value)));

@@ -42,6 +42,7 @@ pub(crate) struct TlsPrograms {
 struct Passwords {
     nats_api: String,
     nats_gateway: String,
+    nats_courier: String,
     nats_routes: String,
     redis: String,
 }
@@ -70,6 +71,7 @@ impl Security {
         let passwords = Passwords {
             nats_api: password(),
             nats_gateway: password(),
+            nats_courier: password(),
             nats_routes: password(),
             redis: password(),
         };
@@ -127,6 +129,7 @@ impl Security {
     pub(crate) fn nats_environment(&self, server: &mut Command) {
         server.env("PARLEY_NATS_API_PASSWORD", &self.passwords.nats_api);
         server.env("PARLEY_NATS_GATEWAY_PASSWORD", &self.passwords.nats_gateway);
+        server.env("PARLEY_NATS_COURIER_PASSWORD", &self.passwords.nats_courier);
     }
 
     pub(crate) fn redis_users(&self) -> PathBuf {
@@ -137,22 +140,28 @@ impl Security {
     pub(crate) fn pod_settings(&self, kind: Kind) -> Vec<(&'static str, OsString)> {
         let (user, password) = match kind {
             Kind::Gateway => ("parley-gateway", &self.passwords.nats_gateway),
+            Kind::Courier => ("parley-courier", &self.passwords.nats_courier),
             _ => ("parley-api", &self.passwords.nats_api),
         };
         let [ca, cert, key] =
             ["ca.pem", "pod.pem", "pod.key"].map(|name| self.file(name).into_os_string());
-        vec![
+        let mut settings = vec![
             ("PARLEY_NATS_USER", user.into()),
             ("PARLEY_NATS_PASSWORD", password.into()),
             ("PARLEY_NATS_CA_FILE", ca.clone()),
             ("PARLEY_NATS_CERT_FILE", cert.clone()),
             ("PARLEY_NATS_KEY_FILE", key.clone()),
+        ];
+        let redis = [
             ("PARLEY_REDIS_USER", "parley".into()),
             ("PARLEY_REDIS_PASSWORD", (&self.passwords.redis).into()),
             ("PARLEY_REDIS_CA_FILE", ca),
             ("PARLEY_REDIS_CERT_FILE", cert),
             ("PARLEY_REDIS_KEY_FILE", key),
-        ]
+        ];
+        // Couriers have nothing to ask it.
+        settings.extend(redis.into_iter().filter(|_| kind != Kind::Courier));
+        settings
     }
 
     /// Whether a Redis at this port answers Parley's user.

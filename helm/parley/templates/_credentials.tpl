@@ -3,9 +3,10 @@
 databaseUrl: {variable: PARLEY_DATABASE_URL, for: [api, courier, migrate]}
 migrationDatabaseUrl: {variable: PARLEY_DATABASE_URL, for: [migrate]}
 databasePassword: {variable: PARLEY_DATABASE_PASSWORD, for: [api, courier, migrate]}
-natsUrl: {variable: PARLEY_NATS_URL, for: [api, gateway]}
+natsUrl: {variable: PARLEY_NATS_URL, for: [api, courier, gateway]}
 natsApiPassword: {variable: PARLEY_NATS_PASSWORD, for: [api]}
 natsGatewayPassword: {variable: PARLEY_NATS_PASSWORD, for: [gateway]}
+natsCourierPassword: {variable: PARLEY_NATS_PASSWORD, for: [courier]}
 redisUrl: {variable: PARLEY_REDIS_URL, for: [api, gateway]}
 redisPassword: {variable: PARLEY_REDIS_PASSWORD, for: [api, gateway]}
 redisSentinelPassword: {variable: PARLEY_REDIS_SENTINEL_PASSWORD, for: [api, gateway]}

@@ -19,7 +19,7 @@ gateway:
 courier:
   program: parley-courier
   ports: {admin: 9080}
-  reaches: [postgres, webhooks, traces]
+  reaches: [postgres, nats, webhooks, traces]
 {{- end -}}
 
 {{/* What a workload talks to, as it is set: HTTPS to the bucket or to whoever has the JWKS, traces to a collector. Takes root, name and

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parley_domain::time::SystemClock;
+use parley_relay::Bus;
 use parley_runtime::lifecycle::Lifecycle;
 use parley_runtime::settings::listen;
 use parley_runtime::{admin, metrics};
@@ -36,6 +37,7 @@ impl App {
         let store = Store::connect(&settings.database).await?;
         store.check_schema().await?;
         store.register(&registry)?;
+        let bus = Bus::connect(&settings.nats, &process.pod, &registry).await?;
         let metrics = Metrics::register(&registry)?;
         let stop = lifecycle.stop();
         // Drawn anew by each start: what a process of the same name had claimed is not this one's.
@@ -73,6 +75,7 @@ impl App {
             store: store.clone(),
             holder,
             clock: Arc::new(SystemClock),
+            bus,
             metrics: metrics.clone(),
         };
         lifecycle.spawn("notices", notices.run(stop.clone()));

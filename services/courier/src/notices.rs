@@ -1,11 +1,15 @@
 //! Deciding, when a timer ends, whether somebody is to be told of what was said.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parley_domain::here::{HereAsk, Viewers};
+use parley_domain::ids::{ChatId, UserId};
 use parley_domain::preferences::quiet_until;
 use parley_domain::time::Clock;
-use parley_store::{Decision, Store, StoreError};
+use parley_relay::Bus;
+use parley_store::{Decision, DueNotice, Store, StoreError};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -18,6 +22,8 @@ const EVERY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a claim lasts.
 const LEASE: Duration = Duration::from_secs(30);
+/// How long gateways have to say who is here.
+const PATIENCE: Duration = Duration::from_millis(400);
 /// Notices of one look.
 const AT_ONCE: u32 = 200;
 
@@ -25,6 +31,7 @@ pub(crate) struct Notices {
     pub(crate) store: Store,
     pub(crate) holder: Uuid,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) bus: Bus,
     pub(crate) metrics: Metrics,
 }
 
@@ -51,12 +58,12 @@ impl Notices {
         if due.is_empty() {
             return Ok(0);
         }
+        let here = self.here(&due).await;
         let now = self.clock.now();
-        let decide = |notice: &parley_store::DueNotice| Decision {
+        let decide = |notice: &DueNotice| Decision {
             chat: notice.chat,
             user: notice.user.clone(),
-            // Nobody is asked who sees a chat: who is not known to see it is away.
-            here: false,
+            here: here.contains(&(notice.chat, notice.user.clone())),
             later: quiet_until(&notice.preferences, now),
             previews: notice.preferences.notification_previews,
         };
@@ -64,5 +71,21 @@ impl Notices {
         let decided = self.store.decide_notices(self.holder, &decisions).await?;
         self.metrics.noticed(&decided);
         Ok(due.len())
+    }
+
+    /// Who of them sees the chat at this moment. Who is not known to is away.
+    async fn here(&self, due: &[DueNotice]) -> HashSet<(ChatId, UserId)> {
+        let mut asked: HashMap<ChatId, Vec<UserId>> = HashMap::new();
+        for notice in due {
+            asked.entry(notice.chat).or_default().push(notice.user.clone());
+        }
+        let asked = asked.into_iter().map(|(chat_id, users)| Viewers { chat_id, users });
+        let ask = HereAsk { asked: asked.collect() };
+        let answers = self.bus.ask_here(&ask, PATIENCE).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "gateways cannot be asked who is here");
+            Vec::new()
+        });
+        let here = answers.into_iter().flat_map(|answer| answer.here);
+        here.flat_map(|it| it.users.into_iter().map(move |user| (it.chat_id, user))).collect()
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use parley_outbound::OutboundSettings;
+use parley_relay::NatsSettings;
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
 use parley_store::{ArmNotices, DatabaseSettings, Patience, Retention};
@@ -23,6 +24,9 @@ pub struct Settings {
     /// Postgres.
     #[command(flatten)]
     pub database: DatabaseSettings,
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsSettings,
     /// What may be called that is not public.
     #[command(flatten)]
     pub outbound: OutboundSettings,
@@ -135,6 +139,7 @@ impl process::Settings for Settings {
 
     fn check(&self) -> anyhow::Result<()> {
         self.database.check()?;
+        self.nats.check()?;
         self.outbound.policy()?;
         Ok(())
     }

@@ -19,6 +19,7 @@ pub mod delivery;
 pub mod event;
 pub mod file;
 pub mod heads;
+pub mod here;
 pub mod ids;
 mod invalid;
 pub mod link;

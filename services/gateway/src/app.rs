@@ -29,7 +29,7 @@ use crate::recent::Recent;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
-use crate::{Settings, heads, metrics, presence, users};
+use crate::{Settings, heads, here, metrics, presence, users};
 
 /// A running gateway pod.
 pub struct App {
@@ -98,6 +98,7 @@ impl App {
             Accounts { rooms: rooms.clone(), bearers: bearers.clone(), instance: instance.clone() };
         let accounts = account.run(bus.clone(), gone.clone());
         lifecycle.spawn("accounts", accounts);
+        lifecycle.spawn("here", here::run(bus.clone(), rooms.clone(), gone.clone()));
         lifecycle.spawn("heads", heads::run(rooms, gone.clone()));
         // It ends with the last room.
         tokio::spawn(told.run());

@@ -17,6 +17,7 @@ mod connection;
 mod drain;
 mod expiry;
 mod heads;
+mod here;
 mod joins;
 mod limits;
 mod metrics;

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
     /// What is known of a user and a version.
     Account { ask: DeliveryAsk, answer: oneshot::Sender<RoomAccount> },
+    /// Which of these are members.
+    Here { users: Vec<UserId>, answer: oneshot::Sender<Vec<UserId>> },
     /// Somebody says where the chat stands; when it was asked, if it was.
     Head { head: Standing, read_after: Option<Instant> },
 }
@@ -239,6 +241,16 @@ impl Rooms {
         let (answer, answered) = oneshot::channel();
         let command = Command::Account { ask: ask.clone(), answer };
         if self.send(ask.chat_id, command).await { answered.await.ok() } else { None }
+    }
+
+    /// Which of these have a connection that is a member of the room.
+    pub(crate) async fn here(&self, chat: ChatId, users: Vec<UserId>) -> Vec<UserId> {
+        let (answer, answered) = oneshot::channel();
+        if self.send(chat, Command::Here { users, answer }).await {
+            answered.await.unwrap_or_default()
+        } else {
+            Vec::new()
+        }
     }
 
     /// The connection is gone.

@@ -11,6 +11,7 @@ mod deliveries;
 mod error;
 mod gateways;
 mod heads;
+mod here;
 mod limits;
 mod metrics;
 mod peers;

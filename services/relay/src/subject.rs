@@ -40,6 +40,9 @@ pub(crate) const ASK_GATEWAYS: &str = "ask.gateways";
 /// What do gateways know of a delivery? Every gateway answers.
 pub(crate) const ASK_DELIVERIES: &str = "ask.deliveries";
 
+/// Who sees which chats? Every gateway answers.
+pub(crate) const ASK_HERE: &str = "ask.here";
+
 /// The queue group of the api pods.
 pub(crate) const API_PODS: &str = "api";
 

@@ -1,12 +1,11 @@
 //! Webhooks of a cluster whose couriers are killed, and whose receiver is away for a while.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use parley_local::{Client, Cluster, Interrupt, Options, Role, Token, testing};
 use serde_json::{Value, json};

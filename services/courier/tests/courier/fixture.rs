@@ -84,7 +84,8 @@ impl World {
     /// A courier on a runtime of its own, quick to look and to try again, that may call this machine.
     pub(crate) async fn courier(&self, arguments: &[&str]) -> Running {
         let all = ["parley-courier", "--database-url", &self.url, "--admin-listen", "127.0.0.1:0"];
-        let quick = ["--courier-poll-ms", "10", "--webhook-concurrency", "8"];
+        let nats = testing::nats_url();
+        let quick = ["--nats-url", &nats, "--courier-poll-ms", "10", "--webhook-concurrency", "8"];
         let mut all = [&all[..], &quick].concat();
         for (flag, value) in [
             ("--outbound-allow", "127.0.0.1"),

@@ -225,6 +225,9 @@ impl RoomTask {
                 // Whoever asked may have given up.
                 let _ = answer.send(self.account(&ask));
             }
+            Command::Here { users, answer } => {
+                let _ = answer.send(self.here(users));
+            }
             Command::Leave { key, left } => {
                 self.note_leaving(
                     key,

@@ -10,6 +10,7 @@ mod drain;
 mod endings;
 mod expiry;
 mod fixture;
+mod here;
 mod interruptions;
 mod join;
 mod keys;

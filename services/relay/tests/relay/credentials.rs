@@ -12,11 +12,14 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::fixture::{Pod, event, heard, new_chat};
-use crate::server::{API_PASSWORD, GATEWAY_PASSWORD, NatsServer, eventually, soon};
+use crate::server::{
+    API_PASSWORD, COURIER_PASSWORD, GATEWAY_PASSWORD, NatsServer, eventually, soon,
+};
 
 const USERS: &str = include_str!("../../../../deploy/nats/users.conf");
 const API: (&str, &str) = ("parley-api", API_PASSWORD);
 const GATEWAY: (&str, &str) = ("parley-gateway", GATEWAY_PASSWORD);
+const COURIER: (&str, &str) = ("parley-courier", COURIER_PASSWORD);
 /// As long as a pod waits for the bus when it starts.
 const START: Duration = Duration::from_secs(2);
 
@@ -226,8 +229,20 @@ async fn gateways_say_and_hear_what_is_theirs() {
     gateway
         .may(How::Hear, &["chat.x", "typing.x", "heads", "users.*", "ask.gateways", "_INBOX.x.*"])
         .await;
-    gateway.may(How::Hear, &["ask.deliveries"]).await;
+    gateway.may(How::Hear, &["ask.deliveries", "ask.here"]).await;
     gateway.may_not(How::Hear, &["ask.join", "ask.*", "pods.api", ">"]).await;
+}
+
+#[tokio::test]
+async fn couriers_ask_who_is_here_and_hear_answers_only() {
+    let closed = Closed::start().await;
+    let courier = closed.user(COURIER).await;
+    courier.may(How::Say, &["ask.here"]).await;
+    courier
+        .may_not(How::Say, &["chat.x", "typing.x", "users.revoked", "ask.join", "ask.deliveries"])
+        .await;
+    courier.may(How::Hear, &["_INBOX.x.*"]).await;
+    courier.may_not(How::Hear, &["chat.x", "users.*", "heads", "ask.here", "ask.*", ">"]).await;
 }
 
 /// Who was asked may answer, on the subject on which the answer is awaited, and nobody else may.

@@ -52,6 +52,7 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)
 /// The passwords of a configured server's users.
 pub(crate) const API_PASSWORD: &str = "of-api-pods";
 pub(crate) const GATEWAY_PASSWORD: &str = "of-gateways";
+pub(crate) const COURIER_PASSWORD: &str = "of-couriers";
 
 /// Killed when it is dropped.
 pub(crate) struct NatsServer {
@@ -136,6 +137,7 @@ impl NatsServer {
             command.arg("--config").arg(file);
             command.env("PARLEY_NATS_API_PASSWORD", API_PASSWORD);
             command.env("PARLEY_NATS_GATEWAY_PASSWORD", GATEWAY_PASSWORD);
+            command.env("PARLEY_NATS_COURIER_PASSWORD", COURIER_PASSWORD);
         }
         let mut process = command
             .args(["-a", "127.0.0.1", "-m", "-1", "-p"])

@@ -60,6 +60,12 @@ impl RoomTask {
         RoomAccount { at, told: self.accounts.tellings.of(ask.version), memberships }
     }
 
+    /// Which of these are members now.
+    pub(super) fn here(&self, mut users: Vec<UserId>) -> Vec<UserId> {
+        users.retain(|user| self.accounts.entries.values().any(|entry| entry.user == *user));
+        users
+    }
+
     /// Somebody is about to come in.
     pub(super) fn entry(
         &self,

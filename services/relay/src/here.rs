@@ -1,0 +1,79 @@
+//! A courier asks every gateway who sees which chats.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use parley_domain::here::{HereAnswer, HereAsk};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::bus::{Bus, DEADLINE};
+use crate::{RelayError, subject};
+
+/// Most answers that are waited for.
+const MOST: usize = 1_000;
+
+impl Bus {
+    /// Asks all gateways, and takes what is answered within `patience`: nobody says how many there are. An answer that cannot be
+    /// read is none, so whoever is not named may be there all the same.
+    pub async fn ask_here(
+        &self,
+        ask: &HereAsk,
+        patience: Duration,
+    ) -> Result<Vec<HereAnswer>, RelayError> {
+        let question = serde_json::to_vec(ask).map_err(RelayError::unavailable)?;
+        let until = Instant::now() + patience;
+        let inbox = self.client.new_inbox();
+        let subscribed = self.client.subscribe(inbox.clone()).await;
+        let mut answers = subscribed.map_err(RelayError::unavailable)?;
+        let asking = self.client.publish_with_reply(subject::ASK_HERE, inbox, question.into());
+        timeout(DEADLINE, asking)
+            .await
+            .map_err(RelayError::unavailable)?
+            .map_err(RelayError::unavailable)?;
+        let mut heard = Vec::new();
+        while heard.len() < MOST
+            && let Ok(Some(answer)) = timeout_at(until, answers.next()).await
+        {
+            // The server says so when nobody listens.
+            if answer.status.is_some() {
+                break;
+            }
+            match serde_json::from_slice(&answer.payload) {
+                Ok(answer) => heard.push(answer),
+                Err(error) => {
+                    self.metrics.unreadable.inc();
+                    tracing::warn!(%error, "a gateway's answer could not be read");
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Answers such asks, one after the other, until `stop` is done.
+    pub async fn answer_here<Fut: Future<Output = HereAnswer> + Send>(
+        &self,
+        answer: impl Fn(HereAsk) -> Fut + Send,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), RelayError> {
+        let subscribed = self.client.subscribe(subject::ASK_HERE).await;
+        let mut asks = subscribed.map_err(RelayError::unavailable)?;
+        tokio::pin!(stop);
+        loop {
+            let asked = tokio::select! {
+                () = &mut stop => return Ok(()),
+                asked = asks.next() => asked,
+            };
+            let ended = || RelayError::unavailable("the subscription to asks ended");
+            let asked = asked.ok_or_else(ended)?;
+            let (Some(asker), Ok(ask)) = (asked.reply, serde_json::from_slice(&asked.payload))
+            else {
+                self.metrics.unreadable.inc();
+                continue;
+            };
+            let Ok(answer) = serde_json::to_vec(&answer(ask).await) else { continue };
+            // Whoever asks knows that an answer may not come.
+            let _ = timeout(DEADLINE, self.client.publish(asker, answer.into())).await;
+        }
+    }
+}
