@@ -201,6 +201,30 @@ DASHBOARD = dashboard(
             ),
         ),
         row(
+            'Hook before a message',
+            Panel(
+                'Verdicts',
+                [(rate('parley_before_message_total', 'outcome'), '{{outcome}}')],
+                'Messages about which the host application was asked: late, full and failed are no verdicts.',
+                unit='cps',
+                runbook='ParleyBeforeMessageFailing',
+            ),
+            Panel(
+                'Time',
+                quantiles('parley_before_message_seconds'),
+                'Until there was a verdict, or none: every sender waits for it.',
+                unit='s',
+            ),
+            Panel(
+                'Calls',
+                [
+                    (total('parley_before_message_calls', 'pod'), '{{pod}}'),
+                    (total('parley_before_message_calls_limit', 'pod') + ' > 0', '{{pod}}, most'),
+                ],
+                'Under way; above that they wait.',
+            ),
+        ),
+        row(
             'Files',
             Panel(
                 'Uploads',

@@ -110,6 +110,8 @@ SWITCHES = {
                 for api, gateway, count in ((True, True, 1000), (False, False, 0), (True, False, 0))],
     "monitoring": [{}, {"monitoring": {part: {"enabled": True} for part in ("serviceMonitor", "rules", "dashboards")}}],
     "tokens": [{}, {"settings": {"JWKS_URL": "https://accounts/jwks"}, "credentials": {"jwtSecret": {"key": ""}}}],
+    "hook": [{}, {"settings": {"BEFORE_MESSAGE_URL": "https://app/before"}, "credentials": {
+        "beforeMessageSecret": {"key": "hook", "value": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "remote": {"key": "parley/hook"}}}}],
     "addresses": [{}, {"ipv6": True}],
     "names": [{}, {"fullnameOverride": "a-name-as-long-as-the-chart-lets-it-be-and-longer"}, {"nameOverride": "talk"}],
 }

@@ -29,6 +29,7 @@ NONSENSE = [
     ("neither a Redis nor sentinels", {"credentials": {"redisUrl": {"key": ""}}}, "wants one of credentials.redisUrl.key and REDIS_SENTINELS"),
     ("no trust in any token", {"credentials": {"jwtSecret": {"key": ""}}}, "api trusts no token"),
     ("half a key of the bucket", {"credentials": {"s3AccessKey": {"key": "a"}}}, "go together"),
+    ("a hook whose calls nobody signs", {"settings": {"BEFORE_MESSAGE_URL": "https://app/before"}}, "go together"),
     ("credentials in values that are not there", {"credentials": {"source": "values"}}, "value is missing"),
     ("an external secret without a store", {"credentials": {"source": "external"}}, "missing"),
     ("no Secret", {"credentials": {"existingSecret": ""}}, "credentials.existingSecret is the Secret"),

@@ -12,6 +12,7 @@ redisSentinelPassword: {variable: PARLEY_REDIS_SENTINEL_PASSWORD, for: [api, gat
 jwtSecret: {variable: PARLEY_JWT_SECRET, for: [api, gateway]}
 peerSecret: {variable: PARLEY_PEER_SECRET, for: [gateway]}
 linkSecret: {variable: PARLEY_LINK_SECRET, for: [api]}
+beforeMessageSecret: {variable: PARLEY_BEFORE_MESSAGE_SECRET, for: [api]}
 s3AccessKey: {variable: PARLEY_S3_ACCESS_KEY, for: [api]}
 s3SecretKey: {variable: PARLEY_S3_SECRET_KEY, for: [api]}
 {{- end -}}
@@ -100,6 +101,10 @@ data:
 {{- if eq (empty $.Values.credentials.redisUrl.key) (empty $settings.REDIS_SENTINELS) -}}
 {{- fail (printf "%s wants one of credentials.redisUrl.key and REDIS_SENTINELS in its settings" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- $api := include "parley.settings" (dict "root" $ "name" "api") | fromYaml -}}
+{{- if ne (empty .Values.credentials.beforeMessageSecret.key) (empty $api.BEFORE_MESSAGE_URL) -}}
+{{- fail "credentials.beforeMessageSecret and BEFORE_MESSAGE_URL in the settings go together" -}}
 {{- end -}}
 {{- if ne (empty .Values.credentials.s3AccessKey.key) (empty .Values.credentials.s3SecretKey.key) -}}
 {{- fail "credentials.s3AccessKey and credentials.s3SecretKey go together" -}}

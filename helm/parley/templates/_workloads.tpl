@@ -23,7 +23,8 @@ workload; a list. */}}
 {{- define "parley.reaches" -}}
 {{- $settings := include "parley.settings" . | fromYaml -}}
 {{- $bucket := and (eq .name "api") (eq .root.Values.files.storage "bucket") -}}
-{{- $unused := list (ternary "" "https" (or $bucket (hasKey $settings "JWKS_URL"))) (ternary "" "traces" (hasKey $settings "OTLP_ENDPOINT")) -}}
+{{- $hook := and (eq .name "api") (hasKey $settings "BEFORE_MESSAGE_URL") -}}
+{{- $unused := list (ternary "" "https" (or $bucket $hook (hasKey $settings "JWKS_URL"))) (ternary "" "traces" (hasKey $settings "OTLP_ENDPOINT")) -}}
 {{- range .workload.reaches }}{{ if not (has . $unused) }}
 - {{ . }}
 {{- end }}{{ end -}}

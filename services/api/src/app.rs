@@ -13,6 +13,7 @@ use parley_store::{Appender, ParticipantSettings, Store};
 
 use crate::callers::Callers;
 use crate::directory::Directory;
+use crate::hook::Hook;
 use crate::loose::Remover;
 use crate::metrics::Metrics;
 use crate::serve::serve;
@@ -44,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) participants: ParticipantSettings,
     pub(crate) teller: Teller,
     pub(crate) files: Files,
+    /// Who is asked before a message.
+    pub(crate) hook: Option<Hook>,
 }
 
 impl std::ops::Deref for State {
@@ -98,6 +101,7 @@ impl App {
         let metrics = Metrics::register(&registry)?;
         let storage = Storage::open(&settings.storage)?;
         let files = Files::open(storage, settings.files, &metrics)?;
+        let hook = Hook::new(&settings.hook, &settings.outbound, &metrics.hook)?;
         let state = State(Arc::new(Parts {
             pod: process.pod.clone(),
             store: store.clone(),
@@ -118,6 +122,7 @@ impl App {
             participants: settings.participants,
             teller,
             files,
+            hook,
         }));
 
         let stop = lifecycle.stop();

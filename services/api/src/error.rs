@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parley_domain::Invalid;
+use parley_domain::preferences::QuietHoursError;
 use parley_domain::token::TokenError;
 use parley_store::StoreError;
 use serde::Serialize;
@@ -40,6 +41,7 @@ codes! {
     EDIT_WINDOW_OVER = BAD_REQUEST, "edit_window_over";
     FORBIDDEN = FORBIDDEN, "forbidden";
     NOT_PARTICIPANT = FORBIDDEN, "not_participant";
+    MESSAGE_REFUSED = FORBIDDEN, "message_refused";
     LINK_INVALID = FORBIDDEN, "link_invalid";
     NOT_AUTHOR = FORBIDDEN, "not_author";
     CHAT_NOT_FOUND = NOT_FOUND, "chat_not_found";
@@ -54,6 +56,8 @@ codes! {
     FILE_TYPE_NOT_ALLOWED = UNSUPPORTED_MEDIA_TYPE, "file_type_not_allowed";
     RANGE_NOT_SATISFIABLE = RANGE_NOT_SATISFIABLE, "range_not_satisfiable";
     IDEMPOTENCY_CONFLICT = UNPROCESSABLE_ENTITY, "idempotency_conflict";
+    UNKNOWN_TIME_ZONE = UNPROCESSABLE_ENTITY, "unknown_time_zone";
+    QUIET_HOURS_EMPTY = UNPROCESSABLE_ENTITY, "quiet_hours_empty";
     RATE_LIMITED = TOO_MANY_REQUESTS, "rate_limited";
     TOO_MANY_ATTEMPTS = TOO_MANY_REQUESTS, "too_many_attempts";
     UNAVAILABLE = SERVICE_UNAVAILABLE, "unavailable";
@@ -147,6 +151,18 @@ pub(crate) enum ApiError {
     /// The client message id was used for another request.
     #[error("This clientMessageId was used for another message.")]
     IdempotencyConflict,
+    /// The host application does not let the message through.
+    #[error("The message was refused.")]
+    MessageRefused {
+        /// Why, as it says to the sender.
+        reason: Option<String>,
+    },
+    /// The time zone is not one of the IANA database.
+    #[error("There is no such time zone.")]
+    UnknownTimeZone,
+    /// All day or never: nobody can say.
+    #[error("Quiet hours cannot end when they begin.")]
+    QuietHoursEmpty,
     /// Somebody else wrote the message.
     #[error("Only its author may do this.")]
     NotAuthor,
@@ -197,6 +213,9 @@ impl ApiError {
             Self::RangeNotSatisfiable { .. } => RANGE_NOT_SATISFIABLE,
             Self::LinkInvalid => LINK_INVALID,
             Self::IdempotencyConflict => IDEMPOTENCY_CONFLICT,
+            Self::MessageRefused { .. } => MESSAGE_REFUSED,
+            Self::UnknownTimeZone => UNKNOWN_TIME_ZONE,
+            Self::QuietHoursEmpty => QUIET_HOURS_EMPTY,
             Self::NotAuthor => NOT_AUTHOR,
             Self::MessageDeleted => MESSAGE_DELETED,
             Self::EditWindowOver => EDIT_WINDOW_OVER,
@@ -227,6 +246,7 @@ impl ApiError {
                 Some(json!({ "field": invalid.field }))
             }
             Self::ParticipantNotFound { user_id } => Some(json!({ "userId": user_id })),
+            Self::MessageRefused { reason } => reason.as_ref().map(|why| json!({ "reason": why })),
             Self::RateLimited(limited) | Self::TooManyAttempts(limited) => Some(limited.details()),
             _ => None,
         }
@@ -281,6 +301,8 @@ pub(crate) struct FailureDetails {
     field: Option<String>,
     /// Who is not known.
     user_id: Option<String>,
+    /// Why the host application does not let a message through.
+    reason: Option<String>,
     /// How often in each window.
     limit: Option<u32>,
     window_seconds: Option<u64>,
@@ -299,6 +321,16 @@ impl IntoResponse for ApiError {
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
+    }
+}
+
+impl From<QuietHoursError> for ApiError {
+    fn from(error: QuietHoursError) -> Self {
+        match error {
+            QuietHoursError::Invalid(invalid) => Self::Invalid(invalid),
+            QuietHoursError::UnknownTimeZone => Self::UnknownTimeZone,
+            QuietHoursError::Empty => Self::QuietHoursEmpty,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod error;
 mod extract;
 mod finishing;
 mod form;
+mod hook;
 mod limits;
 mod loose;
 mod memberships;
@@ -44,6 +45,7 @@ mod why;
 
 pub use app::App;
 pub use cors::Origin;
+pub use hook::HookSettings;
 pub use openapi::events;
 pub use router::document;
 pub use settings::{Command, Settings};

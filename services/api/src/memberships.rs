@@ -150,11 +150,18 @@ fn by_unread(chat: &Chat) -> BTreeMap<u64, Vec<UserId>> {
     users
 }
 
-/// As whoever has not read so much of it and has not put it away; without what was said, which is not for whoever is out by
+/// As whoever has not read so much of it and has neither put it away nor muted it; without what was said, which is not for whoever is out by
 /// the time that this is heard.
 fn seen_by_anybody(chat: &Chat, unread_count: u64) -> Chat {
-    let last_message = None;
-    Chat { unread_count, archived: false, unread_counts: None, last_message, ..chat.clone() }
+    Chat {
+        unread_count,
+        archived: false,
+        muted: false,
+        muted_until: None,
+        unread_counts: None,
+        last_message: None,
+        ..chat.clone()
+    }
 }
 
 fn event(kind: Kind, chat: &Chat, epoch: Epoch, to: Vec<(UserId, u64)>) -> RoomEvent {

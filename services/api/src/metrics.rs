@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use prometheus::{
-    HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
     register_histogram_vec_with_registry as histograms,
+    register_histogram_with_registry as histogram,
     register_int_counter_vec_with_registry as counters,
     register_int_counter_with_registry as counter, register_int_gauge_with_registry as gauge,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Metrics {
     pub(crate) objects_left: IntCounter,
     /// 1 while Postgres answers.
     pub(crate) postgres_up: IntGauge,
+    /// The hook before a message.
+    pub(crate) hook: HookMetrics,
 }
 
 /// How much there may be of what is counted.
@@ -155,6 +158,7 @@ impl Metrics {
                 "1 while Postgres answers this pod.",
                 registry
             )?,
+            hook: HookMetrics::register(registry)?,
         })
     }
 
@@ -184,6 +188,89 @@ impl Metrics {
     /// Counts a request until the answer is dropped.
     pub(crate) fn begun(&self) -> Counted {
         Counted::one_of(&self.under_way)
+    }
+}
+
+/// How the hook before a message does.
+#[derive(Clone)]
+pub(crate) struct HookMetrics {
+    outcomes: IntCounterVec,
+    seconds: Histogram,
+    calls: IntGauge,
+    /// Most calls that may be under way.
+    pub(crate) calls_limit: IntGauge,
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum HookOutcome {
+    Allowed,
+    Rewritten,
+    Refused,
+    /// It did not answer in time.
+    Late,
+    /// There was no place for the call in time.
+    Full,
+    /// It could not be called, or its answer could not be used.
+    Failed,
+}
+
+impl HookOutcome {
+    const ALL: [Self; 6] =
+        [Self::Allowed, Self::Rewritten, Self::Refused, Self::Late, Self::Full, Self::Failed];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Rewritten => "rewritten",
+            Self::Refused => "refused",
+            Self::Late => "late",
+            Self::Full => "full",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl HookMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let outcomes = counters!(
+            "parley_before_message_total",
+            "Messages about which the hook before a message was asked, by outcome.",
+            &["outcome"],
+            registry
+        )?;
+        for outcome in HookOutcome::ALL {
+            outcomes.with_label_values(&[outcome.word()]);
+        }
+        Ok(Self {
+            outcomes,
+            seconds: histogram!(
+                "parley_before_message_seconds",
+                "Time until there was a verdict, or none.",
+                vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+                registry
+            )?,
+            calls: gauge!(
+                "parley_before_message_calls",
+                "Calls of the hook before a message under way.",
+                registry
+            )?,
+            calls_limit: gauge!(
+                "parley_before_message_calls_limit",
+                "Most calls of the hook before a message that may be under way; 0 without a hook.",
+                registry
+            )?,
+        })
+    }
+
+    pub(crate) fn answered(&self, outcome: HookOutcome, took: Duration) {
+        self.outcomes.with_label_values(&[outcome.word()]).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a call until the answer is dropped.
+    pub(crate) fn begun(&self) -> Counted {
+        Counted::one_of(&self.calls)
     }
 }
 

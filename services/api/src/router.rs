@@ -26,7 +26,8 @@ use crate::form::is_form;
 use crate::observe::observe;
 use crate::openapi;
 use crate::routes::{
-    attachments, changes, chats, messages, participants, read_state, support, users,
+    attachments, changes, chats, messages, mute, participants, preferences, read_state, support,
+    users,
 };
 use crate::settings::HttpSettings;
 use crate::shedding::{Room, shed};
@@ -41,12 +42,14 @@ fn timed() -> OpenApiRouter<State> {
         .routes(routes!(users::put_many))
         .routes(routes!(users::put, users::get, users::delete))
         .routes(routes!(users::revoke))
+        .routes(routes!(preferences::get, preferences::put))
         .routes(routes!(chats::list, chats::create))
         .routes(routes!(chats::purchase_request))
         .routes(routes!(support::open))
         .routes(routes!(chats::stats))
         .routes(routes!(chats::info))
         .routes(routes!(chats::archive, chats::archive_by_put))
+        .routes(routes!(mute::mute))
         .routes(routes!(changes::list))
         .routes(routes!(participants::list, participants::add))
         .routes(routes!(participants::remove))

@@ -6,13 +6,14 @@ use parley_domain::message::NewMessage;
 use parley_domain::token;
 use parley_domain::user::Role;
 use parley_relay::{Charge, Charged, Limit, Member, Usage};
-use parley_store::{AppendMessage, Appended, StoreError};
+use parley_store::{AppendMessage, Appended, Expected, StoreError};
 use tracing::Instrument;
 
 use crate::agents;
 use crate::app::State;
 use crate::error::ApiError;
 use crate::finishing::to_the_end;
+use crate::hook::before;
 use crate::limits::Limited;
 use crate::traces::step;
 use crate::uploads;
@@ -109,30 +110,48 @@ impl Admission {
 /// Commits a message that has arrived, with its file. An object that no message has taken is released.
 pub(crate) async fn send_admitted(
     state: &State,
+    role: Role,
     admission: Admission,
-    new: NewMessage,
+    mut new: NewMessage,
     object: &str,
 ) -> Result<Sent, ApiError> {
-    let (usage, outcome) = match admission {
-        Admission::Repetition(limited) => {
-            let Some(outcome) = state.store.earlier_try(&new).await? else {
-                uploads::release(state, object).await;
-                return Err(ApiError::RateLimited(limited));
-            };
-            (Some(limited.0.usage), Ok(outcome))
-        }
-        Admission::Free => (None, state.appender.append(new).instrument(step("append")).await),
-        Admission::Charged(charged) => {
-            let usage = charged.usage;
-            let outcome = state.appender.append(new).instrument(step("append")).await;
-            settle_own(state, charged, &outcome).await;
-            (Some(usage), outcome)
+    let charged = match admission {
+        Admission::Repetition(limited) => return repeated(state, limited, &new, object).await,
+        Admission::Free => None,
+        Admission::Charged(charged) => Some(charged),
+    };
+    let usage = charged.as_ref().map(|charged| charged.usage);
+    let outcome = match before(state, role, &mut new).await {
+        Ok(Some(earlier)) => Ok(earlier),
+        Ok(None) => append(state, None, new, false).await,
+        Err(refused) => {
+            uploads::release(state, object).await;
+            if let Some(charged) = charged {
+                state.limiter.give_back(charged).await;
+            }
+            return Err(refused);
         }
     };
+    if let Some(charged) = charged {
+        settle_own(state, charged, &outcome).await;
+    }
     if !may_be_taken(&outcome) {
         uploads::release(state, object).await;
     }
     sent(state, outcome?, usage)
+}
+
+/// A repetition of what was sent with another object; the limit is over for everything else.
+async fn repeated(
+    state: &State,
+    limited: Limited,
+    new: &NewMessage,
+    object: &str,
+) -> Result<Sent, ApiError> {
+    let earlier = state.store.earlier_try(new).await;
+    uploads::release(state, object).await;
+    let earlier = earlier?.ok_or(ApiError::RateLimited(limited))?;
+    sent(state, earlier, Some(limited.0.usage))
 }
 
 /// Whether a send has come to a new message, or may yet.
@@ -155,19 +174,27 @@ async fn settle_own(state: &State, charged: Charged, outcome: &Result<AppendMess
     }
 }
 
-async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, ApiError> {
-    let expected = state.appender.expect(new.chat_id);
+async fn charged(state: &State, role: Role, mut new: NewMessage) -> Result<Sent, ApiError> {
+    // Nobody waits for a send that has yet to be asked about.
+    let expected = state.hook.is_none().then(|| state.appender.expect(new.chat_id));
     let Some(policy) = state.limits.of(role) else {
-        return sent(state, expected.append(new).instrument(step("append")).await?, None);
+        let outcome = match before(state, role, &mut new).await? {
+            Some(earlier) => earlier,
+            None => append(state, expected, new, false).await?,
+        };
+        return sent(state, outcome, None);
     };
     let charge = state.limiter.charge(&new.sender_id, policy, member(&new));
     match charge.instrument(step("limit")).await {
         Charge::Allowed(charged) => {
             let usage = charged.usage;
-            let outcome = if charged.added {
-                expected.append(new).instrument(step("append")).await
-            } else {
-                expected.append_again(new).instrument(step("append")).await
+            let outcome = match before(state, role, &mut new).await {
+                Ok(Some(earlier)) => Ok(earlier),
+                Ok(None) => append(state, expected, new, !charged.added).await,
+                Err(refused) => {
+                    state.limiter.give_back(charged).await;
+                    return Err(refused);
+                }
             };
             settle(state, charged, &outcome).await;
             sent(state, outcome?, Some(usage))
@@ -185,6 +212,20 @@ async fn charged(state: &State, role: Role, new: NewMessage) -> Result<Sent, Api
                 None => Err(ApiError::RateLimited(limited)),
             }
         }
+    }
+}
+
+async fn append(
+    state: &State,
+    expected: Option<Expected>,
+    new: NewMessage,
+    again: bool,
+) -> Result<AppendMessage, StoreError> {
+    let expected = expected.unwrap_or_else(|| state.appender.expect(new.chat_id));
+    if again {
+        expected.append_again(new).instrument(step("append")).await
+    } else {
+        expected.append(new).instrument(step("append")).await
     }
 }
 

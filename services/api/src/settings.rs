@@ -9,6 +9,7 @@ use parley_domain::file::TypePattern;
 use parley_domain::link::{LinkKey, MIN_LINK_SECRET};
 use parley_domain::token::{TokenSettings, TokenSettingsError, Verifier};
 use parley_files::StorageSettings;
+use parley_outbound::OutboundSettings;
 use parley_relay::{LimitSettings, NatsSettings, RedisSettings};
 use parley_runtime::process;
 use parley_runtime::settings::ProcessSettings;
@@ -16,6 +17,7 @@ use parley_store::{AppenderSettings, DatabaseSettings, ParticipantSettings};
 use secrecy::SecretString;
 
 use crate::cors::Origin;
+use crate::hook::HookSettings;
 
 /// Seconds that the end of an upload and the send of its message take at most, with a margin: the slowest bucket may take
 /// five minutes for an answer, and is asked some four times.
@@ -49,6 +51,12 @@ pub struct Settings {
     /// Where their bytes are kept.
     #[command(flatten)]
     pub storage: StorageSettings,
+    /// The hook before a message.
+    #[command(flatten)]
+    pub hook: HookSettings,
+    /// Calls outside.
+    #[command(flatten)]
+    pub outbound: OutboundSettings,
     /// NATS; not needed to migrate.
     #[command(flatten)]
     pub nats: Option<NatsSettings>,
@@ -222,6 +230,8 @@ impl process::Settings for Settings {
         self.appender.check(&self.database)?;
         self.storage.check()?;
         self.files.link_key()?;
+        self.outbound.client()?;
+        self.hook.target(&self.outbound.policy()?)?;
         Verifier::new(self.tokens()?)?;
         Ok(())
     }

@@ -80,6 +80,10 @@ export interface Chat {
   messageCount: number;
   /** The host's own data. */
   metadata: Record<string, unknown> | null;
+  /** Whether the viewer wants no notifications of it. */
+  muted: boolean;
+  /** Until when; `null` while not muted, or if muted for good. */
+  mutedUntil: Timestamp | null;
   /** All of them. */
   participantCount: number;
   /** At most 100 of them, the viewer always among them. */
@@ -166,6 +170,8 @@ export interface FailureDetails {
   field?: string | null;
   /** How often in each window. */
   limit?: number | null;
+  /** Why the host application does not let a message through. */
+  reason?: string | null;
   retryAfterSeconds?: number | null;
   /** Who is not known. */
   userId?: string | null;
@@ -317,6 +323,18 @@ export interface MessagesRead {
   userId: UserId;
 }
 
+export interface MuteChat {
+  muted: boolean;
+  /** A time in the next ten years; left out or `null`, a mute has no end. */
+  until?: Timestamp | null;
+}
+
+export interface Muted {
+  chat: Chat;
+  muted: boolean;
+  mutedUntil: Timestamp | null;
+}
+
 /** A display name: 1–200 characters, no control characters, not only white space. */
 export type Name = string;
 
@@ -350,6 +368,10 @@ export interface OneMessage {
 
 export interface OneUser {
   user: User;
+}
+
+export interface OnesPreferences {
+  preferences: Preferences;
 }
 
 export interface OpenSupportChat {
@@ -430,6 +452,14 @@ export interface ParticipantsAdded {
   version: Version;
 }
 
+/** What a user wants of notifications. */
+export interface Preferences {
+  /** Whether a notification may show what was said. */
+  notificationPreviews: boolean;
+  /** When they are not to be disturbed. */
+  quietHours: QuietHours | null;
+}
+
 export interface PurchaseRequest {
   purchaseRequestId: PurchaseRequestId;
   sellerId: UserId;
@@ -437,6 +467,22 @@ export interface PurchaseRequest {
 
 /** The host's own id of it */
 export type PurchaseRequestId = string;
+
+export interface PutPreferences {
+  /** Whether a notification may show what was said; it may by default. */
+  notificationPreviews?: boolean | null;
+  /** When the caller is not to be disturbed; left out or `null`: never. */
+  quietHours?: PutQuietHours | null;
+}
+
+export interface PutQuietHours {
+  /** By the clock in that time zone. */
+  from: TimeOfDay;
+  /** A name of the IANA database. */
+  timeZone: Zone;
+  /** Another time than `from`; an earlier one is on the next day. */
+  to: TimeOfDay;
+}
 
 export interface PutUser {
   /** Left out, it stays as it is; at most 2,048 bytes. */
@@ -448,6 +494,16 @@ export interface PutUser {
 export interface PutUsers {
   /** Different ones; all are written, or none. */
   users: NamedUser[];
+}
+
+/** Hours of every day, by the clock on the user's wall; they may reach over midnight. */
+export interface QuietHours {
+  /** When they begin. */
+  from: TimeOfDay;
+  /** Where the clock hangs. */
+  timeZone: Zone;
+  /** When they end, on the same day or the next one. */
+  to: TimeOfDay;
 }
 
 export interface Read {
@@ -506,6 +562,9 @@ export interface Stats {
 /** What a support chat is about: 1–200 characters, as a title. */
 export type Subject = string;
 
+/** A time on the clock, to the minute. */
+export type TimeOfDay = string;
+
 /** A moment as clients see it: ISO 8601, UTC, exactly three decimals. */
 export type Timestamp = string;
 
@@ -553,6 +612,9 @@ export interface UserTyping {
  * It is also where a client resumes from.
  */
 export type Version = number;
+
+/** A time zone of the IANA database, by its name. */
+export type Zone = string;
 
 /** What a chat's connections hear once they have joined. */
 export interface RoomEvents {
@@ -619,6 +681,7 @@ export const operations = {
   downloadFile: ["GET", "/api/chat/{id}/attachments/{attachmentId}"],
   editMessage: ["PUT", "/api/chat/{id}/messages/{messageId}"],
   getChat: ["GET", "/api/chat/{id}/info"],
+  getPreferences: ["GET", "/api/users/me/preferences"],
   getStats: ["GET", "/api/chat/stats"],
   getUser: ["GET", "/api/users/{id}"],
   linkFile: ["GET", "/api/chat/{id}/attachments/{attachmentId}/link"],
@@ -628,8 +691,10 @@ export const operations = {
   listParticipants: ["GET", "/api/chat/{id}/participants"],
   markRead: ["PATCH", "/api/chat/{id}/messages/read"],
   markUnread: ["PATCH", "/api/chat/{id}/messages/unread"],
+  muteChat: ["PATCH", "/api/chat/{id}/mute"],
   openPurchaseChat: ["POST", "/api/chat/purchase-request"],
   openSupportChat: ["POST", "/api/chat/support"],
+  putPreferences: ["PUT", "/api/users/me/preferences"],
   putUser: ["PUT", "/api/users/{id}"],
   putUsers: ["POST", "/api/users"],
   removeParticipant: ["DELETE", "/api/chat/{id}/participants/{userId}"],
@@ -757,6 +822,10 @@ export interface Operations {
     };
     data: OneChat;
   };
+  /** What the caller wants of notifications; the defaults of one who has never said */
+  getPreferences: {
+    data: OnesPreferences;
+  };
   /** Totals over the caller's chats */
   getStats: {
     data: Stats;
@@ -860,6 +929,15 @@ export interface Operations {
     body: MarkUnread;
     data: Unread;
   };
+  /** No notifications of the chat for the caller, until then or until they say otherwise */
+  muteChat: {
+    path: {
+      /** The chat */
+      id: ChatId;
+    };
+    body: MuteChat;
+    data: Muted;
+  };
   /** The one chat of the caller, who buys, and the seller about this request: 201 the first time, 200 after */
   openPurchaseChat: {
     body: PurchaseRequest;
@@ -869,6 +947,11 @@ export interface Operations {
   openSupportChat: {
     body?: OpenSupportChat;
     data: OneChat;
+  };
+  /** Says it, in place of all that was said before */
+  putPreferences: {
+    body: PutPreferences;
+    data: OnesPreferences;
   };
   /** For the host application: makes or renames a user */
   putUser: {

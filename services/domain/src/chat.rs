@@ -313,6 +313,10 @@ pub struct Chat {
     pub unread_count: u64,
     /// Whether the viewer has put it away.
     pub archived: bool,
+    /// Whether the viewer wants no notifications of it.
+    pub muted: bool,
+    /// Until when; `null` while not muted, or if muted for good.
+    pub muted_until: Option<Timestamp>,
     /// Messages ever sent in it.
     pub message_count: u64,
     /// The position from which a join misses nothing of what this object does not show.

@@ -112,7 +112,13 @@ pub struct NewMessage {
     pub client_message_id: Option<ClientMessageId>,
     /// Its file, which lies in storage already. In a box: few messages have one, and every message is moved about.
     pub file: Option<Box<NewFile>>,
+    /// What the sender asked for, if somebody else has changed it since.
+    pub original: Option<Original>,
 }
+
+/// The hash of a request whose message has become another one: a repetition is known by what its sender says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original(Box<[u8; 32]>);
 
 /// A file that is about to become part of a message.
 #[derive(Debug, Clone)]
@@ -132,8 +138,27 @@ pub struct NewFile {
 }
 
 impl NewMessage {
+    /// Gives it another text than its sender has.
+    pub fn rewrite_content(&mut self, content: Content) {
+        self.keep_original();
+        self.content = content;
+    }
+
+    /// Gives it other metadata than its sender has.
+    pub fn rewrite_metadata(&mut self, metadata: Option<Metadata>) {
+        self.keep_original();
+        self.metadata = metadata;
+    }
+
+    fn keep_original(&mut self) {
+        self.original = Some(Original(Box::new(self.request_hash())));
+    }
+
     /// What distinguishes one request from another under the same client message id. It is kept in the database.
     pub fn request_hash(&self) -> [u8; 32] {
+        if let Some(Original(hash)) = &self.original {
+            return **hash;
+        }
         let reply_to = self.reply_to.map(|id| id.to_string());
         let request = (self.message_type.as_str(), self.content.as_str(), reply_to, &self.metadata);
         // A tuple of text and JSON always serializes; its fields stand in a fixed order.
@@ -247,6 +272,31 @@ mod tests {
         assert!(Content::parse(&"😀".repeat(MAX_CONTENT + 1)).is_err());
         assert!(Content::parse(&"x".repeat(MAX_CONTENT)).is_ok());
         assert!(Content::parse(&"x".repeat(MAX_CONTENT + 1)).is_err());
+    }
+
+    #[test]
+    fn i2_a_message_that_was_rewritten_is_still_the_request_that_was_made() {
+        let content = |text| Content::parse(text).unwrap();
+        let mut new = NewMessage {
+            chat_id: uuid::Uuid::nil().into(),
+            sender_id: UserId::parse("alice").unwrap(),
+            message_type: MessageType::Text,
+            by_host: false,
+            content: content("hi"),
+            reply_to: None,
+            metadata: None,
+            client_message_id: None,
+            file: None,
+            original: None,
+        };
+        let asked = new.request_hash();
+        new.rewrite_content(content("ho"));
+        let metadata = Metadata::parse(serde_json::json!({ "checked": true })).unwrap();
+        new.rewrite_metadata(Some(metadata.clone()));
+        assert_eq!(new.request_hash(), asked);
+        assert_eq!((new.content.as_str(), &new.metadata), ("ho", &Some(metadata)));
+        new.original = None;
+        assert_ne!(new.request_hash(), asked);
     }
 
     #[test]

@@ -96,6 +96,8 @@ fn chat() -> Chat {
         last_message: Some(message()),
         unread_count: 1,
         archived: false,
+        muted: false,
+        muted_until: None,
         message_count: 4,
         version: Version(7),
         created_at: time(-10),

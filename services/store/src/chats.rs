@@ -393,6 +393,8 @@ async fn show(
             , c.last_seq, c.version, c.created_at
             , greatest(c.updated_at, c.last_message_at) as "updated_at!"
             , coalesce((p.archived and coalesce(p.archived_until, c.last_seq) >= c.last_seq), false) as "archived!"
+            , coalesce(p.muted_until > now(), false) as "muted!"
+            , case when p.muted_until > now() and p.muted_until < 'infinity' then p.muted_until end as muted_until
             , coalesce(u.unread, 0) as "unread!"
         from unnest($1::uuid[]) with ordinality as wanted (id, place)
         join chats c on c.id = wanted.id
@@ -510,6 +512,8 @@ struct ChatRow {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     archived: bool,
+    muted: bool,
+    muted_until: Option<DateTime<Utc>>,
     unread: i64,
 }
 
@@ -535,6 +539,8 @@ impl ChatRow {
             last_message,
             unread_count: unsigned(self.unread),
             archived: self.archived,
+            muted: self.muted,
+            muted_until: self.muted_until.map(Timestamp::new),
             message_count: unsigned(self.last_seq),
             version: Version(unsigned(self.version)),
             created_at: Timestamp::new(self.created_at),

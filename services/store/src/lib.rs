@@ -20,6 +20,7 @@ mod messages;
 mod metrics;
 mod migrations;
 mod participants;
+mod preferences;
 mod read_state;
 mod settings;
 mod users;

@@ -6,6 +6,7 @@ mod membership;
 use chrono::{DateTime, Utc};
 use parley_domain::chat::{ChatType, ParticipantRole};
 use parley_domain::ids::{ChatId, UserId};
+use parley_domain::mute::Mute;
 use parley_domain::version::{Seq, Version};
 
 use sqlx::PgConnection;
@@ -129,6 +130,31 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(archived)
+    }
+
+    /// Mutes a chat for one participant, or unmutes it; false for somebody who is no participant. Nobody else sees it, so
+    /// it takes no version.
+    pub async fn mute(&self, chat: ChatId, user: &UserId, mute: Mute) -> Result<bool, StoreError> {
+        let _timed = self.metrics.time(Call::Change);
+        let (muted, until) = match mute {
+            Mute::Off => (false, None),
+            Mute::ForGood => (true, None),
+            Mute::Until(until) => (true, Some(until)),
+        };
+        let written = sqlx::query!(
+            r#"
+            update participants
+            set muted_until = case when $3 then coalesce($4::timestamptz, 'infinity') end
+            where chat_id = $1 and user_id = $2 and left_at is null
+            "#,
+            chat.uuid(),
+            user.as_str(),
+            muted,
+            until,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(written.rows_affected() > 0)
     }
 }
 

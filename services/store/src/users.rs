@@ -68,12 +68,13 @@ impl Store {
         self.put_users(std::slice::from_ref(profile)).await
     }
 
-    /// Takes the name and the picture from a user, and the worth from every token issued so far; the id stays, with
+    /// Takes the name, the picture and the preferences from a user, and the worth from every token issued so far; the id stays, with
     /// what it wrote. Again, it changes nothing. `None` if there is no such user.
     pub async fn anonymise_user(&self, id: &UserId) -> Result<Option<Revocation>, StoreError> {
         let _timed = self.metrics.time(Call::Directory);
         let row = sqlx::query!(
             r#"
+            with forgotten as (delete from user_preferences where user_id = $1)
             update users set
                 name = null
                 , avatar = null

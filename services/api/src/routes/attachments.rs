@@ -94,7 +94,7 @@ pub(crate) struct FileForm {
         (status = 200, description = "It was sent before: the message as it is now", body = Success<MessageAnswer>),
     ),
     extensions(("x-refusals" = json!([
-        "not_participant", "chat_not_found", "message_not_found",
+        "not_participant", "message_refused", "chat_not_found", "message_not_found",
         "idempotency_conflict", "rate_limited", "too_many_attempts",
     ]))),
 )]
@@ -136,7 +136,7 @@ async fn send_received(
 ) -> Result<Sent, ApiError> {
     let key = received.file.storage_key.clone();
     match parse(received, chat, caller, headers) {
-        Ok(new) => sends::send_admitted(state, admission, new, &key).await,
+        Ok(new) => sends::send_admitted(state, caller.role, admission, new, &key).await,
         Err(invalid) => {
             uploads::release(state, &key).await;
             admission.withdraw(state).await;
@@ -170,6 +170,7 @@ fn parse(
         metadata: metadata.transpose()?,
         client_message_id: client_message_id(fields.client_message_id.as_deref(), headers)?,
         file: Some(Box::new(file)),
+        original: None,
     })
 }
 

@@ -148,7 +148,7 @@ pub(crate) struct ListAnswer {
         (status = 200, description = "It was sent before: the message as it is now", body = Success<MessageAnswer>),
     ),
     extensions(("x-refusals" = json!([
-        "forbidden", "not_participant", "chat_not_found", "message_not_found",
+        "forbidden", "not_participant", "message_refused", "chat_not_found", "message_not_found",
         "idempotency_conflict", "rate_limited", "too_many_attempts",
     ]))),
 )]
@@ -200,6 +200,7 @@ impl SendRequest {
             metadata: self.metadata.map(Metadata::parse).transpose()?,
             client_message_id: client_message_id(self.client_message_id.as_deref(), headers)?,
             file: None,
+            original: None,
         })
     }
 }

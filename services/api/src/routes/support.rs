@@ -47,7 +47,7 @@ pub(crate) struct SupportRequest {
         (status = 200, description = "The chat of the click before", body = Success<ChatAnswer>),
     ),
     extensions(("x-refusals" = json!([
-        "idempotency_conflict", "rate_limited", "too_many_attempts",
+        "message_refused", "idempotency_conflict", "rate_limited", "too_many_attempts",
     ]))),
 )]
 pub(crate) async fn open(
@@ -103,5 +103,6 @@ fn first_message(
         metadata: None,
         client_message_id: Some(client_message_id),
         file: None,
+        original: None,
     })
 }

@@ -77,7 +77,7 @@ async fn a_chat_has_every_field_of_the_contract() {
     };
     assert_eq!(
         keys(&chat),
-        "_id archived buyerId createdAt createdBy lastMessage messageCount metadata participantCount participants \
+        "_id archived buyerId createdAt createdBy lastMessage messageCount metadata muted mutedUntil participantCount participants \
          purchaseRequestId sellerId subject title type unreadCount unreadCounts updatedAt version"
     );
     assert_eq!(

@@ -287,6 +287,7 @@ async fn enter(
             , joined_seq = excluded.joined_seq
             , left_at = null
             , archived = false
+            , muted_until = null
             , own_read_count = participants.sent_count
             , exception_count = 0
             , changed_version = excluded.changed_version

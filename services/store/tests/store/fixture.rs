@@ -201,5 +201,6 @@ pub(crate) fn new_message(
         metadata: None,
         client_message_id: client_id.map(|id| ClientMessageId::parse(id).unwrap()),
         file: None,
+        original: None,
     }
 }

@@ -14,6 +14,7 @@ mod metrics;
 mod migrations;
 mod participants;
 mod pooler;
+mod preferences;
 mod send_cost;
 mod support;
 mod unread_model;

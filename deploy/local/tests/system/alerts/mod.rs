@@ -18,7 +18,7 @@ use self::watched::{OUTBOX, Watched};
 use crate::arena::GoOn;
 
 /// Alerts that no fault fires; their pages say why.
-const WITHOUT_A_FAULT: [&str; 1] = ["ParleyPanics"];
+const WITHOUT_A_FAULT: [&str; 2] = ["ParleyPanics", "ParleyBeforeMessageFailing"];
 /// A healthy cluster is watched for so long first.
 const HEALTHY: Duration = Duration::from_secs(10);
 /// More changes than a room is told one by one.

@@ -34,6 +34,8 @@ GET    /api/users/{id} (oneself)                            | 401 401 401 401 40
 PUT    /api/users/{id}                                      | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  403f  200
 DELETE /api/users/{id}                                      | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
 POST   /api/users/{id}/revoke                               | 401 401 401 401 401 401 401 401 | 403f  403f  403f  403f  403f  403f  200   200
+GET    /api/users/me/preferences                            | 401 401 401 401 401 401 401 401 | 200   200   200   200   200   200   200   200
+PUT    /api/users/me/preferences                            | 401 401 401 401 401 401 401 401 | 200   200   200   200   200   200   200   200
 POST   /api/chat                                            | 401 401 401 401 401 401 401 401 | 201   201   201   201   201   201   201   201
 GET    /api/chat                                            | 401 401 401 401 401 401 401 401 | 200   200   200   200   200   200   200   200
 POST   /api/chat/purchase-request                           | 401 401 401 401 401 401 401 401 | 201   201   201   201   201   201   201   201
@@ -42,6 +44,7 @@ GET    /api/chat/stats                                      | 401 401 401 401 40
 GET    /api/chat/{id}/info                                  | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
 PATCH  /api/chat/{id}/archive                               | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  403p  403p
 PUT    /api/chat/{id}/archive                               | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  403p  403p
+PATCH  /api/chat/{id}/mute                                  | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  403p  403p
 GET    /api/chat/{id}/changes                               | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
 GET    /api/chat/{id}/participants                          | 401 401 401 401 401 401 401 401 | 403p  403p  403p  200   200   403p  200   200
 POST   /api/chat/{id}/participants                          | 401 401 401 401 401 401 401 401 | 403p  403p  403p  403f  201   403p  201   201
@@ -73,6 +76,7 @@ pub(super) const SUPPORT: &str = "
 GET    /api/chat/{id}/info                                  | 403p  200   200   200   200   200
 PATCH  /api/chat/{id}/archive                               | 403p  200   200   200   200   403p
 PUT    /api/chat/{id}/archive                               | 403p  200   200   200   200   403p
+PATCH  /api/chat/{id}/mute                                  | 403p  200   200   200   200   403p
 GET    /api/chat/{id}/changes                               | 403p  200   200   200   200   200
 GET    /api/chat/{id}/participants                          | 403p  200   200   200   200   200
 POST   /api/chat/{id}/participants                          | 403p  400g  400g  403p  201   201
@@ -99,6 +103,7 @@ pub(super) const DIRECT: &str = "
 GET    /api/chat/{id}/info                                  | 403p  200   200   403p  200   200
 PATCH  /api/chat/{id}/archive                               | 403p  200   200   403p  403p  403p
 PUT    /api/chat/{id}/archive                               | 403p  200   200   403p  403p  403p
+PATCH  /api/chat/{id}/mute                                  | 403p  200   200   403p  403p  403p
 GET    /api/chat/{id}/changes                               | 403p  200   200   403p  200   200
 GET    /api/chat/{id}/participants                          | 403p  200   200   403p  200   200
 POST   /api/chat/{id}/participants                          | 403p  400g  400g  403p  400g  400g

@@ -143,6 +143,8 @@ impl Scene {
             }
             ("POST", "/api/chat/{id}/messages") => json!({ "content": "hi" }),
             ("PUT", "/api/chat/{id}/messages/{messageId}") => json!({ "content": "ho" }),
+            ("PATCH", "/api/chat/{id}/mute") => json!({ "muted": true }),
+            ("PUT", "/api/users/me/preferences") => json!({ "notificationPreviews": false }),
             ("PATCH", "/api/chat/{id}/messages/read") => json!({}),
             ("PATCH", "/api/chat/{id}/messages/unread") => json!({ "messageId": self.message }),
             ("GET", "/api/chat/{id}/changes") => {
