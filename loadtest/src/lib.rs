@@ -10,6 +10,7 @@
 //!
 //! It must never know how a service works inside. The one exception is the schema, which a peer in plain SQL needs.
 
+mod audience;
 pub mod chaos;
 mod checker;
 mod crowd;
@@ -20,6 +21,7 @@ mod http;
 mod latencies;
 mod load;
 mod pgbench;
+mod pin;
 mod proc;
 mod report;
 mod results;

@@ -9,7 +9,7 @@ use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_cluster, nats_outage, planted, removal,
     rolling, slow, upgrade,
 };
-use parley_loadtest::scenarios::{lists, send, storm, transports, webhooks};
+use parley_loadtest::scenarios::{fanout, lists, overhead, send, storm, transports, webhooks};
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
 
@@ -38,8 +38,14 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Scenario {
+    /// One room of a thousand sockets, from the bus to each of them, beside socket.io and Bun
+    Fanout(fanout::Arguments),
+    /// Rooms of four, likewise
+    Rooms(fanout::Arguments),
     /// Sends through REST into many chats and into one, beside pgbench
     Send(send::Arguments),
+    /// What metrics and traces add to a send and a delivery
+    Overhead(overhead::Arguments),
     /// Pages of a very long history and of very many chats, as the database sees them
     Lists(lists::Arguments),
     /// Ten thousand connections dropped at once, and clients that come back with their position, beside socket.io
@@ -97,7 +103,10 @@ fn run(command: &Command) -> Result<bool> {
 
 fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool> {
     match scenario {
+        Scenario::Fanout(arguments) => fanout::run(&fanout::FANOUT, home, arguments, interrupt),
+        Scenario::Rooms(arguments) => fanout::run(&fanout::ROOMS, home, arguments, interrupt),
         Scenario::Send(arguments) => send::run(home, arguments, interrupt),
+        Scenario::Overhead(arguments) => overhead::run(home, arguments, interrupt),
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
         Scenario::Storm(arguments) => storm::run(home, arguments, interrupt),
         Scenario::Transports(arguments) => transports::run(home, arguments, interrupt),

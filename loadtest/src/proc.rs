@@ -54,6 +54,11 @@ impl Processes {
         )
     }
 
+    /// These processes and all that are below them.
+    pub(crate) fn below(&self, roots: &[u32]) -> Vec<u32> {
+        self.0.keys().copied().filter(|pid| self.is_below(*pid, roots)).collect()
+    }
+
     fn total(&self, pid: u32) -> u64 {
         self.0.get(&pid).map_or(0, |process| process.own + process.reaped)
     }
@@ -125,8 +130,9 @@ impl Machine {
 
 /// How many cores there are, and which.
 pub(crate) fn processor() -> (usize, String) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // Not those of this process alone: it may keep away from some.
+    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     (cores, model.map_or("an unnamed processor", |(_, name)| name.trim()).to_owned())
 }

@@ -1,7 +1,9 @@
 //! What can be measured, one file (and a folder for its parts) per scenario.
 
 pub mod delivery;
+pub mod fanout;
 pub mod lists;
+pub mod overhead;
 pub mod send;
 pub mod storm;
 pub mod transports;

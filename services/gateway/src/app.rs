@@ -26,6 +26,7 @@ use crate::limits::LimitSettings;
 use crate::metrics::Metrics;
 use crate::peers::Membership;
 use crate::recent::Recent;
+use crate::room::Turn;
 use crate::rooms::Rooms;
 use crate::settings::SocketSettings;
 use crate::tokens::Tokens;
@@ -70,7 +71,7 @@ impl App {
             (typing, seen.clone()),
             (metrics.clone(), recent),
             (process.pod.clone(), clock.clone()),
-            patience,
+            (patience, Turn::of(size(limits.outbox_frames), size(limits.outbox_bytes))),
         );
         let chat = Chat {
             tokens,

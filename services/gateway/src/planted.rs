@@ -5,11 +5,15 @@
 use parley_domain::ids::ChatId;
 use parley_socketio::{Closed, Frame, Socket};
 
-/// Gives a frame of this chat to a member.
+/// Gives a frame of this chat to a member; written at once, or by its connection's own task.
 #[cfg(not(feature = "planted-faults"))]
 #[inline]
-pub(crate) fn send(_chat: ChatId, socket: &Socket, frame: &Frame) -> Result<(), Closed> {
-    socket.send(frame)
+pub(crate) fn send(
+    _chat: ChatId,
+    socket: &Socket,
+    (frame, at_once): (&Frame, bool),
+) -> Result<(), Closed> {
+    if at_once { socket.send_now(frame) } else { socket.send(frame) }
 }
 
 #[cfg(feature = "planted-faults")]
@@ -87,7 +91,11 @@ mod with_faults {
     }
 
     /// Gives a frame of this chat to a member, mostly.
-    pub(crate) fn send(chat: ChatId, socket: &Socket, frame: &Frame) -> Result<(), Closed> {
+    pub(crate) fn send(
+        chat: ChatId,
+        socket: &Socket,
+        (frame, _): (&Frame, bool),
+    ) -> Result<(), Closed> {
         let Some(plant) = PLANT.get() else { return socket.send(frame) };
         plant.lock().send(chat, socket, frame)
     }

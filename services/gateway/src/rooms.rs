@@ -23,7 +23,7 @@ use crate::asks::{Admission, Asks, Patience};
 use crate::metrics::Metrics;
 use crate::protocol::Join;
 use crate::recent::Recent;
-use crate::room::Standing;
+use crate::room::{Standing, Turn};
 use task::RoomTask;
 
 /// Joins and leaves that may wait for one room; more wait in their connections, each in its own.
@@ -48,6 +48,10 @@ struct Shared {
     catch_ups: Arc<Semaphore>,
     /// How long a join stays pending.
     patience: Duration,
+    /// How much a room tells together.
+    turn: Turn,
+    /// To how many members a room's own task writes.
+    alone: usize,
 }
 
 /// An open room, as others see it.
@@ -161,8 +165,9 @@ impl Rooms {
         (typing, presence): (TypingPublisher, Presence),
         (metrics, recent): (Metrics, Recent),
         (pod, clock): (String, Arc<dyn Clock>),
-        patience: Duration,
+        (patience, turn): (Duration, Turn),
     ) -> Self {
+        let alone = task::alone(tokio::runtime::Handle::current().metrics().num_workers());
         let (open, catch_ups) = (Mutex::default(), Arc::new(Semaphore::new(CATCH_UPS)));
         let shared = Shared {
             bus,
@@ -176,6 +181,8 @@ impl Rooms {
             open,
             catch_ups,
             patience,
+            turn,
+            alone,
         };
         Self(Arc::new(shared))
     }

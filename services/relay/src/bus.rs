@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Event, Message, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt};
 use parking_lot::Mutex;
 use parley_domain::bus::RoomEvent;
 use parley_domain::ids::ChatId;
@@ -192,15 +192,32 @@ impl RoomSubscription {
     pub async fn next(&mut self) -> Option<RoomEvent> {
         loop {
             let message = self.subscriber.next().await?;
-            self.metrics.received.inc();
-            match RoomEvent::decode(&message.payload) {
-                Ok(event) if event.chat_id == self.chat => return Some(event),
-                Ok(_) => self.metrics.unreadable.inc(),
-                Err(error) => {
-                    self.metrics.unreadable.inc();
-                    tracing::warn!(chat.id = %self.chat, %error, "an event on the bus could not be read");
-                }
+            if let Some(event) = self.read(&message) {
+                return Some(event);
             }
         }
+    }
+
+    /// The next event, if it is here already.
+    pub fn next_at_once(&mut self) -> Option<RoomEvent> {
+        loop {
+            let message = self.subscriber.next().now_or_never()??;
+            if let Some(event) = self.read(&message) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn read(&self, message: &Message) -> Option<RoomEvent> {
+        self.metrics.received.inc();
+        match RoomEvent::decode(&message.payload) {
+            Ok(event) if event.chat_id == self.chat => return Some(event),
+            Ok(_) => self.metrics.unreadable.inc(),
+            Err(error) => {
+                self.metrics.unreadable.inc();
+                tracing::warn!(chat.id = %self.chat, %error, "an event on the bus could not be read");
+            }
+        }
+        None
     }
 }

@@ -36,6 +36,20 @@ impl Frame {
         Self::packet_with(b'5', namespace, None, array_json, &attachments)
     }
 
+    /// Several frames as one: they go out in this order and in one write, or not at all.
+    ///
+    /// ```
+    /// use parley_socketio::Frame;
+    /// let frames = [Frame::event("/", b"[1]"), Frame::event("/", b"[2]")];
+    /// assert_eq!(Frame::together(&frames).len(), 2 * frames[0].len());
+    /// ```
+    pub fn together(frames: &[Self]) -> Self {
+        match frames {
+            [one] => one.clone(),
+            many => Self(Parts::Group(many.iter().flat_map(Self::parts).cloned().collect())),
+        }
+    }
+
     pub(crate) fn ack(namespace: &str, id: u64, array_json: &[u8]) -> Self {
         Self::packet(b'3', namespace, Some(id), array_json)
     }

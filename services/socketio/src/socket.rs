@@ -104,6 +104,22 @@ impl Socket {
         if self.0.joined.load(Ordering::Acquire) {
             return self.0.handle.send(frame);
         }
+        self.send_early(frame)
+    }
+
+    /// As [`Socket::send`], but whatever the connection takes is written before this returns, if nothing waits before it: for
+    /// a frame that goes to very many at once, of whom each task would have to be woken. Two frames in a row are two
+    /// writes; [`Frame::together`] makes them one.
+    pub fn send_now(&self, frame: &Frame) -> Result<(), Closed> {
+        if self.0.joined.load(Ordering::Acquire) {
+            return self.0.handle.send_now(frame);
+        }
+        self.send_early(frame)
+    }
+
+    /// While the application has not said yes, or no longer.
+    #[cold]
+    fn send_early(&self, frame: &Frame) -> Result<(), Closed> {
         match &mut *self.0.phase.lock() {
             Phase::Joining { leave: true, .. } | Phase::Left => Err(Closed),
             Phase::Joined => self.0.handle.send(frame),

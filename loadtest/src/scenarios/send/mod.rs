@@ -2,6 +2,7 @@
 
 mod ours;
 mod peer;
+pub(crate) mod requests;
 
 use anyhow::{Context, Result, bail};
 use parley_local::{Cluster, Durability, Home, Interrupt, Options, Place, postgres_programs, say};

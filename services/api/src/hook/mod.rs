@@ -8,7 +8,7 @@ mod wire;
 
 use std::time::Duration;
 
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use parley_domain::message::NewMessage;
 use parley_domain::user::Role;
@@ -122,8 +122,25 @@ impl Hook {
         let mut headers = webhook::headers(&self.keys, &id, now.timestamp(), &body);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("Parley"));
-        let left = end.saturating_duration_since(Instant::now());
-        read(&self.client.post(&self.target, headers, body, left).await?)
+        read(&self.call(&headers, &body, end).await?)
+    }
+
+    /// A question may be asked twice, unlike what happened: a connection that was kept may be closed by the other side just
+    /// when it is used again, and nobody is to pay for that.
+    async fn call(
+        &self,
+        headers: &HeaderMap,
+        body: &Bytes,
+        end: Instant,
+    ) -> Result<Answer, OutboundError> {
+        let once = async || {
+            let left = end.saturating_duration_since(Instant::now());
+            self.client.post(&self.target, headers.clone(), body.clone(), left).await
+        };
+        match once().await {
+            Err(OutboundError::Connection(_)) => once().await,
+            outcome => outcome,
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use axum::routing::post;
 use parking_lot::Mutex;
 use parley_outbound::webhook::{self, Key, MessageId};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::actor::{Actor, Answer, World, failure};
@@ -417,4 +418,49 @@ async fn nobody_is_asked_about_what_is_refused_anyway_or_said_by_the_app_itself(
         .await
         .data();
     assert_eq!((app.asked(), &app.question()["data"]["senderRole"]), (1, &json!("support")));
+}
+
+/// Answers one request on each connection, and closes it when the next one has come.
+async fn impatient(listener: TcpListener) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        if question(&mut stream).await.is_some() {
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            question(&mut stream).await;
+        }
+    }
+}
+
+/// A whole request: its JSON ends three objects at once.
+async fn question(stream: &mut TcpStream) -> Option<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"}}}") {
+        request.push(stream.read_u8().await.ok()?);
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn an_app_that_closes_a_kept_connection_just_then_is_asked_on_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let _serving = AbortOnDropHandle::new(tokio::spawn(impatient(listener)));
+    let world = World::with(&[
+        "--before-message-url",
+        &url,
+        "--before-message-secret",
+        SECRET,
+        "--before-message-ms",
+        "5000",
+        "--before-message-failure",
+        "closed",
+        "--outbound-allow",
+        "127.0.0.0/8",
+    ])
+    .await;
+    let (alice, bob) = (world.user().await, world.user().await);
+    let chat = alice.chat_with(&bob).await;
+    for _ in 0..4 {
+        assert_eq!(send(&alice, &chat, json!({ "content": "hi" })).await.status, 201);
+    }
+    assert_eq!((counted(&world, "allowed").await, counted(&world, "failed").await), (4, 0));
 }

@@ -8,6 +8,7 @@ mod ring;
 #[cfg(test)]
 mod simulation;
 mod tellings;
+mod together;
 mod typing;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub(crate) use self::order::{Answer, Came, CatchUp, Cause, Event, Heard, Lost, S
 pub(crate) use self::replay::{Replay, Snapshot, Step, Then};
 use self::ring::Later;
 pub(crate) use self::tellings::Tellings;
+pub(crate) use self::together::{Part, Turn, parts};
 pub(crate) use self::typing::{Remark, Typists, Writers, deadline as typing_deadline};
 
 /// Somebody in a room. `S` is a connection.
@@ -72,6 +74,11 @@ impl<S, F: Clone> Room<S, F> {
         self.members.is_empty()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// Up to where a member has heard everything; `None` for others.
     pub(crate) fn heard_by(&self, key: u64) -> Option<Version> {
         let member = self.members.get(&key)?;
@@ -117,16 +124,20 @@ impl<S, F: Clone> Room<S, F> {
         self.members.remove(&key);
     }
 
-    /// Who hears this.
-    pub(crate) fn hearers<'a>(&'a self, event: &'a Event<F>) -> impl Iterator<Item = (u64, &'a S)> {
-        self.members
-            .iter()
-            .filter(|(_, member)| {
-                let known = event.version.is_some_and(|version| version <= member.floor);
-                let hidden = event.hidden_from.contains(&member.user);
-                !known && !hidden && (event.only.is_empty() || event.only.contains(&member.user))
-            })
-            .map(|(key, member)| (*key, &member.socket))
+    /// Who hears these, which come in a row, and how many of them, from the first on, are known there.
+    pub(crate) fn hearers<'a>(
+        &'a self,
+        events: &'a [Event<F>],
+    ) -> impl Iterator<Item = (u64, &'a S, usize)> {
+        let all = events.iter().all(Event::is_durable_and_for_all);
+        self.members.iter().filter_map(move |(key, member)| {
+            let is_known =
+                |event: &&Event<F>| event.version.is_some_and(|version| version <= member.floor);
+            let known = events.iter().take_while(is_known).count();
+            let hears = known < events.len()
+                && (all || events.iter().all(|event| event.is_for(&member.user)));
+            hears.then_some((*key, &member.socket, known))
+        })
     }
 
     /// The event was passed on. Whoever was removed by it hears nothing after it; one that came in at or after its

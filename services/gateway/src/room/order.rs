@@ -72,6 +72,20 @@ impl<F> Event<F> {
         let came = Came::Live(Origin::default());
         Self { version: None, epoch, removed, only, hidden_from, came, frame }
     }
+
+    /// Whether it is a durable one that every member hears, and after which all are members as before.
+    pub(crate) fn is_durable_and_for_all(&self) -> bool {
+        let nobody = |users: &[UserId]| users.is_empty();
+        self.version.is_some()
+            && nobody(&self.removed)
+            && nobody(&self.only)
+            && nobody(&self.hidden_from)
+    }
+
+    /// Whether this user may hear it.
+    pub(crate) fn is_for(&self, user: &UserId) -> bool {
+        !self.hidden_from.contains(user) && (self.only.is_empty() || self.only.contains(user))
+    }
 }
 
 /// What the room's members are to hear.

@@ -261,10 +261,15 @@ fn i4_a_joiner_hears_what_passed_after_its_place() {
     assert_eq!(entered, Entered::Member(vec![]));
     for (version, hearers) in [(5, vec![1, 2]), (6, vec![1, 2]), (7, vec![1, 2, 3])] {
         let event = event(version);
-        let mut keys: Vec<u64> = room.hearers(&event).map(|(key, _)| key).collect();
+        let mut keys: Vec<u64> = room.hearers(&[event]).map(|(key, ..)| key).collect();
         keys.sort_unstable();
         assert_eq!(keys, hearers, "{version}");
     }
+    // Told together, each hears what is news to it.
+    let events = [5, 6, 7, 8].map(event);
+    let mut known: Vec<_> = room.hearers(&events).map(|(key, _, known)| (key, known)).collect();
+    known.sort_unstable();
+    assert_eq!(known, [(1, 0), (2, 0), (3, 2)]);
 }
 
 #[test]
@@ -299,7 +304,7 @@ fn i6_a_removal_acts_at_its_version_on_whoever_had_not_heard_it() {
     // Let in again.
     room.enter((3, 3, user("bob")), place(1), now);
     let removal = removal(1, "bob");
-    let mut keys: Vec<u64> = room.hearers(&removal).map(|(key, _)| key).collect();
+    let mut keys: Vec<u64> = room.hearers(&[removal.clone()]).map(|(key, ..)| key).collect();
     keys.sort_unstable();
     assert_eq!(keys, [1, 2]);
     assert_eq!(room.passed(&removal).removed, 1);
@@ -338,7 +343,7 @@ fn i6_who_was_removed_does_not_hear_what_shows_a_later_change() {
     let mut room = at(0, now);
     room.enter((2, 2, user("bob")), place(0), now);
     let edited = Event { hidden_from: [user("bob")].into(), ..event(1) };
-    let keys: Vec<u64> = room.hearers(&edited).map(|(key, _)| key).collect();
+    let keys: Vec<u64> = room.hearers(&[edited.clone()]).map(|(key, ..)| key).collect();
     assert_eq!(keys, [1]);
     assert_eq!(room.passed(&edited).closed, [2], "it comes back, and is looked up");
     assert_eq!((room.heard_by(1), room.heard_by(2)), (Some(Version(0)), None));

@@ -1,6 +1,7 @@
 //! The task of one room: what comes, one thing after the other, and who is told.
 
 mod accounts;
+mod telling;
 mod typing;
 
 use std::pin::Pin;
@@ -9,27 +10,24 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use parley_domain::ask::CatchUpAsk;
-use parley_domain::bus::{Kind, Origin, RoomEvent};
+use parley_domain::bus::{Kind, RoomEvent};
 use parley_domain::delivery::Leaving;
 use parley_domain::ids::ChatId;
 use parley_relay::{BusState, RoomSubscription, TypingSubscription};
-use parley_socketio::{Ack, CloseReason, Frame, Socket};
+use parley_socketio::{Ack, Frame, Socket};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::accounts::Accounts;
+pub(super) use self::telling::alone;
 use super::{Command, Departure, Ended, Joiner, Place, Rejoiner, Rooms, Welcome};
 use crate::metrics::{Asking, Behind};
 use crate::passing;
-use crate::planted;
 use crate::protocol;
-use crate::room::{Answer, Came, CatchUp, Entered, Event, Heard, Room, Typists, Writers};
-use crate::traces;
+use crate::room::{Answer, CatchUp, Entered, Room, Typists, Writers};
 
 /// How long an empty room stays subscribed: a page that is reloaded comes back within it.
 const LINGER: Duration = Duration::from_secs(1);
-/// Sockets served before other tasks get a turn.
-const FAN_OUT_TURN: usize = 256;
 /// How long all pages of a catch-up together wait for members to read the ones before; then nobody waits for the slow.
 const PACE: Duration = Duration::from_millis(500);
 
@@ -111,7 +109,7 @@ impl RoomTask {
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) => self.on_event(event).await,
+                    Some(event) => self.on_events(event, &mut events).await,
                     None => return,
                 },
                 command = self.commands.recv() => match command {
@@ -180,12 +178,19 @@ impl RoomTask {
         }
     }
 
-    async fn on_event(&mut self, event: RoomEvent) {
+    /// An event, and those that have come with it.
+    async fn on_events(&mut self, event: RoomEvent, more: &mut RoomSubscription) {
         self.expect_joins();
-        if event.kind == Kind::NewMessage {
-            self.on_authors_message(&event);
+        let (mut heard, mut turn) = (Vec::new(), self.rooms.0.turn);
+        let mut next = Some(event);
+        while let Some(event) = next {
+            if event.kind == Kind::NewMessage {
+                self.on_authors_message(&event);
+            }
+            let goes_on = turn.takes(event.event.len());
+            heard.extend(self.room.order.on_event(passing::live(&event), now()));
+            next = if goes_on { more.next_at_once() } else { None };
         }
-        let heard = self.room.order.on_event(passing::live(&event), now());
         self.fan_out(heard).await;
     }
 
@@ -297,68 +302,6 @@ impl RoomTask {
         }
         self.linger();
         Ended::Member
-    }
-
-    /// Passes on, and lets go of members whose connection is closed.
-    async fn fan_out(&mut self, heard: Vec<Heard<Frame>>) {
-        for heard in heard {
-            match heard {
-                Heard::Event(event) => {
-                    self.deliver(&event).await;
-                    self.note_telling(&event);
-                    let left = self.room.passed(&event);
-                    self.note_passed(&event, &left);
-                    self.rooms.0.metrics.evicted.inc_by(left.removed as u64);
-                    for socket in left.closed {
-                        socket.close(CloseReason::GoingAway);
-                    }
-                    self.on_removed(&event).await;
-                }
-                Heard::Close(why) => {
-                    tracing::warn!(chat.id = %self.chat, ?why, "a room's connections are closed");
-                    self.rooms.0.metrics.lost(why);
-                    self.note_all_sent_away();
-                    for socket in self.room.clear() {
-                        socket.close(CloseReason::GoingAway);
-                    }
-                    (self.writers, self.typists) = Default::default();
-                }
-            }
-            self.linger();
-        }
-    }
-
-    /// Gives an event to whom it is for.
-    async fn deliver(&mut self, event: &Event<Frame>) {
-        let mut delivered = 0;
-        let mut closed = Vec::new();
-        let span = traces::delivering(event, self.rooms.pod());
-        for (key, socket) in self.room.hearers(event) {
-            if planted::send(self.chat, socket, &event.frame).is_err() {
-                closed.push(key);
-                continue;
-            }
-            delivered += 1;
-            if delivered % FAN_OUT_TURN == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-        self.rooms.0.metrics.delivered.inc_by(delivered as u64);
-        span.record("members.told", delivered);
-        if delivered > 0 && event.version.is_some() {
-            self.time(event.came);
-        }
-        for key in closed {
-            self.note_closed(key, event);
-            self.leave(key);
-        }
-    }
-
-    /// How long it was on its way, if it came live.
-    fn time(&self, came: Came) {
-        if let Came::Live(Origin { committed_at: Some(committed), .. }) = came {
-            self.rooms.0.metrics.handed_over(self.rooms.0.clock.now() - committed);
-        }
     }
 
     fn leave(&mut self, key: u64) {

@@ -76,6 +76,9 @@ impl<H: Handler> Driver<H> {
                 Work::Busy(Box::pin(async move { handler.import(handle, state).await }))
             }
         };
+        if let Some(link) = &link {
+            session.lock().stream = Arc::downgrade(link.stream());
+        }
         let timer = Timer::new(Instant::now() + session.core.config.ping_interval);
         let stage = Stage::Open;
         Self { handler, session, work, link, timer, stage, unfinished: Some(unfinished) }
@@ -90,6 +93,7 @@ impl<H: Handler> Driver<H> {
             }
             inner.tick(now);
             if let Some(link) = inner.handover.take() {
+                inner.stream = Arc::downgrade(link.stream());
                 self.link = Some(link);
             }
             inner.machine.closed()

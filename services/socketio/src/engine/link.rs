@@ -5,14 +5,15 @@ use super::session::Session;
 use crate::reason::DisconnectReason;
 use crate::websocket::{self, Decoder, Item, code};
 use bytes::Bytes;
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::net::Shutdown;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -26,7 +27,8 @@ thread_local! {
 }
 
 pub(crate) struct Link {
-    stream: TcpStream,
+    /// Shared with whoever may write at once while nothing waits; see `Inner::write_now`.
+    stream: Arc<TcpStream>,
     decoder: Decoder,
     /// Read, but not decoded yet: the inbox was full, or another task read it.
     carry: Carry,
@@ -109,7 +111,7 @@ impl From<websocket::Violation> for Broken {
 impl Link {
     pub(crate) fn new(stream: TcpStream, carry: &[u8], max_payload: usize) -> Self {
         Self {
-            stream,
+            stream: Arc::new(stream),
             decoder: Decoder::new(max_payload),
             carry: Carry::new(carry),
             writing: VecDeque::new(),
@@ -118,6 +120,11 @@ impl Link {
             stalled: None,
             farewell: Farewell::Writing,
         }
+    }
+
+    /// The socket, for as long as this link lives.
+    pub(crate) fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
     }
 
     /// Reads once and gives the session what came. Ready with whether to try again.
@@ -145,20 +152,17 @@ impl Link {
             self.carry = carry;
             return Poll::Ready(Ok(()));
         }
-        BUFFER.with_borrow_mut(|buffer| {
-            let mut read = ReadBuf::new(buffer);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
-                Ok(()) if read.filled().is_empty() => {
-                    let reason = DisconnectReason::TransportClose;
-                    Poll::Ready(Err(Broken { reason, code: None }))
-                }
-                Ok(()) => {
-                    let used = self.feed(read.filled_mut(), session, now)?;
-                    self.carry = Carry::new(&read.filled()[used..]);
-                    Poll::Ready(Ok(()))
-                }
-                Err(error) => Poll::Ready(Err(Broken::io(&error))),
+        BUFFER.with_borrow_mut(|buffer| match ready!(poll_read(&self.stream, cx, buffer)) {
+            Ok(0) => {
+                let reason = DisconnectReason::TransportClose;
+                Poll::Ready(Err(Broken { reason, code: None }))
             }
+            Ok(read) => {
+                let used = self.feed(&mut buffer[..read], session, now)?;
+                self.carry = Carry::new(&buffer[used..read]);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(Broken::io(&error))),
         })
     }
 
@@ -206,7 +210,7 @@ impl Link {
                 if let Some(pong) = self.pong.take() {
                     inner.outbox.push_control(pong);
                 }
-                inner.outbox.take_all(&mut self.writing);
+                inner.outbox.take_all(&mut self.writing, &mut self.offset);
                 inner.writer_idle = self.writing.is_empty();
             }
             if self.writing.is_empty() {
@@ -230,19 +234,15 @@ impl Link {
 
     /// One `writev`; the frames it finished, and their bytes.
     fn poll_write_batch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, usize)>> {
-        let mut slices = [IoSlice::new(&[]); BATCH];
-        let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.writing) {
-            *slice = IoSlice::new(if count == 0 { &frame[self.offset..] } else { frame });
-            count += 1;
-        }
-        let stream = Pin::new(&mut self.stream);
-        let mut left = ready!(stream.poll_write_vectored(cx, &slices[..count]))?;
-        if left == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
+        let written = loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match write(&self.stream, self.writing.iter(), self.offset) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => break written?,
+            }
+        };
         let (mut frames, mut bytes) = (0, 0);
-        left += self.offset;
+        let mut left = written + self.offset;
         while let Some(frame) = self.writing.pop_front_if(|frame| frame.len() <= left) {
             left -= frame.len();
             frames += 1;
@@ -261,9 +261,10 @@ impl Link {
     pub(crate) fn begin_farewell(&mut self, session: &Session, code: u16, flush: bool) {
         let mut inner = session.lock();
         if flush {
-            inner.outbox.take_all(&mut self.writing);
+            inner.outbox.take_all(&mut self.writing, &mut self.offset);
         } else {
             self.writing.truncate(usize::from(self.offset > 0));
+            inner.outbox.take_begun(&mut self.writing, &mut self.offset);
         }
         inner.outbox.clear();
         self.writing.push_back(websocket::close_frame(code));
@@ -282,18 +283,14 @@ impl Link {
                     }
                 }
                 Farewell::ShuttingDown => {
-                    if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                    if SockRef::from(&*self.stream).shutdown(Shutdown::Write).is_err() {
                         return Poll::Ready(());
                     }
                     self.farewell = Farewell::Draining;
                 }
                 Farewell::Draining => {
-                    let stream = Pin::new(&mut self.stream);
-                    let more = BUFFER.with_borrow_mut(|buffer| {
-                        let mut read = ReadBuf::new(buffer);
-                        stream.poll_read(cx, &mut read).map_ok(|()| !read.filled().is_empty())
-                    });
-                    if !matches!(ready!(more), Ok(true)) {
+                    let read = BUFFER.with_borrow_mut(|buffer| poll_read(&self.stream, cx, buffer));
+                    if !matches!(ready!(read), Ok(1..)) {
                         return Poll::Ready(());
                     }
                 }
@@ -331,9 +328,8 @@ impl Link {
             self.flush().await?;
             let read = poll_fn(|cx| {
                 BUFFER.with_borrow_mut(|buffer| {
-                    let mut read = ReadBuf::new(buffer);
-                    let polled = Pin::new(&mut self.stream).poll_read(cx, &mut read);
-                    polled.map_ok(|()| Carry::new(read.filled()))
+                    let polled = poll_read(&self.stream, cx, buffer);
+                    polled.map_ok(|read| Carry::new(&buffer[..read]))
                 })
             });
             self.carry = read.await.map_err(|error| Broken::io(&error))?;
@@ -361,6 +357,39 @@ impl Link {
     pub(crate) async fn dismiss(mut self, code: u16) {
         self.writing.push_back(websocket::close_frame(code));
         poll_fn(|cx| self.poll_farewell(cx)).await;
+    }
+}
+
+/// Reads once. The socket is shared, so this is not `AsyncRead`.
+fn poll_read(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return Poll::Ready(read),
+        }
+    }
+}
+
+/// One `writev` of as many frames as it takes, without the bytes of the first that are gone.
+pub(super) fn write<'a>(
+    stream: &TcpStream,
+    frames: impl Iterator<Item = &'a Bytes>,
+    offset: usize,
+) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); BATCH];
+    let mut count = 0;
+    for (slice, frame) in slices.iter_mut().zip(frames) {
+        *slice = IoSlice::new(if count == 0 { &frame[offset..] } else { frame });
+        count += 1;
+    }
+    match stream.try_write_vectored(&slices[..count])? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
     }
 }
 

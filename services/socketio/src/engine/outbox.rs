@@ -10,6 +10,8 @@ const KEPT_CAPACITY: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Bytes>,
+    /// Bytes of the first frame that are gone already.
+    begun: usize,
     frames: usize,
     bytes: usize,
     max_frames: usize,
@@ -22,19 +24,33 @@ pub(crate) struct Overflow;
 
 impl Outbox {
     pub(crate) fn new(max_frames: usize, max_bytes: usize) -> Self {
-        Self { queue: VecDeque::new(), frames: 0, bytes: 0, max_frames, max_bytes }
+        Self { queue: VecDeque::new(), begun: 0, frames: 0, bytes: 0, max_frames, max_bytes }
     }
 
     /// All of these, or none.
     pub(crate) fn push(&mut self, frames: &[Bytes]) -> Result<(), Overflow> {
-        let bytes: usize = frames.iter().map(Bytes::len).sum();
-        if self.frames + frames.len() > self.max_frames || self.bytes + bytes > self.max_bytes {
-            return Err(Overflow);
-        }
+        let bytes = self.room_for(frames)?;
         self.frames += frames.len();
         self.bytes += bytes;
         self.queue.extend(frames.iter().cloned());
         Ok(())
+    }
+
+    /// How many bytes these are, if there is room for them.
+    pub(crate) fn room_for(&self, frames: &[Bytes]) -> Result<usize, Overflow> {
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        if self.frames + frames.len() > self.max_frames || self.bytes + bytes > self.max_bytes {
+            return Err(Overflow);
+        }
+        Ok(bytes)
+    }
+
+    /// What is left of frames that passed by an empty queue: of the first one, `begun` bytes are gone.
+    pub(crate) fn push_rest(&mut self, frames: &[Bytes], begun: usize) {
+        self.begun = begun;
+        self.frames += frames.len();
+        self.bytes += frames.iter().map(Bytes::len).sum::<usize>();
+        self.queue.extend(frames.iter().cloned());
     }
 
     /// A packet of the protocol itself: few, small, and not subject to the bounds.
@@ -47,14 +63,15 @@ impl Outbox {
     /// Everything that waits, for good.
     pub(crate) fn take(&mut self) -> VecDeque<Bytes> {
         let frames = std::mem::take(&mut self.queue);
-        (self.frames, self.bytes) = (0, 0);
+        (self.begun, self.frames, self.bytes) = (0, 0, 0);
         frames
     }
 
-    /// Moves everything to the end of `writing`.
-    pub(crate) fn take_all(&mut self, writing: &mut VecDeque<Bytes>) {
+    /// Moves everything to the end of `writing`. `offset` is how much of the first frame there is gone.
+    pub(crate) fn take_all(&mut self, writing: &mut VecDeque<Bytes>, offset: &mut usize) {
         if writing.is_empty() {
             std::mem::swap(&mut self.queue, writing);
+            *offset = std::mem::take(&mut self.begun);
         } else {
             writing.append(&mut self.queue);
         }
@@ -91,6 +108,14 @@ impl Outbox {
         self.frames <= self.max_frames / 2 && self.bytes <= self.max_bytes / 2
     }
 
+    /// Moves the frame whose beginning is gone, if there is one: what follows it would not be understood without its end.
+    pub(crate) fn take_begun(&mut self, writing: &mut VecDeque<Bytes>, offset: &mut usize) {
+        if self.begun > 0 {
+            writing.extend(self.queue.pop_front());
+            *offset = std::mem::take(&mut self.begun);
+        }
+    }
+
     /// Nothing of it is written any more. How much waited stays known.
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();
@@ -120,20 +145,34 @@ mod tests {
         let mut outbox = Outbox::new(3, 100);
         assert_eq!(outbox.push(&[frame(1), frame(1)]), Ok(()));
         assert_eq!(outbox.push(&[frame(1), frame(1)]), Err(Overflow));
-        let mut writing = VecDeque::new();
-        outbox.take_all(&mut writing);
-        assert_eq!(writing.len(), 2);
+        let (mut writing, mut offset) = (VecDeque::new(), 0);
+        outbox.take_all(&mut writing, &mut offset);
+        assert_eq!((writing.len(), offset), (2, 0));
     }
 
     #[test]
     fn what_is_being_written_still_counts() {
         let mut outbox = Outbox::new(1, 100);
         assert_eq!(outbox.push(&[frame(10)]), Ok(()));
-        let mut writing = VecDeque::new();
-        outbox.take_all(&mut writing);
+        let (mut writing, mut offset) = (VecDeque::new(), 0);
+        outbox.take_all(&mut writing, &mut offset);
         assert_eq!(outbox.push(&[frame(10)]), Err(Overflow));
         outbox.written(1, 10);
         assert_eq!(outbox.push(&[frame(10)]), Ok(()));
+    }
+
+    #[test]
+    fn a_frame_that_is_half_gone_goes_on_where_it_was() {
+        let mut outbox = Outbox::new(3, 100);
+        outbox.push_rest(&[frame(50), frame(20)], 30);
+        assert_eq!(outbox.waiting(), (2, 70));
+        let (mut writing, mut offset) = (VecDeque::new(), 0);
+        outbox.take_begun(&mut writing, &mut offset);
+        assert_eq!((writing.len(), offset), (1, 30));
+        outbox.take_begun(&mut writing, &mut offset);
+        assert_eq!((writing.len(), offset), (1, 30));
+        outbox.take_all(&mut writing, &mut offset);
+        assert_eq!((writing.len(), offset), (2, 30));
     }
 
     #[test]

@@ -1,22 +1,24 @@
 //! One session, shared by its driver, its requests and everybody who sends to it.
 
 use super::forward::Notice;
-use super::link::Link;
+use super::link::{self, Link};
 use super::machine::{Due, Machine, Received, Timings};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Overflow};
 use super::packet::{self, Malformed, Packet};
 use super::transfer::{Packed, Transfer};
 use super::{Core, Message};
 use crate::handshake::{Handshake, Transport};
 use crate::reason::{Closed, DisconnectReason};
+use crate::stats::Stats;
 use crate::{frame, id};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
 use std::task::{Poll, Waker};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -46,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) noop: bool,
     /// The writer has nothing to do and waits for something.
     pub(crate) writer_idle: bool,
+    /// The socket of the session's WebSocket, if it has one.
+    pub(crate) stream: Weak<TcpStream>,
     /// The WebSocket that takes over.
     pub(crate) handover: Option<Box<Link>>,
     /// The server that takes over waits here.
@@ -109,6 +113,7 @@ impl Session {
             nudged: false,
             noop: false,
             writer_idle: false,
+            stream: Weak::new(),
             handover: None,
             departing: None,
             driver: None,
@@ -141,17 +146,40 @@ impl Session {
 
     /// Queues these frames together; never waits.
     pub(crate) fn push(&self, frames: &[Bytes]) -> Result<(), Closed> {
+        self.push_with(|inner| {
+            let queued = inner.outbox.push(frames);
+            queued.map(|()| inner.take_writer())
+        })
+    }
+
+    /// Writes these frames at once, as far as the connection takes them and nothing waits before them; the rest is queued.
+    /// Never waits.
+    pub(crate) fn write(&self, frames: &[Bytes]) -> Result<(), Closed> {
+        self.push_with(|inner| {
+            inner.outbox.room_for(frames)?;
+            if inner.writer_idle && !inner.machine.is_polling() {
+                return Ok(inner.write_now(frames, &self.core.stats));
+            }
+            inner.outbox.push(frames)?;
+            Ok(inner.take_writer())
+        })
+    }
+
+    fn push_with(
+        &self,
+        put: impl FnOnce(&mut Inner) -> Result<Option<Waker>, Overflow>,
+    ) -> Result<(), Closed> {
         let writer = {
             let mut inner = self.lock();
             if inner.machine.closed().is_some() {
                 return Err(Closed);
             }
-            if inner.outbox.push(frames).is_err() {
+            let Ok(writer) = put(&mut inner) else {
                 self.core.stats.outbox_overflows.fetch_add(1, Relaxed);
                 inner.close(DisconnectReason::SlowConsumer);
                 return Err(Closed);
-            }
-            inner.take_writer()
+            };
+            writer
         };
         if let Some(writer) = writer {
             writer.wake();
@@ -227,6 +255,24 @@ impl Inner {
         } else {
             None
         }
+    }
+
+    /// Writes what the socket takes of these, before which nothing waits, and queues the rest. Who is to be woken for that.
+    fn write_now(&mut self, frames: &[Bytes], stats: &Stats) -> Option<Waker> {
+        // What is wrong with the socket is found out by its writer, who gets the rest.
+        let stream = self.stream.upgrade();
+        let written = stream.and_then(|it| link::write(&it, frames.iter(), 0).ok()).unwrap_or(0);
+        let (mut whole, mut left) = (0, written);
+        while let Some(frame) = frames.get(whole).filter(|frame| frame.len() <= left) {
+            left -= frame.len();
+            whole += 1;
+        }
+        stats.written(whole, written - left);
+        if whole == frames.len() {
+            return None;
+        }
+        self.outbox.push_rest(&frames[whole..], left);
+        self.take_writer()
     }
 
     /// Closes the session, unless it is closed already.
@@ -363,6 +409,10 @@ impl Handle {
 
     pub(crate) fn send(&self, frame: &frame::Frame) -> Result<(), Closed> {
         self.0.push(frame.parts())
+    }
+
+    pub(crate) fn send_now(&self, frame: &frame::Frame) -> Result<(), Closed> {
+        self.0.write(frame.parts())
     }
 
     pub(crate) fn send_all(&self, frames: &[Bytes]) -> Result<(), Closed> {

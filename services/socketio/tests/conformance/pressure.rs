@@ -334,3 +334,52 @@ async fn a_thousand_sockets_share_a_frame() {
     }
     assert_eq!(soon(async { server.server.connections() }).await, 0);
 }
+
+/// Frames of 20 000 bytes that are numbered.
+fn numbered(number: usize) -> Frame {
+    Frame::event("/", format!(r#"["{number}","{}"]"#, "x".repeat(20_000)).as_bytes())
+}
+
+#[tokio::test]
+async fn what_is_written_at_once_is_whole_and_in_order_with_what_waits() {
+    let config =
+        Config { outbox_frames: 100_000, outbox_bytes: usize::MAX / 2, ..Config::default() };
+    let server = TestServer::with(config).await;
+    let mut ws = server.joined_ws().await;
+    let socket = server.socket().await;
+    // More than the system takes, before anything is read: some of it is cut, and some waits.
+    for number in (0..600).step_by(4) {
+        socket.send_now(&numbered(number)).expect("open");
+        socket.send(&numbered(number + 1)).expect("open");
+        let two = [numbered(number + 2), numbered(number + 3)];
+        socket.send_now(&Frame::together(&two)).expect("open");
+    }
+    assert!(server.server.stats().outbox_frames > 100, "nothing has waited");
+    for number in 0..600 {
+        let text = ws.text().await;
+        assert!(text.starts_with(&format!(r#"42["{number}","x"#)), "{}", &text[..20]);
+        assert_eq!(text.len(), 42 + 20_000 - 33 + number.to_string().len());
+    }
+    // Now nothing waits, and so nobody has to be woken.
+    socket.send_now(&numbered(600)).expect("open");
+    assert_eq!(server.server.stats().outbox_frames, 0);
+    assert!(ws.text().await.starts_with(r#"42["600""#));
+}
+
+#[tokio::test]
+async fn a_close_does_not_cut_a_frame_that_was_begun_at_once() {
+    let config =
+        Config { outbox_frames: 100_000, outbox_bytes: usize::MAX / 2, ..Config::default() };
+    let server = TestServer::with(config).await;
+    let mut ws = server.joined_ws().await;
+    let socket = server.socket().await;
+    // Longer than what the system takes: it is begun, and the connection's own task has had no turn yet.
+    let long = Frame::event("/", format!(r#"["{}"]"#, "x".repeat(8_000_000)).as_bytes());
+    socket.send_now(&long).expect("open");
+    socket.send_now(&numbered(1)).expect("open");
+    assert_eq!(server.server.stats().outbox_frames, 2);
+    socket.close(CloseReason::Slow);
+    assert_eq!(ws.text().await.len(), 8_000_006);
+    // What was not begun is not written any more.
+    assert_eq!(ws.close_code().await, Some(1013));
+}

@@ -10,7 +10,8 @@ use super::oracle::Witness;
 use super::store::{Store, Told, USERS, user_id};
 use crate::room::order::Limits;
 use crate::room::{
-    Answer, CatchUp, Entered, Event, Heard, Replay, Room, Snapshot, Standing, Step, Then,
+    Answer, CatchUp, Entered, Event, Heard, Part, Replay, Room, Snapshot, Standing, Step, Then,
+    Turn, parts,
 };
 
 const CONNECTIONS: usize = 5;
@@ -270,14 +271,11 @@ impl World {
     }
 
     fn fan_out(&mut self, heard: Vec<Heard<Told>>) -> Result<(), String> {
-        for heard in heard {
-            match heard {
-                Heard::Event(event) => {
-                    let hearers: Vec<usize> =
-                        self.room.hearers(&event).map(|(_, socket)| *socket).collect();
-                    for hearer in hearers {
-                        self.tell(hearer, &event)?;
-                    }
+        for part in parts(heard, Turn::of(8, 1000), |_| 1) {
+            match part {
+                Part::Together(events) => self.pass_on(&events)?,
+                Part::Alone(event) => {
+                    self.pass_on(std::slice::from_ref(&event))?;
                     let left = self.room.passed(&event);
                     self.tally.evicted += left.removed as u64;
                     self.tally.hidden += left.closed.len() as u64;
@@ -286,7 +284,7 @@ impl World {
                         self.connections[member].witness.left();
                     }
                 }
-                Heard::Close(_) => {
+                Part::Close(_) => {
                     let members: Vec<usize> = self.room.clear().collect();
                     for member in members {
                         self.tally.closed += 1;
@@ -294,6 +292,16 @@ impl World {
                         self.connections[member].witness.left();
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_on(&mut self, events: &[Event<Told>]) -> Result<(), String> {
+        let hearers = self.room.hearers(events).map(|(_, socket, known)| (*socket, known));
+        for (hearer, known) in hearers.collect::<Vec<_>>() {
+            for event in &events[known..] {
+                self.tell(hearer, event)?;
             }
         }
         Ok(())

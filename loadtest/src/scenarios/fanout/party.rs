@@ -1,0 +1,132 @@
+//! One side with its listeners, and what it is made to do.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use parley_local::Interrupt;
+
+use super::saying::{Room, Speaker};
+use crate::audience::Audience;
+use crate::servers::{Servers, Spent};
+use crate::window::WARM_UP;
+
+/// By when everything that was said in a round must have been heard.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
+const TURN: Duration = Duration::from_millis(20);
+
+/// How fast is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// So many messages a second.
+    PerSecond(u32),
+    /// So many messages that not everybody has heard yet.
+    InFlight(u64),
+}
+
+/// A side.
+pub(super) struct Party {
+    pub(super) name: &'static str,
+    /// Its server among those whose costs are read.
+    pub(super) group: &'static str,
+    pub(super) audience: Audience,
+    pub(super) speaker: Speaker,
+    pub(super) rooms: Vec<Room>,
+    pub(super) members: u64,
+    /// Messages said so far.
+    said: u64,
+    /// Events heard before the first of them.
+    before: u64,
+}
+
+/// What a round has brought.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) deliveries: u64,
+    pub(super) spent: Spent,
+}
+
+impl Party {
+    pub(super) fn new(
+        (name, group): (&'static str, &'static str),
+        audience: Audience,
+        speaker: Speaker,
+        rooms: Vec<Room>,
+        members: u64,
+    ) -> Self {
+        let before = audience.heard();
+        Self { name, group, audience, speaker, rooms, members, said: 0, before }
+    }
+
+    /// Speaks for a while, and says what the part after the warm-up has cost.
+    pub(super) fn round(
+        &mut self,
+        pace: Pace,
+        seconds: u64,
+        servers: &Servers,
+        interrupt: &Interrupt,
+    ) -> Result<Round> {
+        let load = std::process::id();
+        if let Speaker::Bus(bus) = &mut self.speaker {
+            bus.keep_alive()?;
+        }
+        self.speak(pace, WARM_UP, interrupt)?;
+        let (from, heard) = (servers.usage(load)?, self.heard());
+        self.speak(pace, Duration::from_secs(seconds), interrupt)?;
+        let (to, deliveries) = (servers.usage(load)?, self.heard() - heard);
+        self.settle()?;
+        Ok(Round { deliveries, spent: to.since(&from) })
+    }
+
+    fn heard(&self) -> u64 {
+        self.audience.heard() - self.before
+    }
+
+    fn speak(&mut self, pace: Pace, time: Duration, interrupt: &Interrupt) -> Result<()> {
+        let (begun, said) = (Instant::now(), self.said);
+        while begun.elapsed() < time {
+            if interrupt.asked() {
+                bail!("interrupted");
+            }
+            let wait = match pace {
+                Pace::InFlight(most) => {
+                    while self.said - self.heard() / self.members < most {
+                        self.say()?;
+                    }
+                    TURN
+                }
+                Pace::PerSecond(rate) => {
+                    let next = |it: &Self| begun + Duration::from_secs(it.said - said) / rate;
+                    while next(self) <= Instant::now() {
+                        self.say()?;
+                    }
+                    next(self).saturating_duration_since(Instant::now())
+                }
+            };
+            self.audience.turn(Some(wait.min(TURN)))?;
+        }
+        Ok(())
+    }
+
+    /// Into one room after the other.
+    fn say(&mut self) -> Result<()> {
+        let place = usize::try_from(self.said)? % self.rooms.len();
+        let room = self.rooms.get_mut(place).context("there is no room")?;
+        self.speaker.say(&mut self.audience, room)?;
+        self.said += 1;
+        Ok(())
+    }
+
+    /// Waits until everybody has heard everything, and no more than that.
+    fn settle(&mut self) -> Result<()> {
+        let deadline = Instant::now() + HEARD_WITHIN;
+        let wanted = self.said * self.members;
+        while self.heard() < wanted && Instant::now() < deadline {
+            self.audience.turn(Some(TURN))?;
+        }
+        let heard = self.heard();
+        if heard != wanted {
+            bail!("{}: {heard} deliveries of {wanted}", self.name);
+        }
+        Ok(())
+    }
+}

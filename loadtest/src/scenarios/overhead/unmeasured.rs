@@ -1,0 +1,97 @@
+//! The same services without their metrics: built from the same sources, with a `prometheus` whose counters do not count.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use parley_local::{Home, Interrupt, say, workspace};
+use serde_json::Value;
+
+use crate::database::capture;
+
+/// In which file of the crate an operation stands, how it begins, and how it then does nothing.
+const EMPTIED: &[(&str, &str, &str)] = &[
+    ("counter.rs", "pub fn inc_by(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("counter.rs", "pub fn inc(&self) {", "if true { return; }"),
+    ("gauge.rs", "pub fn set(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("gauge.rs", "pub fn inc(&self) {", "if true { return; }"),
+    ("gauge.rs", "pub fn dec(&self) {", "if true { return; }"),
+    ("gauge.rs", "pub fn add(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("gauge.rs", "pub fn sub(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("histogram.rs", "pub fn observe(&self, v: f64) {", "if true { let _ = v; return; }"),
+];
+
+/// Builds them, and says in which folder they are.
+pub(super) fn build(home: &Home, interrupt: &Interrupt) -> Result<PathBuf> {
+    let folder = home.root().join("unmeasured");
+    let (source, target) = (folder.join("source"), folder.join("target"));
+    copy_sources(&source)?;
+    let emptied = folder.join("prometheus");
+    empty(&packaged()?, &emptied)?;
+    say::note("building the services without metrics: several minutes at first");
+    let patch = format!("patch.crates-io.prometheus.path={:?}", emptied.display().to_string());
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--package", "parley-api", "--package", "parley-gateway"]);
+    cargo.args(["--config", &patch]).current_dir(&source).env("CARGO_TARGET_DIR", &target);
+    if interrupt.asked() || !cargo.status().context("cannot run cargo")?.success() {
+        bail!("the services without metrics could not be built");
+    }
+    Ok(target.join("release"))
+}
+
+/// What is committed, and what has been changed since.
+fn copy_sources(to: &Path) -> Result<()> {
+    let files = capture(Command::new("git").arg("ls-files").current_dir(workspace()))?;
+    for file in files.lines() {
+        let (from, to) = (workspace().join(file), to.join(file));
+        let Ok(new) = fs::read(&from) else { continue };
+        // A file that is as it was keeps its time, and is not built again.
+        if fs::read(&to).is_ok_and(|old| old == new) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().context("a file without a folder")?)?;
+        fs::write(&to, new).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// Where cargo has the crate's sources.
+fn packaged() -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["metadata", "--format-version", "1"]).current_dir(workspace());
+    let metadata: Value = serde_json::from_str(&capture(&mut cargo)?)?;
+    let packages = metadata["packages"].as_array().context("cargo names no packages")?;
+    let found = packages.iter().find(|package| package["name"] == "prometheus");
+    let manifest = found.and_then(|package| package["manifest_path"].as_str());
+    let manifest = Path::new(manifest.context("there is no crate prometheus")?);
+    Ok(manifest.parent().context("a manifest without a folder")?.to_owned())
+}
+
+/// Copies the crate and empties its operations.
+fn empty(from: &Path, to: &Path) -> Result<()> {
+    copy(from, to)?;
+    for (file, begin, nothing) in EMPTIED {
+        let path = to.join("src").join(file);
+        let text = fs::read_to_string(&path)?;
+        if !text.contains(begin) {
+            bail!("{file} of prometheus has no `{begin}` any more");
+        }
+        fs::write(&path, text.replace(begin, &format!("{begin} {nothing}")))?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
