@@ -33,11 +33,11 @@ pub(super) fn append(to: &mut Vec<u8>, opcode: u8, payload: &[&[u8]]) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ 0..=125), _) => to.push(0x80 | short),
         (_, Ok(medium)) => {
-            to.push(0x80 | 126);
+            to.push(0x80 | 0x7e);
             to.extend_from_slice(&medium.to_be_bytes());
         }
         _ => {
-            to.push(0x80 | 127);
+            to.push(0x80 | 0x7f);
             to.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }

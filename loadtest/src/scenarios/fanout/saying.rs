@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use chrono::DateTime;
 use parley_domain::bus::{Kind, Origin, RoomEvent};
 use parley_domain::ids::ChatId;
 use parley_domain::version::{Epoch, Version};
@@ -81,7 +83,7 @@ impl Bus {
             epoch: self.epoch,
             affected: Vec::new(),
             membership_versions: Vec::new(),
-            origin: Origin { committed_at: Some(chrono::Utc::now()), trace: None },
+            origin: Origin { committed_at: Some(DateTime::from(SystemTime::now())), trace: None },
             event: Bytes::from(format!(r#"["new-message",{message}]"#)),
         };
         let event = event.encode();

@@ -59,8 +59,10 @@ async fn a_mute_that_is_over_is_none() {
     )]
     let until = (chrono::Utc::now() + soon).to_rfc3339();
     alice.patch(&path, json!({ "muted": true, "until": until })).await.data();
-    let over = async { while muted(&alice, &chat).await != (false, Value::Null) {} };
+    let info = format!("/api/chat/{chat}/info");
+    let over = async { while alice.get(&info).await.data()["chat"]["muted"] != false {} };
     tokio::time::timeout(std::time::Duration::from_secs(20), over).await.unwrap();
+    assert_eq!(muted(&alice, &chat).await, (false, Value::Null));
 }
 
 #[tokio::test]

@@ -304,7 +304,8 @@ fn i6_a_removal_acts_at_its_version_on_whoever_had_not_heard_it() {
     // Let in again.
     room.enter((3, 3, user("bob")), place(1), now);
     let removal = removal(1, "bob");
-    let mut keys: Vec<u64> = room.hearers(&[removal.clone()]).map(|(key, ..)| key).collect();
+    let mut keys: Vec<u64> =
+        room.hearers(std::slice::from_ref(&removal)).map(|(key, ..)| key).collect();
     keys.sort_unstable();
     assert_eq!(keys, [1, 2]);
     assert_eq!(room.passed(&removal).removed, 1);
@@ -343,7 +344,7 @@ fn i6_who_was_removed_does_not_hear_what_shows_a_later_change() {
     let mut room = at(0, now);
     room.enter((2, 2, user("bob")), place(0), now);
     let edited = Event { hidden_from: [user("bob")].into(), ..event(1) };
-    let keys: Vec<u64> = room.hearers(&[edited.clone()]).map(|(key, ..)| key).collect();
+    let keys: Vec<u64> = room.hearers(std::slice::from_ref(&edited)).map(|(key, ..)| key).collect();
     assert_eq!(keys, [1]);
     assert_eq!(room.passed(&edited).closed, [2], "it comes back, and is looked up");
     assert_eq!((room.heard_by(1), room.heard_by(2)), (Some(Version(0)), None));
