@@ -9,7 +9,9 @@ use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_cluster, nats_outage, planted, removal,
     rolling, slow, upgrade,
 };
-use parley_loadtest::scenarios::{fanout, lists, overhead, send, storm, transports, webhooks};
+use parley_loadtest::scenarios::{
+    arrivals, fanout, lists, overhead, send, storm, transports, webhooks,
+};
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
 
@@ -42,6 +44,10 @@ enum Scenario {
     Fanout(fanout::Arguments),
     /// Rooms of four, likewise
     Rooms(fanout::Arguments),
+    /// Connections that come, with a token and with a join, beside socket.io and Bun
+    Connect(arrivals::ConnectArguments),
+    /// Ten thousand connections that say nothing, likewise
+    Idle(arrivals::IdleArguments),
     /// Sends through REST into many chats and into one, beside pgbench
     Send(send::Arguments),
     /// What metrics and traces add to a send and a delivery
@@ -105,6 +111,8 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
     match scenario {
         Scenario::Fanout(arguments) => fanout::run(&fanout::FANOUT, home, arguments, interrupt),
         Scenario::Rooms(arguments) => fanout::run(&fanout::ROOMS, home, arguments, interrupt),
+        Scenario::Connect(arguments) => arrivals::connect(home, arguments, interrupt),
+        Scenario::Idle(arguments) => arrivals::idle(home, arguments, interrupt),
         Scenario::Send(arguments) => send::run(home, arguments, interrupt),
         Scenario::Overhead(arguments) => overhead::run(home, arguments, interrupt),
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),

@@ -1,5 +1,6 @@
 //! What can be measured, one file (and a folder for its parts) per scenario.
 
+pub mod arrivals;
 pub mod delivery;
 pub mod fanout;
 pub mod lists;

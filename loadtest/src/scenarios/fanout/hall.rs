@@ -105,6 +105,10 @@ impl Hall {
         self.tokens.iter().enumerate().map(|(it, token)| Sender::new(chat(it), token)).collect()
     }
 
+    pub(crate) fn gateway_pid(&self) -> Result<u32> {
+        Ok(self.cluster.process(GATEWAY)?.pid)
+    }
+
     pub(crate) fn gateway(&self) -> Result<SocketAddr> {
         gateway(&self.cluster)
     }
