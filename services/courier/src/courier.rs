@@ -16,7 +16,8 @@ use crate::lane::{Lane, Shared};
 use crate::pace::Pace;
 use crate::settings::DeliverySettings;
 
-/// Rows of the outbox that one call turns into deliveries.
+/// Most rows of the outbox that one call turns into deliveries. A row is a whole batch of sends: what takes the database too
+/// long is tried again with half as many.
 const FAN_OUT: u32 = 64;
 /// Deliveries of a lane that are claimed with it.
 const DELIVERIES: u32 = 32;
@@ -34,8 +35,9 @@ pub(crate) struct Courier {
 }
 
 /// Lanes under way, and the pace of each webhook. Bounded by the webhooks that there may be and the room of each.
-#[derive(Default)]
 struct Running {
+    /// Rows of the outbox that the next call asks for.
+    fan_out: u32,
     lanes: JoinSet<()>,
     webhooks: HashMap<task::Id, WebhookId>,
     paces: HashMap<WebhookId, Arc<Pace>>,
@@ -44,7 +46,7 @@ struct Running {
 impl Courier {
     /// Works until `stop`; then lanes finish what they have begun.
     pub(crate) async fn run(self) {
-        let mut running = Running::default();
+        let mut running = Running::new();
         while !self.stop.is_cancelled() {
             running.collect();
             let pause = match self.look(&mut running).await {
@@ -62,9 +64,9 @@ impl Courier {
 
     /// One look; says whether it has found anything.
     async fn look(&self, running: &mut Running) -> Result<bool, StoreError> {
-        let fanned = self.store.fan_out(FAN_OUT, &self.settings.notices()).await?;
+        // What has been fanned out goes on its way, whatever comes of the rest.
+        let fanned = self.fan_out(running).await;
         let metrics = &self.shared.metrics;
-        metrics.fanned_out.inc_by(fanned.map_or(0, |fanned| fanned.deliveries));
         let limits = ClaimLimits {
             lanes: self.settings.webhook_concurrency,
             deliveries: DELIVERIES,
@@ -73,10 +75,23 @@ impl Courier {
         };
         let claimed_at = Instant::now();
         let claimed = self.store.claim_lanes(self.holder, &limits).await?;
-        let found = fanned.is_some_and(|fanned| fanned.rows > 0) || !claimed.lanes.is_empty();
+        let any = !claimed.lanes.is_empty();
         self.start(running, claimed, claimed_at);
         metrics.lanes.set(i64::try_from(running.lanes.len()).unwrap_or(i64::MAX));
-        Ok(found)
+        Ok(fanned? || any)
+    }
+
+    /// Turns rows of the outbox into deliveries; says whether there were any.
+    async fn fan_out(&self, running: &mut Running) -> Result<bool, StoreError> {
+        let fanned = self.store.fan_out(running.fan_out, &self.settings.notices()).await;
+        let Ok(fanned) = fanned else {
+            running.fan_out = (running.fan_out / 2).max(1);
+            return fanned.map(|_| false);
+        };
+        let Some(fanned) = fanned else { return Ok(false) };
+        running.fan_out = (running.fan_out * 2).min(FAN_OUT);
+        self.shared.metrics.fanned_out.inc_by(fanned.deliveries);
+        Ok(fanned.rows > 0)
     }
 
     fn start(&self, running: &mut Running, claimed: Claimed, claimed_at: Instant) {
@@ -111,6 +126,11 @@ impl Courier {
 }
 
 impl Running {
+    fn new() -> Self {
+        let (lanes, webhooks, paces) = Default::default();
+        Self { fan_out: FAN_OUT, lanes, webhooks, paces }
+    }
+
     /// Takes note of lanes that have ended. One that panicked leaves its claim to its end.
     fn collect(&mut self) {
         while let Some(ended) = self.lanes.try_join_next_with_id() {

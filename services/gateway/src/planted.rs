@@ -94,9 +94,11 @@ mod with_faults {
     pub(crate) fn send(
         chat: ChatId,
         socket: &Socket,
-        (frame, _): (&Frame, bool),
+        (frame, at_once): (&Frame, bool),
     ) -> Result<(), Closed> {
-        let Some(plant) = PLANT.get() else { return socket.send(frame) };
+        let Some(plant) = PLANT.get() else {
+            return if at_once { socket.send_now(frame) } else { socket.send(frame) };
+        };
         plant.lock().send(chat, socket, frame)
     }
 

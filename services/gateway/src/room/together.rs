@@ -7,7 +7,7 @@ use super::order::{Event, Heard, Lost};
 pub(crate) struct Turn {
     /// Most events.
     events: usize,
-    /// No more once so many bytes are reached.
+    /// Most bytes; a single event may have more.
     bytes: usize,
 }
 
@@ -17,11 +17,19 @@ impl Turn {
         Self { events: (frames / 2).min(32), bytes: (bytes / 2).min(64 * 1024) }
     }
 
-    /// Takes one of this length; false if it is the last.
+    /// Takes one of this length, if it still fits.
     pub(crate) fn takes(&mut self, bytes: usize) -> bool {
-        self.events = self.events.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.events > 0 && self.bytes > 0
+        let fits = self.events > 0 && bytes <= self.bytes;
+        if fits {
+            self.events -= 1;
+            self.bytes -= bytes;
+        }
+        fits
+    }
+
+    /// What is left once one of this length was taken, whether it fits or not.
+    fn after(mut self, bytes: usize) -> Self {
+        if self.takes(bytes) { self } else { Self { events: 0, bytes: 0 } }
     }
 }
 
@@ -43,19 +51,17 @@ pub(crate) fn parts<F>(
 ) -> Vec<Part<F>> {
     let mut parts = Vec::new();
     let mut left = turn;
-    let mut goes_on = false;
     for heard in heard {
         match (heard, parts.last_mut()) {
             (Heard::Event(event), last) if event.is_durable_and_for_all() => {
                 let bytes = length(&event.frame);
                 match last {
-                    Some(Part::Together(run)) if goes_on => run.push(event),
+                    Some(Part::Together(run)) if left.takes(bytes) => run.push(event),
                     _ => {
-                        left = turn;
+                        left = turn.after(bytes);
                         parts.push(Part::Together(vec![event]));
                     }
                 }
-                goes_on = left.takes(bytes);
             }
             (Heard::Event(event), _) => parts.push(Part::Alone(event)),
             (Heard::Close(why), _) => parts.push(Part::Close(why)),
@@ -115,7 +121,8 @@ mod tests {
         let heard = || (1..=7).map(event).map(Heard::Event).collect();
         let of = |frames, bytes| shown(&parts(heard(), Turn::of(frames, bytes), |length| *length));
         assert_eq!(of(6, 1000), [vec![1, 2, 3], vec![4, 5, 6], vec![7]]);
-        assert_eq!(of(100, 30), [vec![1, 2], vec![3, 4], vec![5, 6], vec![7]]);
+        assert_eq!(of(100, 50), [vec![1, 2], vec![3, 4], vec![5, 6], vec![7]]);
+        assert_eq!(of(100, 18).len(), 7, "one that is longer goes alone");
         assert_eq!(of(2, 1000).len(), 7);
     }
 }

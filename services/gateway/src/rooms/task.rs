@@ -187,9 +187,8 @@ impl RoomTask {
             if event.kind == Kind::NewMessage {
                 self.on_authors_message(&event);
             }
-            let goes_on = turn.takes(event.event.len());
             heard.extend(self.room.order.on_event(passing::live(&event), now()));
-            next = if goes_on { more.next_at_once() } else { None };
+            next = if turn.takes(event.event.len()) { more.next_at_once() } else { None };
         }
         self.fan_out(heard).await;
     }

@@ -9,11 +9,12 @@ use socket2::SockRef;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -87,7 +88,7 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
-    fn io(error: &io::Error) -> Self {
+    pub(super) fn io(error: &io::Error) -> Self {
         tracing::debug!(%error, "WebSocket connection failed");
         let reason = match error.kind() {
             // The system has the same deadline for what was written, and may notice first.
@@ -360,7 +361,8 @@ impl Link {
     }
 }
 
-/// Reads once. The socket is shared, so this is not `AsyncRead`.
+/// Reads once. The socket is shared, so this is not `AsyncRead`. What fills less than the buffer was all that there was:
+/// the runtime is told so, and does not have to ask the system in vain for more.
 fn poll_read(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -368,9 +370,19 @@ fn poll_read(
 ) -> Poll<io::Result<usize>> {
     loop {
         ready!(stream.poll_read_ready(cx))?;
-        match stream.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return Poll::Ready(read),
+        let mut all = None;
+        let tried = stream.try_io(Interest::READABLE, || {
+            let read = (&*SockRef::from(stream)).read(buffer)?;
+            if (1..buffer.len()).contains(&read) {
+                all = Some(read);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(read)
+        });
+        match (all, tried) {
+            (Some(read), _) => return Poll::Ready(Ok(read)),
+            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            (None, tried) => return Poll::Ready(tried),
         }
     }
 }

@@ -47,6 +47,7 @@ impl Outbox {
 
     /// What is left of frames that passed by an empty queue: of the first one, `begun` bytes are gone.
     pub(crate) fn push_rest(&mut self, frames: &[Bytes], begun: usize) {
+        debug_assert!(self.queue.is_empty(), "what waits comes first");
         self.begun = begun;
         self.frames += frames.len();
         self.bytes += frames.iter().map(Bytes::len).sum::<usize>();
@@ -118,7 +119,7 @@ impl Outbox {
 
     /// Nothing of it is written any more. How much waited stays known.
     pub(crate) fn clear(&mut self) {
-        self.queue = VecDeque::new();
+        (self.queue, self.begun) = (VecDeque::new(), 0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One session, shared by its driver, its requests and everybody who sends to it.
 
 use super::forward::Notice;
-use super::link::{self, Link};
+use super::link::{self, Broken, Link};
 use super::machine::{Due, Machine, Received, Timings};
 use super::outbox::{Outbox, Overflow};
 use super::packet::{self, Malformed, Packet};
@@ -16,6 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
 use std::task::{Poll, Waker};
 use tokio::net::TcpStream;
@@ -147,8 +148,8 @@ impl Session {
     /// Queues these frames together; never waits.
     pub(crate) fn push(&self, frames: &[Bytes]) -> Result<(), Closed> {
         self.push_with(|inner| {
-            let queued = inner.outbox.push(frames);
-            queued.map(|()| inner.take_writer())
+            inner.outbox.push(frames)?;
+            Ok(inner.take_writer())
         })
     }
 
@@ -158,7 +159,7 @@ impl Session {
         self.push_with(|inner| {
             inner.outbox.room_for(frames)?;
             if inner.writer_idle && !inner.machine.is_polling() {
-                return Ok(inner.write_now(frames, &self.core.stats));
+                return inner.write_now(frames, &self.core.stats);
             }
             inner.outbox.push(frames)?;
             Ok(inner.take_writer())
@@ -167,19 +168,23 @@ impl Session {
 
     fn push_with(
         &self,
-        put: impl FnOnce(&mut Inner) -> Result<Option<Waker>, Overflow>,
+        put: impl FnOnce(&mut Inner) -> Result<Option<Waker>, Unsent>,
     ) -> Result<(), Closed> {
         let writer = {
             let mut inner = self.lock();
             if inner.machine.closed().is_some() {
                 return Err(Closed);
             }
-            let Ok(writer) = put(&mut inner) else {
-                self.core.stats.outbox_overflows.fetch_add(1, Relaxed);
-                inner.close(DisconnectReason::SlowConsumer);
-                return Err(Closed);
-            };
-            writer
+            match put(&mut inner) {
+                Ok(writer) => writer,
+                Err(unsent) => {
+                    if matches!(unsent, Unsent::Overflow) {
+                        self.core.stats.outbox_overflows.fetch_add(1, Relaxed);
+                    }
+                    inner.close(unsent.reason());
+                    return Err(Closed);
+                }
+            }
         };
         if let Some(writer) = writer {
             writer.wake();
@@ -258,10 +263,15 @@ impl Inner {
     }
 
     /// Writes what the socket takes of these, before which nothing waits, and queues the rest. Who is to be woken for that.
-    fn write_now(&mut self, frames: &[Bytes], stats: &Stats) -> Option<Waker> {
-        // What is wrong with the socket is found out by its writer, who gets the rest.
-        let stream = self.stream.upgrade();
-        let written = stream.and_then(|it| link::write(&it, frames.iter(), 0).ok()).unwrap_or(0);
+    fn write_now(&mut self, frames: &[Bytes], stats: &Stats) -> Result<Option<Waker>, Unsent> {
+        let written = match self.stream.upgrade().map(|it| link::write(&it, frames.iter(), 0)) {
+            Some(Ok(written)) => written,
+            // The system says only once what is wrong with a socket.
+            Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Err(Unsent::Broken(Broken::io(&error)));
+            }
+            Some(Err(_)) | None => 0,
+        };
         let (mut whole, mut left) = (0, written);
         while let Some(frame) = frames.get(whole).filter(|frame| frame.len() <= left) {
             left -= frame.len();
@@ -269,10 +279,10 @@ impl Inner {
         }
         stats.written(whole, written - left);
         if whole == frames.len() {
-            return None;
+            return Ok(None);
         }
         self.outbox.push_rest(&frames[whole..], left);
-        self.take_writer()
+        Ok(self.take_writer())
     }
 
     /// Closes the session, unless it is closed already.
@@ -373,6 +383,27 @@ impl Inner {
             frames += 1;
         }
         (frames > 0).then(|| (Bytes::from(body), frames))
+    }
+}
+
+/// Why frames were not taken.
+enum Unsent {
+    Overflow,
+    Broken(Broken),
+}
+
+impl Unsent {
+    fn reason(&self) -> DisconnectReason {
+        match self {
+            Self::Overflow => DisconnectReason::SlowConsumer,
+            Self::Broken(broken) => broken.reason,
+        }
+    }
+}
+
+impl From<Overflow> for Unsent {
+    fn from(Overflow: Overflow) -> Self {
+        Self::Overflow
     }
 }
 

@@ -121,7 +121,13 @@ impl Store {
             r#"
             with before as materialized (
                 select w.id, w.failing_since, w.failures >= $8 as failing, t.succeeded, t.gone
-                    , case when t.succeeded then 0 else w.failures end + t.failed as failures
+                    -- Attempts that failed at the same time are one reason to wait, however many lanes and pods there are.
+                    , case
+                        when t.succeeded or w.failures < $8
+                            then least(case when t.succeeded then 0 else w.failures end + t.failed, $8)
+                        when t.failed > 0 and coalesce(w.paused_until <= clock_timestamp(), true) then w.failures + 1
+                        else w.failures
+                    end as failures
                 from unnest($1::uuid[], $2::boolean[], $3::integer[], $4::boolean[]) as t (id, succeeded, failed, gone)
                 join webhooks w on w.id = t.id
                 where w.disabled_at is null and w.removed_at is null
@@ -142,8 +148,10 @@ impl Store {
                     when s.succeeded then clock_timestamp()
                     else coalesce(w.failing_since, clock_timestamp())
                 end
-                , paused_until = case when s.failures >= $8 then
-                    clock_timestamp() + (0.5 + random() / 2)
+                , paused_until = case
+                    when s.failures < $8 then null
+                    when s.failures <= w.failures then w.paused_until
+                    else clock_timestamp() + (0.5 + random() / 2)
                         * least($6::interval, $5::interval * power(2, least(s.failures - $8, 24)))
                 end
                 , disabled_at = case when s.ends then clock_timestamp() end

@@ -146,7 +146,7 @@ impl Store {
         sqlx::query!(
             r#"
             delete from webhook_lanes l
-            where (l.waiting = 0 and l.holder is null and l.due_at < clock_timestamp() - $1::interval)
+            where (l.waiting = 0 and l.due_at < clock_timestamp() - $1::interval)
                 or exists (select from webhooks w where w.id = l.webhook_id and w.removed_at is not null)
             "#,
             interval(EMPTY_LANE),

@@ -58,13 +58,17 @@ impl RoomTask {
 
     /// Gives events to whom they are for. Several are durable ones for everybody, in their order.
     pub(super) async fn deliver(&mut self, events: &[Event<Frame>]) {
-        let Some(first) = events.first() else { return };
+        if events.is_empty() {
+            return;
+        }
         let frames: Vec<_> = events.iter().map(|event| event.frame.clone()).collect();
         let together = Frame::together(&frames);
         let spans: Vec<_> =
             events.iter().map(|event| traces::delivering(event, self.rooms.pod())).collect();
         let at_once = self.room.len() <= self.rooms.0.alone;
-        let (mut served, mut told, mut closed) = (0, 0, Vec::new());
+        let (mut served, mut closed) = (0, Vec::new());
+        // How many were told each event.
+        let mut told = vec![0_u64; events.len()];
         for (key, socket, known) in self.room.hearers(events) {
             served += 1;
             if served % BEFORE_OTHERS == 0 {
@@ -73,21 +77,21 @@ impl RoomTask {
             let rest = (known > 0).then(|| Frame::together(&frames[known..]));
             let frame = rest.as_ref().unwrap_or(&together);
             if planted::send(self.chat, socket, (frame, at_once)).is_ok() {
-                told += events.len() - known;
+                told[known..].iter_mut().for_each(|told| *told += 1);
             } else {
-                closed.push(key);
+                closed.push((key, known));
             }
         }
-        self.rooms.0.metrics.delivered.inc_by(told as u64);
-        for (event, span) in events.iter().zip(spans) {
-            span.record("members.told", served - closed.len());
+        self.rooms.0.metrics.delivered.inc_by(told.iter().sum());
+        for ((event, span), told) in events.iter().zip(spans).zip(told) {
+            span.record("members.told", told);
             self.note_telling(event);
             if told > 0 && event.version.is_some() {
                 self.time(event.came);
             }
         }
-        for key in closed {
-            self.note_closed(key, first);
+        for (key, known) in closed {
+            self.note_closed(key, &events[known]);
             self.leave(key);
         }
     }
