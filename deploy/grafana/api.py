@@ -214,6 +214,7 @@ DASHBOARD = dashboard(
                 quantiles('parley_before_message_seconds'),
                 'Until there was a verdict, or none: every sender waits for it.',
                 unit='s',
+                empty='nobody was asked',
             ),
             Panel(
                 'Calls',

@@ -37,9 +37,18 @@ impl Arena {
         (api, gateways): (u16, u16),
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::with_couriers(name, (api, gateways, 0), settings)
+    }
+
+    /// With couriers too.
+    pub(crate) fn with_couriers(
+        name: &str,
+        (api, gateways, couriers): (u16, u16, u16),
+        settings: &[(&str, &str)],
+    ) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        let options =
-            Options { api, gateways, settings: settings.collect(), ..Options::for_tests() };
+        let settings = settings.collect();
+        let options = Options { api, gateways, couriers, settings, ..Options::for_tests() };
         let home = testing::home(name).unwrap();
         let cluster = Cluster::start(&home, &options, &Interrupt::default()).unwrap();
         Self { cluster, home, _alone: None }

@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use crate::operator::eventually;
 
 /// A server that keeps what it is told: id and body.
-struct Receiver {
-    address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     told: Arc<Mutex<Vec<(String, Value)>>>,
     /// It closes every connection unanswered.
     away: Arc<AtomicBool>,
 }
 
 impl Receiver {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (told, away) = (Arc::<Mutex<_>>::default(), Arc::<AtomicBool>::default());

@@ -12,23 +12,34 @@ use super::crowd::{BOUNDARY, Crowd, form};
 use super::watched::Watched;
 use crate::operator::eventually;
 
-/// A session that keeps everybody from the tables, as a migration by hand may.
-pub(super) struct LockedTables(Child);
+/// A session that holds something in Postgres which others want.
+pub(super) struct Locked(Child);
 
-impl LockedTables {
-    pub(super) fn lock(watched: &Watched) -> Self {
+impl Locked {
+    /// Keeps everybody from the tables, as a migration by hand may.
+    pub(super) fn tables(watched: &Watched) -> Self {
+        Self::by(watched, "LOCK TABLE chats, messages, participants")
+    }
+
+    /// Keeps couriers from making deliveries of the outbox, as one that hangs in it would.
+    pub(super) fn outbox(watched: &Watched) -> Self {
+        Self::by(watched, "SELECT pg_advisory_xact_lock(x'7061726c'::int, 1)")
+    }
+
+    fn by(watched: &Watched, statement: &str) -> Self {
         let home = Home::from_env().unwrap();
         let psql = postgres_programs(&home, &Interrupt::default()).unwrap().join("psql");
         let mut command = Command::new(psql);
         command.arg(&watched.cluster().description().postgres.url);
-        let mut session = command.args(["-X", "-q"]).stdin(Stdio::piped()).spawn().unwrap();
-        let lock = b"BEGIN; LOCK TABLE chats, messages, participants;\n";
-        session.stdin.as_mut().unwrap().write_all(lock).unwrap();
+        command.args(["-X", "-q"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut session = command.spawn().unwrap();
+        let lock = format!("BEGIN; {statement};\n");
+        session.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
         Self(session)
     }
 }
 
-impl Drop for LockedTables {
+impl Drop for Locked {
     fn drop(&mut self) {
         // Without input it leaves, and its transaction is rolled back.
         drop(self.0.stdin.take());

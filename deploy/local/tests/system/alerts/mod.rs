@@ -11,11 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use parley_local::{shipped_rules, workspace};
+use serde_json::json;
 
 use self::crowd::{Crowd, Guest, MANY, TOO_MANY};
-use self::faults::{DescriptorLimit, Folder, LockedTables, Transfer};
+use self::faults::{DescriptorLimit, Folder, Locked, Transfer};
 use self::watched::{OUTBOX, Watched};
 use crate::arena::GoOn;
+use crate::webhooks::Receiver;
 
 /// Alerts that no fault fires; their pages say why.
 const WITHOUT_A_FAULT: [&str; 2] = ["ParleyPanics", "ParleyBeforeMessageFailing"];
@@ -23,6 +25,8 @@ const WITHOUT_A_FAULT: [&str; 2] = ["ParleyPanics", "ParleyBeforeMessageFailing"
 const HEALTHY: Duration = Duration::from_secs(10);
 /// More changes than a room is told one by one.
 const TOO_FAR: usize = 5_200;
+/// More than one, so that a message is many deliveries.
+const WEBHOOKS: usize = 30;
 
 #[test]
 #[ignore = "takes minutes: cargo parley test --full"]
@@ -43,6 +47,7 @@ fn every_alert_fires_by_a_real_fault_and_a_cause_inhibits_its_symptoms() {
         connections_fill_a_gateway(&watched, &crowd);
         strangers_come(&watched, &crowd);
         gateways_hang(&watched);
+        webhooks_fail(&watched, &crowd);
         pods_die(&mut watched);
     });
     let fired = watched.fired();
@@ -105,7 +110,7 @@ fn postgres_dies(watched: &mut Watched, crowd: &Crowd) {
 }
 
 fn somebody_locks_tables(watched: &Watched, crowd: &Crowd) {
-    let _locked = LockedTables::lock(watched);
+    let _locked = Locked::tables(watched);
     crowd.at_once(MANY, || {
         watched.has_fired("ParleySendLatencyBudgetBurn");
         watched.has_fired("ParleyDatabasePoolExhausted");
@@ -166,6 +171,28 @@ fn strangers_come(watched: &Watched, crowd: &Crowd) {
     });
 }
 
+/// Nobody is at one webhook's address, others are told less than there is, and then nothing new becomes a delivery.
+fn webhooks_fail(watched: &Watched, crowd: &Crowd) {
+    let receiver = Receiver::start();
+    let host = watched.host();
+    let webhook = |address: &str| {
+        let new = json!({ "url": format!("http://{address}/"), "events": ["message.created"] });
+        assert_eq!(host.post("/api/webhooks", &new).unwrap().status, 201);
+    };
+    webhook("127.0.0.1:1");
+    for _ in 0..WEBHOOKS {
+        webhook(&receiver.address.to_string());
+    }
+    // Every pod knows of them then, and they cannot be told of so much while they are.
+    thread::sleep(Duration::from_secs(6));
+    crowd.flood(12_000 / WEBHOOKS);
+    watched.has_fired("ParleyDeliveriesWaiting");
+    let _stuck = Locked::outbox(watched);
+    watched.has_fired("ParleyWebhooksFailing");
+    watched.has_fired("ParleyDeliveriesGivenUp");
+    watched.has_fired("ParleyOutboxStuck");
+}
+
 fn pods_die(watched: &mut Watched) {
     watched.set("api-2", "PARLEY_JWKS_URL", "http://127.0.0.1:1/jwks");
     watched.set("api-2", "PARLEY_JWKS_REFRESH_SECONDS", "1");
@@ -174,7 +201,12 @@ fn pods_die(watched: &mut Watched) {
     }
     watched.has_fired("ParleyPodRestarting");
     watched.has_fired("ParleyKeysNotFetched");
-    for (pods, alert) in [("api", "ParleyApiDown"), ("gateway", "ParleyGatewayDown")] {
+    let kinds = [
+        ("api", "ParleyApiDown"),
+        ("gateway", "ParleyGatewayDown"),
+        ("courier", "ParleyCourierDown"),
+    ];
+    for (pods, alert) in kinds {
         watched.kill_all(pods);
         watched.has_fired(alert);
         watched.fires_and_is_suppressed("ParleyPodDown");

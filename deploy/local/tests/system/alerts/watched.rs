@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parley_local::{
-    Alert, Cluster, Interrupt, Pod, Prometheus, Watch, shipped_alertmanager, shipped_rules,
-    shortened,
+    Alert, Client, Cluster, Interrupt, Pod, Prometheus, Role, Token, Watch, shipped_alertmanager,
+    shipped_rules, shortened,
 };
 
 use crate::arena::Arena;
@@ -23,7 +23,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// How many events may wait for a connection.
 pub(super) const OUTBOX: usize = 256;
 /// Limits that a few clients reach.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("PARLEY_MESSAGE_LIMITS", "user=10000/1"),
     ("PARLEY_ATTEMPT_LIMIT", "10000/1"),
     ("PARLEY_MAX_CONNECTIONS", "10"),
@@ -35,6 +35,12 @@ const SETTINGS: [(&str, &str); 11] = [
     ("PARLEY_MAX_DOWNLOADS", "1"),
     ("PARLEY_JOIN_TIMEOUT_MS", "2000"),
     ("PARLEY_LOG", "info"),
+    // Webhooks hear an event a second, are soon seen to fail, and are soon given up.
+    ("PARLEY_WEBHOOK_CONCURRENCY", "1"),
+    ("PARLEY_WEBHOOK_RATE", "1"),
+    ("PARLEY_WEBHOOK_RETRY_MS", "50"),
+    ("PARLEY_WEBHOOK_RETRY_CAP_MS", "500"),
+    ("PARLEY_WEBHOOK_RETRY_SECONDS", "40"),
 ];
 
 pub(super) struct Watched {
@@ -47,7 +53,7 @@ impl Watched {
     pub(super) fn start() -> Self {
         let outbox = OUTBOX.to_string();
         let settings = [&SETTINGS[..], &[("PARLEY_OUTBOX_FRAMES", &outbox)]].concat();
-        let arena = Arena::with_gateways("alerts", (2, 2), &settings);
+        let arena = Arena::with_couriers("alerts", (2, 2, 1), &settings);
         let shorten = |(name, rules): (String, String)| (name, shortened(&rules, FACTOR));
         let watch = Watch {
             scrape: SECOND,
@@ -74,6 +80,13 @@ impl Watched {
         &self.cluster().description().gateway
     }
 
+    /// The host application.
+    pub(super) fn host(&self) -> Client {
+        let cluster = self.cluster().description();
+        let token = Token { role: Role::Service, ..Token::user("host") };
+        Client::new(&cluster.url, Some(token.sign(&cluster.jwt.secret).unwrap()))
+    }
+
     /// Where the bytes of files are.
     pub(super) fn files(&self) -> PathBuf {
         self.arena.home.root().join("ephemeral-files")
@@ -85,7 +98,7 @@ impl Watched {
 
     /// Nothing fires where nothing is wrong.
     pub(super) fn stays_quiet_for(&self, time: Duration) {
-        eventually("every pod's answer", || self.query("count(up == 1)") == Some(4.0));
+        eventually("every pod's answer", || self.query("count(up == 1)") == Some(5.0));
         let until = Instant::now() + time;
         while Instant::now() < until {
             let alerts = self.prometheus.alerts().unwrap();
