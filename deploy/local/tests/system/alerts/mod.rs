@@ -6,6 +6,7 @@ mod watched;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
@@ -179,7 +180,9 @@ fn webhooks_fail(watched: &Watched, crowd: &Crowd) {
         let new = json!({ "url": format!("http://{address}/"), "events": ["message.created"] });
         assert_eq!(host.post("/api/webhooks", &new).unwrap().status, 201);
     };
-    webhook("127.0.0.1:1");
+    // A port that was free a moment ago.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    webhook(&nobody.to_string());
     for _ in 0..WEBHOOKS {
         webhook(&receiver.address.to_string());
     }
