@@ -14,15 +14,21 @@ create table notices (
 
 create index notices_due on notices (due_at) where due_at is not null;
 
--- fan_out_1, which also arms timers: of everybody in a chat but the authors, if a webhook wants notices and the chat has no more than
--- `crowd` participants. The timer of somebody that is armed already stays as it is: what was said meanwhile is collapsed into it.
-create function fan_out_2(
+-- Turns the oldest rows of the outbox, at most so many, into deliveries. One process at a time, so that a chat's events
+-- stay in order; whoever comes meanwhile gets null and has nothing to do. It is one call, so nobody can die or sleep in
+-- between and hold up the others.
+--
+-- Pods of two releases run side by side: a change of this function gets a new name.
+--
+-- It also arms timers: of everybody in a chat but the authors, if a webhook wants notices and the chat has no more than `crowd`
+-- participants. The timer of somebody that is armed already stays as it is: what was said meanwhile is collapsed into it.
+create function fan_out_1(
     most integer, notice_delay interval, crowd integer, out rows_taken bigint, out deliveries bigint, out armed bigint
 )
 language plpgsql volatile
 as $function$
 begin
-    -- The lock of fan_out_1.
+    -- Of 'parley', and the first of its kind.
     if not pg_try_advisory_xact_lock(x'7061726c'::int, 1) then
         return;
     end if;

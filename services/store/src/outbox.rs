@@ -120,7 +120,7 @@ impl Store {
         let most = i32::try_from(most).unwrap_or(i32::MAX);
         let crowd = i32::try_from(notices.crowd).unwrap_or(i32::MAX);
         let row = sqlx::query!(
-            "select rows_taken, deliveries, armed from fan_out_2($1, $2, $3)",
+            "select rows_taken, deliveries, armed from fan_out_1($1, $2, $3)",
             most,
             interval(notices.delay),
             crowd,
