@@ -5,6 +5,7 @@
 //! else: every body has a `Content-Length`.
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -117,6 +118,13 @@ pub(crate) fn head(method: &str, path: &str, token: &str, length: usize) -> Stri
 /// `host:port` of a pod's URL.
 pub(crate) fn address(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches('/')
+}
+
+/// The id of the chat that an answer shows.
+pub(crate) fn chat_id(answer: &[u8]) -> Result<String> {
+    let answer: Value = serde_json::from_slice(answer)?;
+    let id = answer["data"]["chat"]["_id"].as_str();
+    Ok(id.with_context(|| format!("no chat in {answer}"))?.to_owned())
 }
 
 #[cfg(test)]

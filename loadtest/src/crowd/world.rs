@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parley_local::{Description, Token};
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::history::{Record, Recorder, UNKNOWN_CHAT};
-use crate::http::{address, request};
+use crate::http::{address, chat_id, request};
 use crate::load::ask_all;
 
 /// Everybody and everything.
@@ -137,10 +137,4 @@ impl World {
 pub(crate) fn any<'a>(places: &'a [Place], chance: &mut impl Rng) -> &'a Place {
     // A cluster has pods of each kind.
     &places[chance.random_range(0..places.len())]
-}
-
-fn chat_id(answer: &[u8]) -> Result<String> {
-    let answer: Value = serde_json::from_slice(answer)?;
-    let id = answer["data"]["chat"]["_id"].as_str();
-    Ok(id.with_context(|| format!("no chat in {answer}"))?.to_owned())
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use parley_local::{Cluster, Durability, Home, Interrupt, Options, Place, Token, say};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::audience::{Guest, Speech};
-use crate::http::{address, request};
+use crate::http::{address, chat_id, request};
 use crate::load::ask_all;
 use crate::pin::Cores;
 use crate::scenarios::send::requests::Sender;
@@ -141,12 +141,6 @@ fn furnish(cluster: &Cluster, shape: Shape) -> Result<(Vec<String>, Vec<String>)
     let made = ask_all(api, make.collect())?;
     let chats = made.iter().map(|answer| chat_id(answer)).collect::<Result<_>>()?;
     Ok((chats, tokens))
-}
-
-fn chat_id(answer: &[u8]) -> Result<String> {
-    let answer: Value = serde_json::from_slice(answer)?;
-    let id = answer["data"]["chat"]["_id"].as_str();
-    Ok(id.with_context(|| format!("no chat in {answer}"))?.to_owned())
 }
 
 fn options(fitting: Fitting) -> Options {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use parley_local::{Description, Interrupt, Token, say};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::requests::{Client, Sender};
 use super::{Measured, Shape, Where};
 use crate::database::Database;
-use crate::http::{address, request};
+use crate::http::{address, chat_id, request};
 use crate::load::{Load, ask_all};
 use crate::servers::Servers;
 use crate::window::Window;
@@ -107,10 +107,4 @@ fn people(shape: Shape, secret: &str) -> Result<Vec<Person>> {
         Ok(Person { id, token })
     };
     (0..count).map(person).collect()
-}
-
-fn chat_id(answer: &[u8]) -> Result<String> {
-    let answer: Value = serde_json::from_slice(answer)?;
-    let id = answer["data"]["chat"]["_id"].as_str();
-    Ok(id.with_context(|| format!("no chat in {answer}"))?.to_owned())
 }

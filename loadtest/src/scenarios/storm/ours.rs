@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parley_local::{Cluster, Home, Interrupt, Token, postgres_programs};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fleet::{Fleet, Identity, Speech};
 use super::statements::Statements;
 use super::{Cost, MEMBERS, Party};
 use crate::database::Database;
-use crate::http::{address, request};
+use crate::http::{address, chat_id, request};
 use crate::load::ask_all;
 
 /// A cluster with chats in it.
@@ -102,10 +102,4 @@ impl Party for Ours {
     fn sockets(&self) -> (&'static str, Vec<u32>) {
         ("gateway", self.gateway_pids.clone())
     }
-}
-
-fn chat_id(answer: &[u8]) -> Result<String> {
-    let answer: Value = serde_json::from_slice(answer)?;
-    let id = answer["data"]["chat"]["_id"].as_str();
-    Ok(id.with_context(|| format!("no chat in {answer}"))?.to_owned())
 }
