@@ -23,6 +23,8 @@ const AT_A_TIME: usize = 32;
 const BUFFER: usize = 256 * 1024;
 /// How long the next of an audience may take to come in.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// By when everything that was said must have been heard.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a server is spoken to with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,18 @@ impl Audience {
     /// Events that all of them have heard since the beginning.
     pub(crate) fn heard(&self) -> u64 {
         self.heard
+    }
+
+    /// Waits until they have heard so many in all, and no more than that.
+    pub(crate) fn hears(&mut self, wanted: u64) -> Result<()> {
+        let deadline = Instant::now() + HEARD_WITHIN;
+        while self.heard < wanted && Instant::now() < deadline {
+            self.turn(Some(Duration::from_millis(20)))?;
+        }
+        if self.heard != wanted {
+            bail!("{} deliveries of {wanted}", self.heard);
+        }
+        Ok(())
     }
 
     /// How many there are.

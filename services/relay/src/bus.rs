@@ -1,5 +1,6 @@
 //! The connection to NATS, and the subscription of a room.
 
+use std::future::Future;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -10,6 +11,8 @@ use parking_lot::Mutex;
 use parley_domain::bus::RoomEvent;
 use parley_domain::ids::ChatId;
 use prometheus::Registry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -120,6 +123,39 @@ impl Bus {
         match timeout(DEADLINE, self.client.request(subject, question)).await {
             Ok(answer) => answer.map_err(|error| error.kind()),
             Err(_) => Err(RequestErrorKind::TimedOut),
+        }
+    }
+
+    /// Answers what is asked on a subject that every pod of a kind hears, one ask after the other, until `stop` is done.
+    pub(crate) async fn answer_each<Ask, Answer, Fut>(
+        &self,
+        subject: &'static str,
+        answer: impl Fn(Ask) -> Fut + Send,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), RelayError>
+    where
+        Ask: DeserializeOwned,
+        Answer: Serialize,
+        Fut: Future<Output = Answer> + Send,
+    {
+        let subscribed = self.client.subscribe(subject).await;
+        let mut asks = subscribed.map_err(RelayError::unavailable)?;
+        tokio::pin!(stop);
+        loop {
+            let asked = tokio::select! {
+                () = &mut stop => return Ok(()),
+                asked = asks.next() => asked,
+            };
+            let ended = || RelayError::unavailable("the subscription to asks ended");
+            let asked = asked.ok_or_else(ended)?;
+            let (Some(asker), Ok(ask)) = (asked.reply, serde_json::from_slice(&asked.payload))
+            else {
+                self.metrics.unreadable.inc();
+                continue;
+            };
+            let Ok(answer) = serde_json::to_vec(&answer(ask).await) else { continue };
+            // Whoever asks knows that an answer may not come.
+            let _ = timeout(DEADLINE, self.client.publish(asker, answer.into())).await;
         }
     }
 

@@ -56,24 +56,6 @@ impl Bus {
         answer: impl Fn(HereAsk) -> Fut + Send,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), RelayError> {
-        let subscribed = self.client.subscribe(subject::ASK_HERE).await;
-        let mut asks = subscribed.map_err(RelayError::unavailable)?;
-        tokio::pin!(stop);
-        loop {
-            let asked = tokio::select! {
-                () = &mut stop => return Ok(()),
-                asked = asks.next() => asked,
-            };
-            let ended = || RelayError::unavailable("the subscription to asks ended");
-            let asked = asked.ok_or_else(ended)?;
-            let (Some(asker), Ok(ask)) = (asked.reply, serde_json::from_slice(&asked.payload))
-            else {
-                self.metrics.unreadable.inc();
-                continue;
-            };
-            let Ok(answer) = serde_json::to_vec(&answer(ask).await) else { continue };
-            // Whoever asks knows that an answer may not come.
-            let _ = timeout(DEADLINE, self.client.publish(asker, answer.into())).await;
-        }
+        self.answer_each(subject::ASK_HERE, answer, stop).await
     }
 }

@@ -10,8 +10,6 @@ use crate::audience::Audience;
 use crate::servers::{Servers, Spent};
 use crate::window::WARM_UP;
 
-/// By when everything that was said in a round must have been heard.
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
 const TURN: Duration = Duration::from_millis(20);
 
 /// How fast is spoken.
@@ -73,7 +71,7 @@ impl Party {
         let (from, heard) = (servers.usage(load)?, self.heard());
         self.speak(pace, Duration::from_secs(seconds), interrupt)?;
         let (to, deliveries) = (servers.usage(load)?, self.heard() - heard);
-        self.settle()?;
+        self.audience.hears(self.before + self.said * self.members).context(self.name)?;
         Ok(Round { deliveries, spent: to.since(&from) })
     }
 
@@ -113,20 +111,6 @@ impl Party {
         let room = self.rooms.get_mut(place).context("there is no room")?;
         self.speaker.say(&mut self.audience, room)?;
         self.said += 1;
-        Ok(())
-    }
-
-    /// Waits until everybody has heard everything, and no more than that.
-    fn settle(&mut self) -> Result<()> {
-        let deadline = Instant::now() + HEARD_WITHIN;
-        let wanted = self.said * self.members;
-        while self.heard() < wanted && Instant::now() < deadline {
-            self.audience.turn(Some(TURN))?;
-        }
-        let heard = self.heard();
-        if heard != wanted {
-            bail!("{}: {heard} deliveries of {wanted}", self.name);
-        }
         Ok(())
     }
 }

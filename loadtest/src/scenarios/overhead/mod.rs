@@ -29,7 +29,6 @@ use crate::window::WARM_UP;
 
 const SHAPE: Shape = Shape { rooms: 250, members: 4 };
 const TURN: Duration = Duration::from_millis(20);
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 /// What `bench overhead` can be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -143,7 +142,8 @@ impl Party {
             bail!("{}: {} sends have failed; the first: {error}", self.name, outcome.errors);
         }
         self.sent += outcome.done.len() as u64;
-        self.settle()?;
+        let wanted = self.before + self.sent * SHAPE.members as u64;
+        self.audience.hears(wanted).context(self.name)?;
         let spent = to.since(&from);
         let inside = (from.at.as_micros()..to.at.as_micros(), &outcome.done);
         let sends = inside.1.iter().filter(|it| inside.0.contains(&u128::from(it.at))).count();
@@ -164,20 +164,6 @@ impl Party {
                 bail!("interrupted");
             }
             self.audience.turn(Some(TURN))?;
-        }
-        Ok(())
-    }
-
-    /// Waits until everybody has heard everything, and no more than that.
-    fn settle(&mut self) -> Result<()> {
-        let wanted = self.sent * SHAPE.members as u64;
-        let deadline = Instant::now() + HEARD_WITHIN;
-        while self.audience.heard() - self.before < wanted && Instant::now() < deadline {
-            self.audience.turn(Some(TURN))?;
-        }
-        let heard = self.audience.heard() - self.before;
-        if heard != wanted {
-            bail!("{}: {heard} deliveries of {wanted}", self.name);
         }
         Ok(())
     }
