@@ -190,7 +190,7 @@ test('on a narrow screen the panes are stacked, and the list and the chat take t
   assert.deepEqual(complaints, []);
 });
 
-test('the reference page shows every operation, and needs nobody but the pods', { timeout: 90_000 }, async (t) => {
+test('the reference page shows every operation and webhook, and needs nobody but the pods', { timeout: 90_000 }, async (t) => {
   const context = await browser.newContext();
   t.after(() => context.close());
   context.setDefaultTimeout(DEADLINE_MS);
@@ -206,7 +206,8 @@ test('the reference page shows every operation, and needs nobody but the pods', 
     if (protocol !== 'data:') hosts.add(host);
   });
   const answer = await fetch(new URL('/api/openapi.json', cluster.url));
-  const operations = Object.values((await answer.json()).paths).flatMap((item) => Object.keys(item)).length;
+  const { paths, webhooks } = await answer.json();
+  const operations = Object.values({ ...paths, ...webhooks }).flatMap((item) => Object.keys(item)).length;
   await page.goto(new URL('/api/docs/', cluster.url).href);
   await page.locator('.opblock').nth(operations - 1).waitFor();
   assert.equal(await page.locator('.opblock').count(), operations);
