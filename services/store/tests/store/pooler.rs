@@ -69,9 +69,9 @@ impl Drop for PgBouncer {
 async fn a_pooler_is_refused_by_name_in_whatever_mode_and_whatever_it_lets_pass() {
     for lines in [
         "pool_mode = transaction",
-        "pool_mode = transaction\nignore_startup_parameters = options",
+        "pool_mode = transaction\nignore_startup_parameters = options, extra_float_digits",
         "pool_mode = session",
-        "pool_mode = session\nignore_startup_parameters = options",
+        "pool_mode = session\nignore_startup_parameters = options, extra_float_digits",
     ] {
         let pooler = PgBouncer::start(lines).await;
         let settings = settings(&pooler.url());
