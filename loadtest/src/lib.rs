@@ -20,6 +20,7 @@ mod hole;
 mod http;
 mod latencies;
 mod load;
+mod measured;
 mod pgbench;
 mod pin;
 mod proc;

@@ -10,7 +10,7 @@ use parley_loadtest::scenarios::delivery::{
     rolling, slow, upgrade,
 };
 use parley_loadtest::scenarios::{
-    arrivals, fanout, lists, overhead, send, storm, transports, webhooks,
+    arrivals, e2e, fanout, lists, overhead, send, storm, transports, webhooks,
 };
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
@@ -50,6 +50,8 @@ enum Scenario {
     Idle(arrivals::IdleArguments),
     /// Sends through REST into many chats and into one, beside pgbench
     Send(send::Arguments),
+    /// How long a message takes from its POST to a socket, beside one commit and one hop of NATS
+    E2e(e2e::Arguments),
     /// What metrics and traces add to a send and a delivery
     Overhead(overhead::Arguments),
     /// Pages of a very long history and of very many chats, as the database sees them
@@ -114,6 +116,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::Connect(arguments) => arrivals::connect(home, arguments, interrupt),
         Scenario::Idle(arguments) => arrivals::idle(home, arguments, interrupt),
         Scenario::Send(arguments) => send::run(home, arguments, interrupt),
+        Scenario::E2e(arguments) => e2e::run(home, arguments, interrupt),
         Scenario::Overhead(arguments) => overhead::run(home, arguments, interrupt),
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
         Scenario::Storm(arguments) => storm::run(home, arguments, interrupt),

@@ -19,6 +19,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) clients: u16,
     pub(crate) time: Duration,
+    /// Transactions a second, in the mean, each begun when it is due; without, as many as there can be.
+    pub(crate) rate: Option<u32>,
     /// Variables of the script.
     pub(crate) variables: &'a [(&'a str, String)],
 }
@@ -45,6 +47,9 @@ impl Pgbench {
         command.arg(format!("--client={}", plan.clients));
         command.arg(format!("--time={}", plan.time.as_secs()));
         command.arg(format!("--file={}", plan.script.display()));
+        if let Some(rate) = plan.rate {
+            command.arg(format!("--rate={rate}"));
+        }
         for (name, value) in plan.variables {
             command.arg(format!("--define={name}={value}"));
         }
@@ -110,15 +115,16 @@ fn transactions(said: &str) -> Result<u64> {
     }
 }
 
-/// One line for each transaction: client, number, microseconds that it took, script, and the time
-/// of its end in seconds and microseconds.
+/// One line for each transaction: client, number, microseconds that it took, script, the time of its end in seconds and
+/// microseconds, and with a rate by how much it began too late, which is in what it took.
 fn read_log(log: &str, done: &mut Vec<Done>) -> Result<()> {
     for line in log.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         let read = || {
             let at = number(4)? * 1_000_000 + number(5)?;
-            Some(Done { at, took: u32::try_from(number(2)?).unwrap_or(u32::MAX) })
+            let took = number(2)?.saturating_sub(number(6).unwrap_or_default());
+            Some(Done { at, took: u32::try_from(took).unwrap_or(u32::MAX) })
         };
         done.push(read().with_context(|| format!("pgbench logged `{line}`"))?);
     }
@@ -147,6 +153,8 @@ mod tests {
         let first = Done { at: 1_175_850_568_995_598, took: 2241 };
         let second = Done { at: 1_175_850_569_000_008, took: 17 };
         assert_eq!(done, [first, second]);
+        read_log("0 199 2241 0 1175850568 995598 241", &mut done).unwrap();
+        assert_eq!(done[2], Done { took: 2000, ..first });
         assert!(read_log("0 199 failed 0 1175850568 995598", &mut done).is_err());
         assert!(read_log("0 199", &mut done).is_err());
     }

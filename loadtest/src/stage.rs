@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use parley_local::{
-    Client, Cluster, Durability, Home, Interrupt, Options, Place, postgres_programs, say,
-};
+use parley_local::{Client, Cluster, Home, Interrupt, Options, postgres_programs, say};
 
 use crate::checker::{self, Verdict};
 use crate::crowd::{Crowd, Habits, Population, World};
@@ -15,6 +13,7 @@ use crate::database::Database;
 use crate::history::{Record, Recorder};
 use crate::http::{address, request};
 use crate::load::ask_all;
+use crate::measured;
 use crate::truth;
 
 /// Settings of the pods that differ from what ships. Limits are asked and never refuse; heartbeats are quick, so that a
@@ -264,23 +263,15 @@ impl Default for Shape<'_> {
 
 impl Shape<'_> {
     pub(crate) fn start(&self, home: &Home, interrupt: &Interrupt) -> Result<Cluster> {
-        let settings = SETTINGS.iter().chain(self.settings);
-        let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let options = Options {
+        let mut options = Options {
             api: 2,
             gateways: 2,
-            couriers: 0,
             nats: self.nats,
-            secure: false,
-            place: Place::Anywhere,
-            ephemeral: true,
-            // A database that forgets could not be told from pods that lie.
-            durability: Durability::Durable,
-            settings: settings.collect(),
             binaries: self.binaries.clone(),
-            system: false,
-            demo: false,
+            ..measured::cluster(SETTINGS)
         };
+        let own = self.settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        options.settings.extend(own);
         Cluster::start(home, &options, interrupt)
     }
 }

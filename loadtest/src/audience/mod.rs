@@ -4,6 +4,7 @@
 //! event is counted, and none is read.
 
 mod frames;
+mod listening;
 mod seat;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use parley_local::Interrupt;
 use serde_json::Value;
 
+pub(crate) use listening::Listening;
 pub(crate) use seat::Guest;
 use seat::Seat;
 
@@ -98,18 +100,32 @@ impl Audience {
 
     /// Does what there is to do, at most waiting so long for it; how many events were heard.
     pub(crate) fn turn(&mut self, wait: Option<Duration>) -> Result<u64> {
+        self.turn_telling(wait, |_, _| ())
+    }
+
+    /// The same; says of each place that has heard events how many they were, at once.
+    pub(crate) fn turn_telling(
+        &mut self,
+        wait: Option<Duration>,
+        mut tell: impl FnMut(usize, u64),
+    ) -> Result<u64> {
         match self.poll.poll(&mut self.events, wait) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(0),
             other => other.context("cannot wait for sockets")?,
         }
         let mut heard = 0;
         for event in &self.events {
-            let seat = &mut self.seats[event.token().0];
+            let place = event.token().0;
+            let seat = &mut self.seats[place];
             if event.is_writable() {
                 seat.flush()?;
             }
             if event.is_readable() {
-                heard += seat.read(&mut self.buffer)?;
+                let here = seat.read(&mut self.buffer)?;
+                if here > 0 {
+                    tell(place, here);
+                }
+                heard += here;
             }
         }
         self.heard += heard;

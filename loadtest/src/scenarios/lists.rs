@@ -9,13 +9,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use parley_local::{
-    Cluster, Durability, Home, Interrupt, Options, Place, Token, postgres_programs, say,
-};
+use parley_local::{Cluster, Home, Interrupt, Token, postgres_programs, say};
 use serde_json::Value;
 
 use crate::database::Database;
 use crate::http::{Connection, address, request};
+use crate::measured;
 use crate::results;
 
 /// Most that a page of the history may cost more than another one.
@@ -75,7 +74,7 @@ struct Measured {
 /// Fills a fresh cluster, asks, and reports; true when every bar is met.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
     let home = home.beside(home.root().join("bench"));
-    let cluster = Cluster::start(&home, &options(), interrupt)?;
+    let cluster = Cluster::start(&home, &measured::cluster(&[]), interrupt)?;
     let running = cluster.description();
     let programs = postgres_programs(&home, interrupt)?;
     let database = Database { programs, url: running.postgres.url.clone() };
@@ -104,23 +103,6 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
         results::write("lists", &format!("{header}\n\n{text}"))?;
     }
     Ok(met)
-}
-
-fn options() -> Options {
-    Options {
-        api: 1,
-        gateways: 1,
-        couriers: 0,
-        nats: 1,
-        secure: false,
-        place: Place::Anywhere,
-        ephemeral: true,
-        durability: Durability::Durable,
-        settings: Vec::new(),
-        system: false,
-        demo: false,
-        binaries: None,
-    }
 }
 
 /// One chat of two people with the long history, and many chats of 20 messages each, some of them half read.

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod delivery;
+pub mod e2e;
 pub mod fanout;
 pub mod lists;
 pub mod overhead;

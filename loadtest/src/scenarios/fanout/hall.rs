@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use parley_local::{Cluster, Durability, Home, Interrupt, Options, Place, Token, say};
+use parley_local::{Cluster, Home, Interrupt, Options, Token, say};
 use serde_json::json;
 
 use crate::audience::{Guest, Speech};
 use crate::http::{address, chat_id, request};
 use crate::load::ask_all;
+use crate::measured;
 use crate::pin::Cores;
 use crate::scenarios::send::requests::Sender;
 
@@ -119,7 +120,8 @@ fn gateway(cluster: &Cluster) -> Result<SocketAddr> {
     address(&pod.url).parse().context("the gateway has no address")
 }
 
-fn furnish(cluster: &Cluster, shape: Shape) -> Result<(Vec<String>, Vec<String>)> {
+/// Makes people and chats, through REST; the chats, and the tokens of their members, chat by chat.
+pub(crate) fn furnish(cluster: &Cluster, shape: Shape) -> Result<(Vec<String>, Vec<String>)> {
     let running = cluster.description();
     let user = |number: usize| format!("client-{number}");
     let token = |number| {
@@ -144,22 +146,9 @@ fn furnish(cluster: &Cluster, shape: Shape) -> Result<(Vec<String>, Vec<String>)
 }
 
 fn options(fitting: Fitting) -> Options {
-    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let settings = settings.chain(fitting.settings);
-    Options {
-        api: 1,
-        gateways: 1,
-        couriers: 0,
-        nats: 1,
-        secure: false,
-        place: Place::Anywhere,
-        ephemeral: true,
-        durability: Durability::Durable,
-        settings: settings.collect(),
-        binaries: fitting.binaries,
-        system: false,
-        demo: false,
-    }
+    let mut options = Options { binaries: fitting.binaries, ..measured::cluster(SETTINGS) };
+    options.settings.extend(fitting.settings);
+    options
 }
 
 /// Waits until it is so.

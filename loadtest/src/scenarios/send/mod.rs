@@ -1,14 +1,15 @@
 //! `bench send`: what a send costs, beside one statement of pgbench that does the same work, and one that does the least.
 
 mod ours;
-mod peer;
+pub(crate) mod peer;
 pub(crate) mod requests;
 
 use anyhow::{Context, Result, bail};
-use parley_local::{Cluster, Durability, Home, Interrupt, Options, Place, postgres_programs, say};
+use parley_local::{Cluster, Home, Interrupt, Options, postgres_programs, say};
 use serde_json::json;
 
 use crate::database::{Database, Stand};
+use crate::measured;
 use crate::report::{self, Measure, Range, Side};
 use crate::results;
 use crate::servers::Servers;
@@ -52,9 +53,9 @@ pub struct Arguments {
 
 /// How much there is of everything, on both sides.
 #[derive(Clone, Copy, Debug)]
-struct Shape {
-    chats: u32,
-    clients: u16,
+pub(crate) struct Shape {
+    pub(crate) chats: u32,
+    pub(crate) clients: u16,
 }
 
 /// Into which chats a round sends.
@@ -92,8 +93,11 @@ struct Measured {
     after: Stand,
 }
 
+/// Whose costs are those of a send; a gateway's are those of a delivery.
+const SENDERS: [&str; 4] = ["postgres", "api", "redis", "nats"];
+
 const RATE: usize = 0;
-const MEASURES: [Measure; 13] = [
+const MEASURES: [Measure; 14] = [
     Measure { key: "sends_per_s", title: "sends/s", decimals: 0 },
     Measure { key: "p50_ms", title: "latency p50, ms", decimals: 1 },
     Measure { key: "p99_ms", title: "latency p99, ms", decimals: 1 },
@@ -101,7 +105,8 @@ const MEASURES: [Measure; 13] = [
     Measure { key: "postgres_us", title: "Postgres, CPU µs per send", decimals: 0 },
     Measure { key: "redis_us", title: "Redis, CPU µs per send", decimals: 1 },
     Measure { key: "nats_us", title: "NATS, CPU µs per send", decimals: 1 },
-    Measure { key: "servers_us", title: "all servers, CPU µs per send", decimals: 0 },
+    Measure { key: "servers_us", title: "these together, CPU µs per send", decimals: 0 },
+    Measure { key: "gateway_us", title: "gateway, CPU µs per send", decimals: 1 },
     Measure { key: "wal_bytes", title: "WAL bytes per send", decimals: 0 },
     Measure { key: "load_us", title: "the load, CPU µs per send", decimals: 1 },
     Measure { key: "load_core_percent", title: "the load, % of one core", decimals: 0 },
@@ -143,7 +148,7 @@ impl<'a> Bench<'a> {
         let database = Database { programs, url: running.postgres.url.clone() };
         let shape = Shape { chats: arguments.chats, clients: arguments.clients };
         say::note(format_args!("making {} chats on both sides", shape.chats));
-        let ours = Ours::prepare(running, &database, shape)?;
+        let ours = Ours::prepare(running, &database, shape, interrupt)?;
         let peer = Peer::prepare(&database, &home.root().join("pgbench"), shape, interrupt)?;
         let servers = Servers::of(running);
         Ok(Self { arguments, interrupt, servers, database, ours, peer, _cluster: cluster })
@@ -165,7 +170,8 @@ impl<'a> Bench<'a> {
         Ok(format!(
             "`cargo parley bench send --seconds {seconds} --rounds {rounds} --clients {clients} --chats {chats} --api {api}`\n\n\
             {}. Postgres {version} with synchronous_commit on and fsync on, asked of the server. Each of {rounds} \
-            rounds: {seconds} s after {} s of warm-up. Load and servers share the cores.",
+            rounds: {seconds} s after {} s of warm-up. In each of Parley's chats one connection listens, and a round counts only if \
+            it has heard every message once. Load and servers share the cores.",
             results::provenance(),
             WARM_UP.as_secs(),
         ))
@@ -198,21 +204,7 @@ impl<'a> Bench<'a> {
 }
 
 fn options(arguments: &Arguments) -> Options {
-    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Options {
-        api: arguments.api,
-        gateways: 1,
-        couriers: 0,
-        nats: 1,
-        secure: false,
-        place: Place::Anywhere,
-        ephemeral: true,
-        durability: Durability::Durable,
-        settings: settings.collect(),
-        binaries: None,
-        system: false,
-        demo: false,
-    }
+    Options { api: arguments.api, ..measured::cluster(SETTINGS) }
 }
 
 impl Measured {
@@ -230,6 +222,7 @@ impl Measured {
         let micros = |time: std::time::Duration| time.as_secs_f64() * 1e6 / sends;
         // Parley's own processes have no part in what pgbench does.
         let ours = |group| (!peer).then(|| micros(spent.by(group)));
+        let senders = if peer { &SENDERS[..1] } else { &SENDERS };
         let messages = self.after.messages - self.before.messages;
         let wal = (self.after.wal - self.before.wal) as f64 / messages.max(1) as f64;
         Ok(vec![
@@ -240,7 +233,8 @@ impl Measured {
             Some(micros(spent.by("postgres"))),
             ours("redis"),
             ours("nats"),
-            Some(micros(if peer { spent.by("postgres") } else { spent.by_all() })),
+            Some(senders.iter().map(|group| micros(spent.by(group))).sum()),
+            ours("gateway"),
             Some(wal),
             Some(micros(spent.load)),
             Some(spent.load.as_secs_f64() / seconds * 100.0),
@@ -272,6 +266,12 @@ impl Report {
         Ok(())
     }
 
+    /// Parley's rate into one chat as a share of its rate into many.
+    fn hot_share(&self) -> Option<Range> {
+        let side = |place| TURNS.iter().position(|turn| (turn.1, turn.2) == (place, None));
+        self.sides[side(Where::HotChat)?].against(&self.sides[side(Where::ManyChats)?], RATE)
+    }
+
     /// Parley's rate as a share of a peer's.
     fn ratio(&self, place: Where, work: Work) -> Option<Range> {
         let side = |peer| TURNS.iter().position(|turn| (turn.1, turn.2) == (place, peer));
@@ -283,11 +283,12 @@ impl Report {
             |place, work| self.ratio(place, work).map_or_else(|| "–".to_owned(), |it| it.shown(2));
         format!(
             "Parley's rate as a share of the whole statement's: many chats {}, hot chat {}; of the bare one's: many \
-            chats {}, hot chat {}.",
+            chats {}, hot chat {}. Parley's rate into one hot chat as a share of its rate into many: {}.",
             shown(Where::ManyChats, Work::Whole),
             shown(Where::HotChat, Work::Whole),
             shown(Where::ManyChats, Work::Bare),
             shown(Where::HotChat, Work::Bare),
+            self.hot_share().map_or_else(|| "–".to_owned(), |it| it.shown(2)),
         )
     }
 
@@ -306,6 +307,7 @@ impl Report {
             "ratio_hot": ratio(Where::HotChat, Work::Whole),
             "ratio_many_bare": ratio(Where::ManyChats, Work::Bare),
             "ratio_hot_bare": ratio(Where::HotChat, Work::Bare),
+            "ratio_hot_of_many": self.hot_share().map(|range| report::rounded(range.median)),
             "errors": self.errors,
         })
     }

@@ -1,4 +1,4 @@
-//! Parley's side of a send: people and chats made through REST, and clients that send.
+//! Parley's side of a send: people and chats made through REST, clients that send, and a listener in each chat.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::requests::{Client, Sender};
 use super::{Measured, Shape, Where};
+use crate::audience::{Audience, Guest, Listening, Speech};
 use crate::database::Database;
 use crate::http::{address, chat_id, request};
 use crate::load::{Load, ask_all};
@@ -23,6 +24,8 @@ pub(super) struct Ours {
     many: Arc<[Sender]>,
     /// One for each client, all into the same chat.
     hot: Arc<[Sender]>,
+    /// One in each chat.
+    listeners: Listening,
 }
 
 impl Ours {
@@ -31,6 +34,7 @@ impl Ours {
         cluster: &Description,
         database: &Database,
         shape: Shape,
+        interrupt: &Interrupt,
     ) -> Result<Self> {
         let pods: Vec<_> = cluster.api.iter().map(|pod| address(&pod.url).to_owned()).collect();
         let first = pods.first().context("there is no api pod")?;
@@ -51,14 +55,19 @@ impl Ours {
         });
         let group = request("POST", "/api/chat", &crowd[0].token, &group.to_string());
         let group = chat_id(&ask_all(first, vec![group])?[0])?;
-        let mut many = Vec::new();
+        let (mut many, mut guests) = (Vec::new(), vec![crowd[0].listens_to(&group)]);
         for (pair, chat) in pairs.chunks_exact(2).zip(&chats) {
             let chat = chat_id(chat)?;
             many.extend(pair.iter().map(|one| Sender::new(&chat, &one.token)));
+            guests.push(pair[0].listens_to(&chat));
         }
         let hot = crowd.iter().map(|one| Sender::new(&group, &one.token)).collect();
+        let gateway = cluster.gateway.first().context("there is no gateway")?;
+        let mut audience = Audience::new()?;
+        audience.gather(address(&gateway.url).parse()?, guests, interrupt)?;
+        let listeners = Listening::begin(audience)?;
         database.tidy()?;
-        Ok(Self { database: database.clone(), pods, many: many.into(), hot })
+        Ok(Self { database: database.clone(), pods, many: many.into(), hot, listeners })
     }
 
     /// One round.
@@ -72,6 +81,7 @@ impl Ours {
     ) -> Result<Measured> {
         self.database.settle()?;
         let before = self.database.stand()?;
+        let heard = self.listeners.heard();
         let clients = (0..usize::from(clients)).map(|number| Client {
             senders: Arc::clone(if place == Where::HotChat { &self.hot } else { &self.many }),
             own: (place == Where::HotChat).then_some(number),
@@ -89,6 +99,7 @@ impl Ours {
         if outcome.errors == 0 && made != answered as u64 {
             bail!("{answered} answers 201 have made {made} messages");
         }
+        self.listeners.hears(heard + made)?;
         Ok(Measured { window, done: outcome.done, errors: outcome.errors, before, after })
     }
 }
@@ -96,6 +107,13 @@ impl Ours {
 struct Person {
     id: String,
     token: String,
+}
+
+impl Person {
+    fn listens_to(&self, chat: &str) -> Guest {
+        let speech = Speech::Parley { token: self.token.clone() };
+        Guest { speech, room: Some(chat.to_owned()) }
+    }
 }
 
 /// Two for each direct chat, and then one for each client.

@@ -17,7 +17,7 @@ const WHOLE: &str = include_str!("whole.sql");
 const BARE: &str = include_str!("bare.sql");
 
 /// A database with Parley's schema and as many people and chats.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     database: Database,
     folder: PathBuf,
     shape: Shape,
@@ -25,7 +25,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Makes and fills the database beside Parley's own.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         parley: &Database,
         folder: &Path,
         shape: Shape,
@@ -60,7 +60,8 @@ impl Peer {
         self.database.settle()?;
         let before = self.database.stand()?;
         // A second more, so that the window ends before it does.
-        let pgbench = self.start(place, work, WARM_UP + Duration::from_secs(seconds + 1))?;
+        let time = WARM_UP + Duration::from_secs(seconds + 1);
+        let pgbench = self.start((place, work), time, None)?;
         let window = Window::take(servers, pgbench.pid(), seconds, interrupt)?;
         let outcome = pgbench.finish()?;
         let after = self.database.stand()?;
@@ -69,7 +70,18 @@ impl Peer {
         Ok(Measured { window, done: outcome.done, errors: 0, before, after })
     }
 
-    fn start(&self, place: Where, work: Work, time: Duration) -> Result<Pgbench> {
+    /// The least that puts a message into its place, into many chats, so many times a second.
+    pub(crate) fn commits(&self, rate: u32, time: Duration) -> Result<Pgbench> {
+        self.database.settle()?;
+        self.start((Where::ManyChats, Work::Bare), time, Some(rate))
+    }
+
+    fn start(
+        &self,
+        (place, work): (Where, Work),
+        time: Duration,
+        rate: Option<u32>,
+    ) -> Result<Pgbench> {
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
@@ -83,6 +95,7 @@ impl Peer {
             folder: &self.folder,
             clients: self.shape.clients,
             time,
+            rate,
             variables: &[
                 ("chats", self.shape.chats.to_string()),
                 ("content", CONTENT.to_owned()),
@@ -162,7 +175,7 @@ mod tests {
         let places = [Where::ManyChats, Where::HotChat];
         let kinds = places.map(|place| [(place, Work::Whole), (place, Work::Bare)]);
         for (place, work) in kinds.into_iter().flatten() {
-            let started = peer.start(place, work, Duration::from_secs(1)).unwrap();
+            let started = peer.start((place, work), Duration::from_secs(1), None).unwrap();
             let outcome = started.finish().unwrap();
             assert_eq!(outcome.done.len() as u64, outcome.transactions);
             let stand = peer.database().stand().unwrap();

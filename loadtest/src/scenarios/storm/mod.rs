@@ -10,9 +10,10 @@ mod statements;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use parley_local::{Cluster, Durability, Home, Interrupt, Options, Place, say};
+use parley_local::{Cluster, Home, Interrupt, Options, say};
 use serde_json::json;
 
+use crate::measured;
 use crate::report::{self, Measure, Side};
 use crate::results;
 use crate::servers::{Servers, Spent};
@@ -144,21 +145,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
 }
 
 fn options() -> Options {
-    let settings = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Options {
-        api: 2,
-        gateways: 2,
-        couriers: 0,
-        nats: 1,
-        secure: false,
-        place: Place::Anywhere,
-        ephemeral: true,
-        durability: Durability::Durable,
-        settings: settings.collect(),
-        binaries: None,
-        system: false,
-        demo: false,
-    }
+    Options { api: 2, gateways: 2, ..measured::cluster(SETTINGS) }
 }
 
 struct Storm<'a> {

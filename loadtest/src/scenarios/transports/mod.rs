@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
-use parley_local::{
-    Cluster, Durability, Home, Interrupt, Options, Place, run_script, say, workspace,
-};
+use parley_local::{Cluster, Durability, Home, Interrupt, Options, run_script, say, workspace};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::measured;
 use crate::results;
 
 /// In this order: the last one costs a gateway.
@@ -151,20 +150,11 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
 }
 
 fn options() -> Options {
-    let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Options {
         api: 2,
         gateways: 3,
-        couriers: 0,
-        nats: 1,
-        secure: false,
-        place: Place::Anywhere,
-        ephemeral: true,
         durability: Durability::Forgetful,
-        settings: settings.into(),
-        system: false,
-        demo: false,
-        binaries: None,
+        ..measured::cluster(&SETTINGS)
     }
 }
 

@@ -7,11 +7,10 @@ mod sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use parley_local::{
-    Client, Cluster, Durability, Home, Interrupt, Options, Place, Role, Token, say,
-};
+use parley_local::{Client, Cluster, Home, Interrupt, Options, Role, Token, say};
 use serde_json::json;
 
+use crate::measured;
 use crate::report::Range;
 use crate::results;
 use crate::servers::Servers;
@@ -119,21 +118,7 @@ impl<'a> Stage<'a> {
         couriers: u16,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
-        let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let options = Options {
-            api: 2,
-            gateways: 1,
-            couriers,
-            nats: 1,
-            secure: false,
-            place: Place::Anywhere,
-            ephemeral: true,
-            durability: Durability::Durable,
-            settings: settings.into(),
-            binaries: None,
-            system: false,
-            demo: false,
-        };
+        let options = Options { api: 2, couriers, ..measured::cluster(&SETTINGS) };
         let cluster = Cluster::start(home, &options, interrupt)?;
         let running = cluster.description();
         let token = Token {
