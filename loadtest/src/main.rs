@@ -55,6 +55,7 @@ enum Scenario {
     /// What metrics and traces add to a send and a delivery
     Overhead(overhead::Arguments),
     /// Pages of a very long history and of very many chats, as the database sees them
+    #[command(alias = "history")]
     Lists(lists::Arguments),
     /// Ten thousand connections dropped at once, and clients that come back with their position, beside socket.io
     Storm(storm::Arguments),

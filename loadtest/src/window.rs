@@ -33,9 +33,9 @@ impl Window {
         seconds: u64,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        wait(WARM_UP, interrupt)?;
+        wait_for(WARM_UP, interrupt)?;
         let from = servers.usage(load)?;
-        wait(Duration::from_secs(seconds), interrupt)?;
+        wait_for(Duration::from_secs(seconds), interrupt)?;
         Ok(Self { from, to: servers.usage(load)? })
     }
 
@@ -64,7 +64,8 @@ pub(crate) fn percentile(sorted: &[u32], percent: usize) -> u32 {
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
-fn wait(time: Duration, interrupt: &Interrupt) -> Result<()> {
+/// Waits, unless it is interrupted.
+pub(crate) fn wait_for(time: Duration, interrupt: &Interrupt) -> Result<()> {
     let end = Instant::now() + time;
     loop {
         if interrupt.asked() {

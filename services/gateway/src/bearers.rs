@@ -134,6 +134,8 @@ impl Bearers {
         if open >= self.0.max_connections {
             return None;
         }
+        // Most users have one, and a vector that grows by itself makes room for four.
+        connections.reserve_exact(1);
         connections.push(held);
         Some(Place { bearers: self.clone(), user: user.clone(), key: socket.key() })
     }

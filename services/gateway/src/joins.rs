@@ -278,7 +278,7 @@ impl Entrance<'_> {
         let (socket, user) = (self.socket.clone(), self.ask.user_id.clone());
         let (typing, known) = (self.typing.clone(), self.known);
         let joiner = Joiner { socket, user, place, typing, known };
-        room.send(Command::End { joiner, ended }).await.ok()?;
+        room.send(Command::End { joiner: Box::new(joiner), ended }).await.ok()?;
         end.await.ok()
     }
 }

@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// member any more.
     Rejoin { rejoiner: Box<Rejoiner>, answered: oneshot::Sender<Result<(), Option<Ack>>> },
     /// A joiner has caught up.
-    End { joiner: Joiner, ended: oneshot::Sender<Ended> },
+    End { joiner: Box<Joiner>, ended: oneshot::Sender<Ended> },
     /// A connection leaves.
     Leave { key: u64, left: Option<oneshot::Sender<()>> },
     /// A connection goes to another gateway, where it goes on with what it does. Answered with where it
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     /// A member writes, or has stopped.
     Typing { key: u64, name: Option<Box<str>>, is_typing: bool },
     /// What is known of a user and a version.
-    Account { ask: DeliveryAsk, answer: oneshot::Sender<RoomAccount> },
+    Account { ask: Box<DeliveryAsk>, answer: oneshot::Sender<RoomAccount> },
     /// Which of these are members.
     Here { users: Vec<UserId>, answer: oneshot::Sender<Vec<UserId>> },
     /// Somebody says where the chat stands; when it was asked, if it was.
@@ -246,7 +246,7 @@ impl Rooms {
     /// What the room knows of a user and a version, if it is open.
     pub(crate) async fn account(&self, ask: &DeliveryAsk) -> Option<RoomAccount> {
         let (answer, answered) = oneshot::channel();
-        let command = Command::Account { ask: ask.clone(), answer };
+        let command = Command::Account { ask: Box::new(ask.clone()), answer };
         if self.send(ask.chat_id, command).await { answered.await.ok() } else { None }
     }
 

@@ -49,6 +49,8 @@ impl<M> Namespaces<M> {
     /// The client is in the namespace now.
     pub(crate) fn join(&mut self, namespace: Box<str>, member: M) {
         self.dismissed.retain(|name| *name != namespace);
+        // Most connections have one, and a vector that grows by itself makes room for four.
+        self.joined.reserve_exact(1);
         self.joined.push((namespace, member));
     }
 

@@ -1,7 +1,7 @@
 //! `bench overhead`: what metrics, and traces of one request in a hundred, add to a send and to a delivery.
 //!
-//! Clusters that differ in nothing else stand side by side and have their turns, many times; what a round's api pod and gateway
-//! have spent is compared with the neighbours'.
+//! Clusters that differ in nothing else work side by side, at the same time on the same cores: whatever else this machine does
+//! slows all of them alike. What their api pods and gateways have spent in a round is compared.
 
 mod unmeasured;
 
@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use parley_local::{Home, Interrupt, say, testing};
@@ -18,29 +18,28 @@ use serde_json::json;
 
 use super::fanout::hall::{Fitting, Hall, Shape, wait};
 use super::send::requests::{Client, Sender};
-use crate::audience::Audience;
+use crate::audience::{Audience, Listening};
 use crate::http::address;
 use crate::load::Load;
 use crate::pin::Cores;
 use crate::report::{self, Measure, Range, Side};
 use crate::results;
-use crate::servers::Servers;
-use crate::window::WARM_UP;
+use crate::servers::{Servers, Usage};
+use crate::window::{WARM_UP, wait_for};
 
 const SHAPE: Shape = Shape { rooms: 250, members: 4 };
-const TURN: Duration = Duration::from_millis(20);
 
 /// What `bench overhead` can be told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// How long each round counts, after its warm-up
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// How often each side has its turn
+    /// How many rounds
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
-    /// How many send at once
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=100))]
+    /// How many send at once, on each side
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=100))]
     clients: u16,
     /// End with one JSON object on the last line
     #[arg(long)]
@@ -52,12 +51,11 @@ pub struct Arguments {
 
 const API: usize = 0;
 const GATEWAY: usize = 1;
-const MEASURES: [Measure; 5] = [
+const MEASURES: [Measure; 4] = [
     Measure { key: "api_us", title: "api, CPU µs per send", decimals: 1 },
     Measure { key: "gateway_us", title: "gateway, CPU µs per delivery", decimals: 2 },
     Measure { key: "sends_per_s", title: "sends/s", decimals: 0 },
     Measure { key: "busy_percent", title: "machine busy, %", decimals: 0 },
-    Measure { key: "others_percent", title: "busy with others, %", decimals: 0 },
 ];
 
 /// Runs the rounds and reports.
@@ -79,8 +77,9 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     }
     let mut sides = NAMES.map(|name| Side { name, rounds: Vec::new() });
     for number in 1..=arguments.rounds {
-        for (side, party) in sides.iter_mut().zip(&mut parties) {
-            side.rounds.push(party.round(arguments, interrupt)?);
+        let values = round(&parties, arguments, interrupt)?;
+        for (side, values) in sides.iter_mut().zip(values) {
+            side.rounds.push(values);
         }
         say::note(format_args!("round {number} of {}", arguments.rounds));
     }
@@ -95,17 +94,43 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
 
 const NAMES: [&str; 3] = ["as it ships", "without metrics", "one in 100 traced"];
 
+/// Sends on all sides at once for a while; for each of them a value for each of [`MEASURES`].
+fn round(
+    parties: &[Party],
+    arguments: &Arguments,
+    interrupt: &Interrupt,
+) -> Result<Vec<Vec<Option<f64>>>> {
+    let rounds = parties.iter().map(|party| party.begin(arguments));
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    wait_for(WARM_UP, interrupt)?;
+    let from = parties.iter().map(Party::stand).collect::<Result<Vec<_>>>()?;
+    wait_for(Duration::from_secs(arguments.seconds), interrupt)?;
+    let to = parties.iter().map(Party::stand).collect::<Result<Vec<_>>>()?;
+    let ended = parties.iter().zip(rounds).zip(from.iter().zip(&to));
+    ended.map(|((party, round), stands)| party.end(round, stands)).collect()
+}
+
 /// A cluster, its listeners, and who sends there.
 struct Party {
     name: &'static str,
-    hall: Hall,
-    audience: Audience,
+    listeners: Listening,
     senders: Arc<[Sender]>,
     servers: Servers,
-    /// Sends answered so far.
-    sent: u64,
-    /// Events heard before the first of them.
-    before: u64,
+    // Last, so that it is stopped last.
+    hall: Hall,
+}
+
+/// A round that goes on.
+struct Round {
+    load: Load,
+    /// Events heard before it.
+    heard: u64,
+}
+
+/// Where a side is.
+struct Stand {
+    usage: Usage,
+    heard: u64,
 }
 
 impl Party {
@@ -121,51 +146,42 @@ impl Party {
         let mut audience = Audience::new()?;
         audience.gather(hall.gateway()?, hall.guests(), interrupt)?;
         let servers = Servers::of(hall.cluster.description());
-        let (senders, before) = (hall.senders().into(), audience.heard());
-        Ok(Self { name, hall, audience, senders, servers, sent: 0, before })
+        let senders = hall.senders().into();
+        Ok(Self { name, listeners: Listening::begin(audience)?, senders, servers, hall })
     }
 
-    /// Sends for a while, while everybody listens; a value for each of [`MEASURES`].
-    #[expect(clippy::cast_precision_loss, reason = "counts of a few minutes are exact in an f64")]
-    fn round(&mut self, arguments: &Arguments, interrupt: &Interrupt) -> Result<Vec<Option<f64>>> {
+    fn begin(&self, arguments: &Arguments) -> Result<Round> {
         let api = self.hall.cluster.description().api.first().context("there is no api pod")?;
         let client = |_| Client { senders: Arc::clone(&self.senders), own: None };
         let clients = (0..arguments.clients).map(client).collect();
+        let heard = self.listeners.heard();
         let load = Load::start(vec![address(&api.url).to_owned()], clients, 201)?;
-        self.listen(WARM_UP, interrupt)?;
-        let (from, heard) = (self.servers.usage(std::process::id())?, self.audience.heard());
-        self.listen(Duration::from_secs(arguments.seconds), interrupt)?;
-        let (to, deliveries) =
-            (self.servers.usage(std::process::id())?, self.audience.heard() - heard);
-        let outcome = load.stop()?;
+        Ok(Round { load, heard })
+    }
+
+    fn stand(&self) -> Result<Stand> {
+        let usage = self.servers.usage(std::process::id())?;
+        Ok(Stand { usage, heard: self.listeners.heard() })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of a few minutes are exact in an f64")]
+    fn end(&self, round: Round, (from, to): (&Stand, &Stand)) -> Result<Vec<Option<f64>>> {
+        let outcome = round.load.stop()?;
         if let Some(error) = outcome.first_error {
             bail!("{}: {} sends have failed; the first: {error}", self.name, outcome.errors);
         }
-        self.sent += outcome.done.len() as u64;
-        let wanted = self.before + self.sent * SHAPE.members as u64;
-        self.audience.hears(wanted).context(self.name)?;
-        let spent = to.since(&from);
-        let inside = (from.at.as_micros()..to.at.as_micros(), &outcome.done);
-        let sends = inside.1.iter().filter(|it| inside.0.contains(&u128::from(it.at))).count();
+        let sent = outcome.done.len() as u64;
+        self.listeners.hears(round.heard + sent * SHAPE.members as u64).context(self.name)?;
+        let spent = to.usage.since(&from.usage);
+        let inside = from.usage.at.as_micros()..to.usage.at.as_micros();
+        let sends = outcome.done.iter().filter(|it| inside.contains(&u128::from(it.at))).count();
         let each = |group, number: f64| spent.by(group).as_secs_f64() * 1e6 / number;
         Ok(vec![
             Some(each("api", sends as f64)),
-            Some(each("gateway", deliveries as f64)),
+            Some(each("gateway", (to.heard - from.heard) as f64)),
             Some(sends as f64 / spent.took.as_secs_f64()),
             Some(spent.busy * 100.0),
-            Some(spent.others * 100.0),
         ])
-    }
-
-    fn listen(&mut self, time: Duration, interrupt: &Interrupt) -> Result<()> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            if interrupt.asked() {
-                bail!("interrupted");
-            }
-            self.audience.turn(Some(TURN))?;
-        }
-        Ok(())
     }
 }
 
@@ -226,9 +242,9 @@ fn tell(arguments: &Arguments, sides: &[Side], spans: usize) -> Result<()> {
     let shown = |range: Option<Range>| range.map_or_else(|| "–".to_owned(), |it| it.shown(1));
     let text = format!(
         "`cargo parley bench overhead --seconds {seconds} --rounds {rounds} --clients {clients}`\n\n{}. {rooms} chats of \
-        {members} who listen, and {clients} clients that send into them through REST as fast as they are answered, on clusters \
-        that differ in nothing else. Each of {rounds} rounds: {seconds} s after {} s of warm-up, the sides in turn. The gateways have \
-        a core for themselves. *Without metrics*: the same sources, built with a `prometheus` whose counters, gauges and histograms do \
+        {members} who listen, and {clients} clients that send into them through REST as fast as they are answered, on each of three \
+        clusters that differ in nothing else and work at the same time. Each of {rounds} rounds: {seconds} s after {} s of warm-up. The \
+        gateways share a core, and everything else the others. *Without metrics*: the same sources, built with a `prometheus` whose counters, gauges and histograms do \
         nothing; the clock is read all the same. *One in 100 traced*: as it ships, and one request in a hundred is traced over OTLP \
         to a receiver ({spans} spans).\n\n{}\n\nMetrics add {} % to the api pod's CPU per send and {} % to the gateway's per delivery; \
         traces of 1 % add {} % and {} %.",

@@ -219,7 +219,7 @@ impl RoomTask {
                 let _ = answered.send(self.on_rejoiner(*rejoiner));
             }
             Command::End { joiner, ended } => {
-                let outcome = self.on_joiner(joiner).await;
+                let outcome = self.on_joiner(*joiner).await;
                 let _ = ended.send(outcome);
             }
             Command::Typing { key, name, is_typing } => {

@@ -233,7 +233,7 @@ impl Link {
         }
     }
 
-    /// One `writev`; the frames it finished, and their bytes.
+    /// One write; the frames it finished, and their bytes.
     fn poll_write_batch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, usize)>> {
         let written = loop {
             ready!(self.stream.poll_write_ready(cx))?;
@@ -387,8 +387,21 @@ fn poll_read(
     }
 }
 
-/// One `writev` of as many frames as it takes, without the bytes of the first that are gone.
+/// One write of as many frames as it takes, without the bytes of the first that are gone. A single frame needs no `writev`,
+/// of which the system reads the slices first.
 pub(super) fn write<'a>(
+    stream: &TcpStream,
+    mut frames: impl ExactSizeIterator<Item = &'a Bytes>,
+    offset: usize,
+) -> io::Result<usize> {
+    let written = match (frames.len(), frames.next()) {
+        (1, Some(frame)) => stream.try_write(&frame[offset..])?,
+        (_, first) => write_many(stream, first.into_iter().chain(frames), offset)?,
+    };
+    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
+}
+
+fn write_many<'a>(
     stream: &TcpStream,
     frames: impl Iterator<Item = &'a Bytes>,
     offset: usize,
@@ -399,10 +412,7 @@ pub(super) fn write<'a>(
         *slice = IoSlice::new(if count == 0 { &frame[offset..] } else { frame });
         count += 1;
     }
-    match stream.try_write_vectored(&slices[..count])? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        written => Ok(written),
-    }
+    stream.try_write_vectored(&slices[..count])
 }
 
 #[cfg(test)]

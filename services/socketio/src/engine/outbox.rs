@@ -3,9 +3,6 @@
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// A queue that grew above this gives its memory back once it is empty.
-const KEPT_CAPACITY: usize = 8;
-
 /// Frames taken for writing count until [`Outbox::written`] says that they are gone.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -76,9 +73,8 @@ impl Outbox {
         } else {
             writing.append(&mut self.queue);
         }
-        if self.queue.capacity() > KEPT_CAPACITY {
-            self.queue = VecDeque::new();
-        }
+        // An idle connection holds no buffer.
+        self.queue = VecDeque::new();
     }
 
     /// The next frame, if `accept` wants it.
@@ -87,7 +83,7 @@ impl Outbox {
             return None;
         }
         let frame = self.queue.pop_front();
-        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+        if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
         frame
