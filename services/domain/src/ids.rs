@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -96,10 +97,11 @@ impl DeliveryId {
 /// Most characters of the host's ids and of a client message id.
 pub const MAX_TEXT_ID: usize = 128;
 /// A user of the host application, under the host's own id (`auth0|x`, an e-mail, an ObjectId):
-/// 1–128 printable characters. Encode it wherever it enters a subject, a key or a path.
+/// 1–128 printable characters. Encode it wherever it enters a subject, a key or a path. It is shared: a gateway knows the user of a
+/// connection in many places.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct UserId(Box<str>);
+pub struct UserId(Arc<str>);
 
 /// The host application's own id of a purchase request: 1–128 printable characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,7 +147,7 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0.into()
+                Self::from(&*id.0)
             }
         }
 

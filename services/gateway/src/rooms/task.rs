@@ -113,20 +113,21 @@ impl RoomTask {
                     None => return,
                 },
                 command = self.commands.recv() => match command {
-                    Some(command) => self.on_command(command).await,
+                    // Aside: what happens seldom is not to make every room's task larger.
+                    Some(command) => Box::pin(self.on_command(command)).await,
                     None => return,
                 },
                 changed = self.state.changed() => match changed {
                     Ok(()) => self.on_bus_change(),
                     Err(_) => return,
                 },
-                answer = answered(&mut self.catching_up) => self.on_caught_up(answer).await,
+                answer = answered(&mut self.catching_up) => Box::pin(self.on_caught_up(answer)).await,
                 signal = typing.next() => match signal {
                     Some(signal) => self.on_typing(signal),
                     None => return,
                 },
-                known = typing::answered(&mut self.reading) => self.on_known_typists(known).await,
-                () = until(typing::deadline(&self.writers, &self.typists)) => self.on_typing_over().await,
+                known = typing::answered(&mut self.reading) => Box::pin(self.on_known_typists(known)).await,
+                () = until(typing::deadline(&self.writers, &self.typists)) => Box::pin(self.on_typing_over()).await,
                 () = until(self.room.order.deadline().map(Instant::from_std)) => {
                     self.room.order.on_deadline(now());
                 }

@@ -120,7 +120,8 @@ impl RoomTask {
         // Without a place, nobody is in it.
         let Some(at) = self.room.order.at() else { return };
         let event = Event::passing(at.epoch, self.frame(remark));
-        self.deliver(std::slice::from_ref(&event)).await;
+        // Aside, as whatever is not an event of the chat.
+        Box::pin(self.deliver(std::slice::from_ref(&event))).await;
     }
 
     pub(super) fn frame(&self, Remark { typist, is_typing }: &Remark) -> Frame {
