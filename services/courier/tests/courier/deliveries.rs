@@ -103,6 +103,7 @@ async fn what_was_delivered_is_replayed_under_its_ids() {
         from: log[1].occurred_at,
         to: log[2].occurred_at + Duration::from_millis(1),
         delivered_too: true,
+        after: None,
         most: 10,
     };
     world.store.replay_range(webhook, &range).await.unwrap();

@@ -104,6 +104,7 @@ impl Store {
                 join webhook_deliveries d on d.webhook_id = w.id and d.state = 'waiting'
                 where w.disabled_at is not null and w.removed_at is null
                     and d.retry_from < clock_timestamp() - $1::interval
+                order by d.webhook_id, d.retry_from
                 limit $2
                 for no key update of d skip locked
             )
