@@ -176,7 +176,7 @@ async fn claim(
             cross join lateral (
                 select l.webhook_id, l.lane
                 from webhook_lanes l
-                where l.webhook_id = w.id and l.waiting > 0 and l.due_at <= clock_timestamp()
+                where l.webhook_id = w.id and l.waiting > 0 and l.due_at <= statement_timestamp()
                 order by l.due_at
                 limit greatest(case when w.failures < $5 then $4 else 1 end - coalesce(h.lanes, 0), 0)
                 for no key update skip locked

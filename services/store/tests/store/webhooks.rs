@@ -373,14 +373,14 @@ async fn the_log_replays_and_what_is_given_up_are_found_by_their_indexes() {
     let log = format!(
         "insert into webhook_deliveries \
          (webhook_id, lane, event_id, kind, occurred_at, retry_from, settled_at, state) \
-         select '{webhook}', gen_random_uuid(), gen_random_uuid(), 'message.created', at, at, at, state \
-         from generate_series(1, 20000) n, lateral (select now() - n * interval '1 second' as at \
-         , case when n % 5000 = 0 then 'dead' when n % 2 = 0 then 'waiting' else 'delivered' end as state) s; \
+         select '{webhook}', gen_random_uuid(), gen_random_uuid(), 'message.created', moment, moment, moment, state \
+         from generate_series(1, 20000) n, lateral (select now() - n * interval '1 second' as moment \
+         , case when n % 50 = 0 then 'dead' when n % 2 = 0 then 'waiting' else 'delivered' end as state) s; \
          analyze webhook_deliveries"
     );
     world.db_execute(&log).await;
-    let query = DeliveryQuery { state: Some(DeliveryState::Dead), before: None, limit: 50 };
-    assert_eq!(world.store.deliveries(webhook, &query).await.unwrap().len(), 4);
+    let query = DeliveryQuery { state: Some(DeliveryState::Dead), before: None, limit: 20 };
+    assert_eq!(world.store.deliveries(webhook, &query).await.unwrap().len(), 20);
     let to = chrono::Utc::now();
     let from = to - Duration::from_mins(2);
     let range = ReplayRange { from, to, delivered_too: true, after: None, most: 100 };
