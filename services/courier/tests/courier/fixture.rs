@@ -111,6 +111,11 @@ impl World {
         Running { lifecycle, runtime: Some(runtime) }
     }
 
+    /// Bypasses the store, for what it has no verb for.
+    pub(crate) fn execute(&self, sql: &str) {
+        testing::execute(&self.url, sql);
+    }
+
     /// A webhook and its secret.
     pub(crate) async fn webhook(&self, url: &str, events: &[EventKind]) -> (WebhookId, String) {
         let new = NewWebhook {
