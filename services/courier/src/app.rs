@@ -76,6 +76,7 @@ impl App {
             holder,
             clock: Arc::new(SystemClock),
             bus,
+            delay: deliveries.notices().delay,
             metrics: metrics.clone(),
         };
         lifecycle.spawn("notices", notices.run(stop.clone()));

@@ -138,7 +138,21 @@ impl World {
     }
 
     async fn create(&self, one: &str, other: &str, kind: ChatType) -> ChatId {
-        let new = NewChat::parse(user(one), vec![user(other)], kind, None, None);
+        self.create_with(one, &[other.to_owned()], kind).await
+    }
+
+    /// A group of people whom the directory does not know yet.
+    pub(crate) async fn crowd(&self, creator: &str, others: &[String]) -> ChatId {
+        for other in others {
+            let profile = Profile { id: user(other), name: None, avatar: None };
+            self.store.put_user(&profile).await.unwrap();
+        }
+        self.create_with(creator, others, ChatType::Group).await
+    }
+
+    async fn create_with(&self, creator: &str, others: &[String], kind: ChatType) -> ChatId {
+        let others = others.iter().map(|other| user(other)).collect();
+        let new = NewChat::parse(user(creator), others, kind, None, None);
         match self.store.create_chat(&new.unwrap(), UnknownUsers::Refuse).await.unwrap() {
             CreateChat::Created(created) => created.id,
             CreateChat::UnknownParticipant(who) => panic!("{who} is not known"),
