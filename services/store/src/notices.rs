@@ -90,6 +90,7 @@ impl Store {
             let preferences = row.previews.map(|previews| {
                 let (quiet_from, quiet_to) = (row.quiet_from, row.quiet_to);
                 PreferencesRow { quiet_from, quiet_to, quiet_zone: row.quiet_zone, previews }
+                    .readable()
                     .preferences()
             });
             Ok(DueNotice {

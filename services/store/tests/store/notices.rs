@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parley_domain::ids::{ChatId, MessageId};
 use parley_domain::mute::Mute;
+use parley_domain::preferences::{Preferences, QuietHours};
 use parley_domain::webhook::{EventFilter, EventKind, WebhookUrl};
 use parley_store::{ArmNotices, ChangeAs, Decision, DeleteAs, NewWebhook};
 use rand::rngs::StdRng;
@@ -119,6 +120,44 @@ async fn three_messages_make_one_notice_with_their_count_and_what_was_read_none(
     world.send(chat, "alice", "five").await;
     arm(&world).await;
     assert!(elapse(&world, &mut connection, |_, _| (true, false)).await.is_empty(), "seen");
+}
+
+#[tokio::test]
+async fn who_leaves_after_it_was_asked_who_is_here_is_told_of_what_is_said_then() {
+    let world = world(&["alice", "bob"]).await;
+    let mut connection = world.connection().await;
+    let chat = world.direct("alice", "bob").await;
+    world.send(chat, "alice", "seen").await;
+    arm(&world).await;
+    let missed = async || {
+        world.send(chat, "alice", "not seen").await;
+        // Its fan-out finds the timer armed.
+        arm(&world).await;
+    };
+    let told = elapse_while(&world, &mut connection, |_, _| (true, false), missed).await;
+    assert!(told.is_empty(), "they were here when it was asked");
+    let told = elapse(&world, &mut connection, |_, _| (false, false)).await;
+    assert_eq!(told, [((chat, "bob".to_owned()), (1, 2))].into());
+    assert!(elapse(&world, &mut connection, |_, _| (false, false)).await.is_empty(), "once");
+}
+
+#[tokio::test]
+async fn a_time_zone_that_is_not_known_here_is_taken_as_utc_and_keeps_nobody_from_being_told() {
+    let world = world(&["alice", "bob", "carol"]).await;
+    let chat = world.group("alice", &["bob", "carol"]).await;
+    let hours = QuietHours::parse("22:00", "07:00", "Europe/Berlin").unwrap();
+    let preferences = Preferences { quiet_hours: Some(hours), notification_previews: false };
+    world.store.put_preferences(&user("bob"), &preferences).await.unwrap();
+    world.db_execute("update user_preferences set quiet_zone = 'Mars/Base'").await;
+    world.send(chat, "alice", "hi").await;
+    arm(&world).await;
+    world.db_execute("update notices set due_at = now()").await;
+    let mut due = world.store.claim_notices(Uuid::new_v4(), LEASE, 9).await.unwrap();
+    due.sort_by(|one, other| one.user.cmp(&other.user));
+    let hours = QuietHours::parse("22:00", "07:00", "UTC").unwrap();
+    let expected = Preferences { quiet_hours: Some(hours), notification_previews: false };
+    assert_eq!(due[0].preferences, expected);
+    assert_eq!((due.len(), due[1].user.as_str()), (2, "carol"));
 }
 
 /// What one person has of one chat.
