@@ -16,6 +16,9 @@ use crate::pace::Pace;
 use crate::retry::Retry;
 use crate::settling::Note;
 
+/// How long a lane rests at least for which there is no turn: far less than turns are given out for ahead.
+const REST: Duration = Duration::from_secs(1);
+
 /// What all lanes of a process share.
 pub(crate) struct Shared {
     pub(crate) client: Client,
@@ -53,11 +56,14 @@ impl Lane {
 
     /// Says for how long the lane is to rest.
     async fn deliver(&self) -> Duration {
+        // Whoever comes after the end of the claim may have begun already.
+        let last = self.ends.checked_sub(self.shared.timeout).unwrap_or(self.claimed);
         for due in &self.work.deliveries {
-            self.pace.turn().await;
-            // Whoever comes after the end of the claim may have begun already.
-            let enough = Instant::now() + self.shared.timeout <= self.ends;
-            if !enough || self.shared.stop.is_cancelled() {
+            if let Err(late) = self.pace.turn(last).await {
+                // Somebody else has the turns that there are for now; who has had theirs queues up again.
+                return if Instant::now() < last { late.max(REST) } else { Duration::ZERO };
+            }
+            if Instant::now() > last || self.shared.stop.is_cancelled() {
                 break;
             }
             if let Some(pause) = self.attempt(due).await {

@@ -85,13 +85,14 @@ impl World {
     pub(crate) async fn courier(&self, arguments: &[&str]) -> Running {
         let all = ["parley-courier", "--database-url", &self.url, "--admin-listen", "127.0.0.1:0"];
         let nats = testing::nats_url();
-        let quick = ["--nats-url", &nats, "--courier-poll-ms", "10", "--webhook-concurrency", "8"];
+        let quick = ["--nats-url", &nats, "--courier-poll-ms", "10"];
         let mut all = [&all[..], &quick].concat();
         for (flag, value) in [
             ("--outbound-allow", "127.0.0.1"),
             ("--webhook-retry-ms", "20"),
             ("--webhook-retry-cap-ms", "200"),
             ("--webhook-timeout-ms", "1000"),
+            ("--webhook-concurrency", "8"),
         ] {
             if !arguments.contains(&flag) {
                 all.extend([flag, value]);
