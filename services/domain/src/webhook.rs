@@ -147,6 +147,11 @@ impl WebhookUrl {
     }
 }
 
+/// A webhook's URL as others may see it: what stands behind a `?` may be a secret.
+pub fn shown_url(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(shown, _)| shown)
+}
+
 /// What a webhook is for, in its owner's words: 1–200 characters, no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
@@ -271,6 +276,8 @@ mod tests {
         for good in ["https://app.example", "http://10.0.0.1:8080/x?y=z", "https://[::1]/"] {
             assert_eq!(WebhookUrl::parse(good).unwrap().as_str(), good);
         }
+        assert_eq!(shown_url("https://app.example/x?token=y?z"), "https://app.example/x");
+        assert_eq!(shown_url("https://app.example"), "https://app.example");
         for bad in [
             "",
             "https://",

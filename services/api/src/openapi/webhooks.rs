@@ -126,7 +126,8 @@ fn data(kind: EventKind) -> Value {
         }
         EventKind::WebhookDisabled => {
             let reason = json!({ "type": "string", "enum": ["failing", "gone"] });
-            let url = json!({ "type": "string" });
+            let url =
+                json!({ "type": "string", "description": "Without what stands behind a `?`" });
             object(&[("webhookId", named("WebhookId")), ("url", url), ("reason", reason)])
         }
         EventKind::WebhookPing => object(&[]),

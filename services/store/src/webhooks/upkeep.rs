@@ -153,9 +153,17 @@ impl Store {
         let _timed = self.metrics.time(Call::Webhooks);
         sqlx::query!(
             r#"
+            with old as materialized (
+                select l.webhook_id, l.lane
+                from webhook_lanes l
+                where (l.waiting = 0 and l.due_at < now() - $1::interval)
+                    or exists (select from webhooks w where w.id = l.webhook_id and w.removed_at is not null)
+                -- Nobody is waited for: who locks several lanes does so in their order, which this has not.
+                for update skip locked
+            )
             delete from webhook_lanes l
-            where (l.waiting = 0 and l.due_at < clock_timestamp() - $1::interval)
-                or exists (select from webhooks w where w.id = l.webhook_id and w.removed_at is not null)
+            using old o
+            where l.webhook_id = o.webhook_id and l.lane = o.lane
             "#,
             interval(EMPTY_LANE),
         )

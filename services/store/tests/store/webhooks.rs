@@ -9,7 +9,7 @@ use parley_store::{
     Due, Health, NewWebhook, Patience, Released, ReplayRange, Replayed, Retention, Settlement,
     WebhookChange,
 };
-use sqlx::{Executor, Row};
+use sqlx::{Connection, Executor, Row};
 use uuid::Uuid;
 
 use crate::fixture::{World, content, room_for, user};
@@ -303,6 +303,62 @@ async fn a_webhook_that_fails_for_too_long_is_switched_off_and_others_are_told()
     let ids: Vec<_> =
         told.iter().map(|due| due.detail.clone().unwrap()["webhookId"].clone()).collect();
     assert_eq!(ids, [gone.to_string(), failing.to_string()]);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_webhook_that_is_switched_off_says_nothing_secret() {
+    let world = World::with(&[]).await;
+    world.webhook(&[EventKind::WebhookDisabled]).await;
+    let gone = world.webhook(&[EventKind::WebhookPing]).await;
+    let url = WebhookUrl::parse("https://app.example/parley?token=secret").unwrap();
+    let change = WebhookChange { url: Some(url), ..WebhookChange::default() };
+    world.store.change_webhook(gone, &change).await.unwrap();
+    let health = vec![Health { webhook: gone, succeeded: false, failed: 1, gone: true }];
+    world.settle(Uuid::nil(), Settlement { health, ..Settlement::default() }).await;
+    world.fan_out().await;
+    let told = world.deliver().await;
+    assert_eq!(told[0].detail.as_ref().unwrap()["url"], "https://app.example/parley");
+}
+
+#[tokio::test]
+async fn a_settlement_holds_no_lane_while_it_waits_for_one_before_it() {
+    let world = World::with(&["alice", "bob", "carol"]).await;
+    let webhook = world.webhook(&[EventKind::MessageCreated]).await;
+    for other in ["bob", "carol"] {
+        let chat = world.direct("alice", other).await;
+        world.send(chat, "alice", "hi").await;
+    }
+    world.fan_out().await;
+    let holder = Uuid::new_v4();
+    let mut claimed = world.claim(holder).await.lanes;
+    claimed.sort_by_key(|lane| lane.chat);
+    let [low, high] = [0, 1].map(|place| claimed[place].chat.unwrap());
+    let lock = |lane: ChatId| {
+        let sql = format!("select from webhook_lanes where lane = '{lane}' for update nowait");
+        sqlx::AssertSqlSafe(sql)
+    };
+    // Somebody, as the fan-out, goes through lanes in their order.
+    let mut other = world.connection().await;
+    let mut other = other.begin().await.unwrap();
+    other.execute(lock(low)).await.unwrap();
+    let settlement = Settlement {
+        attempts: vec![succeeded(&claimed[1].deliveries[0])],
+        released: vec![Released { webhook, chat: Some(low), pause: Duration::ZERO }],
+        health: Vec::new(),
+    };
+    let settling = async {
+        world.settle(holder, settlement).await;
+    };
+    let going_on = async {
+        let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while world.number(waits).await == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "it does not wait");
+        }
+        other.execute(lock(high)).await.expect("nobody who waits for it holds the next one");
+        other.commit().await.unwrap();
+    };
+    tokio::join!(settling, going_on);
 }
 
 #[tokio::test]
