@@ -50,7 +50,7 @@ create table webhook_deliveries (
     -- Rises with what happened, chat by chat.
     id           bigint generated always as identity primary key,
     webhook_id   uuid        not null,
-    -- The chat, or a UUID of zeros: what is of one lane is delivered in order.
+    -- The chat, or a UUID of version 8 made of a user's id, or one of zeros: what is of one lane is delivered in order.
     lane         uuid        not null,
     -- The same at every webhook and at every attempt.
     event_id     uuid        not null,

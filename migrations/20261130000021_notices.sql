@@ -41,6 +41,9 @@ begin
         select
             gen_random_uuid() as event_id, t.id, t.kind, c.place, n.number, c.chat_id, c.seq + n.number as seq
             , t.detail, t.created_at
+            , case when t.kind in ('user.online', 'user.offline')
+                then overlay(md5(t.detail ->> 'userId') placing '8' from 13)::uuid
+            end as user_lane
         from taken t
         cross join lateral unnest(t.chat_ids, t.seqs, t.counts)
             with ordinality as c (chat_id, seq, messages, place)
@@ -51,7 +54,7 @@ begin
             webhook_id, lane, event_id, kind, seq, detail, occurred_at, retry_from
         )
         select
-            w.id, coalesce(h.chat_id, '00000000-0000-0000-0000-000000000000'), h.event_id, h.kind, h.seq, h.detail
+            w.id, coalesce(h.chat_id, h.user_lane, '00000000-0000-0000-0000-000000000000'), h.event_id, h.kind, h.seq, h.detail
             , h.created_at, h.created_at
         from happened h
         join webhooks w on w.disabled_at is null and w.removed_at is null and h.created_at >= w.created_at

@@ -50,8 +50,8 @@ impl Lane {
     /// Delivers what was claimed, and gives the lane back.
     pub(crate) async fn run(self) {
         let pause = self.deliver().await;
-        let ClaimedLane { webhook, chat, .. } = self.work;
-        self.note(Note::Released(Released { webhook, chat, pause })).await;
+        let ClaimedLane { webhook, lane, .. } = self.work;
+        self.note(Note::Released(Released { webhook, lane, pause })).await;
     }
 
     /// Says for how long the lane is to rest.
@@ -79,7 +79,7 @@ impl Lane {
         let (began, began_at) = (Instant::now(), clock.now());
         let tried = self
             .receiver
-            .attempt(client, (due, self.work.chat), began_at, *timeout, *previews)
+            .attempt(client, (due, self.work.lane.chat()), began_at, *timeout, *previews)
             .await;
         let took = began.elapsed();
         metrics.attempted(tried.word, took);

@@ -49,11 +49,17 @@ pub enum EventKind {
     /// A test: it is sent to the webhook that it is asked for, and never else.
     #[serde(rename = "webhook.ping")]
     WebhookPing,
+    /// Somebody has a connection, and had none anywhere. Best effort: it may be missing, and only comes if it is switched on.
+    #[serde(rename = "user.online")]
+    UserOnline,
+    /// Somebody has no connection any more. Best effort, as `user.online`.
+    #[serde(rename = "user.offline")]
+    UserOffline,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MessageCreated,
         Self::MessageEdited,
         Self::MessageDeleted,
@@ -64,6 +70,8 @@ impl EventKind {
         Self::NotificationDue,
         Self::WebhookDisabled,
         Self::WebhookPing,
+        Self::UserOnline,
+        Self::UserOffline,
     ];
 
     /// The word on the wire and in the database.
@@ -79,6 +87,8 @@ impl EventKind {
             Self::NotificationDue => "notification.due",
             Self::WebhookDisabled => "webhook.disabled",
             Self::WebhookPing => "webhook.ping",
+            Self::UserOnline => "user.online",
+            Self::UserOffline => "user.offline",
         }
     }
 

@@ -60,6 +60,12 @@ const fn summary(kind: EventKind) -> &'static str {
         }
         EventKind::WebhookDisabled => "A webhook was switched off by itself",
         EventKind::WebhookPing => "A test, which says nothing",
+        EventKind::UserOnline => {
+            "Somebody has a connection, and had none anywhere; best effort, and only if it is switched on"
+        }
+        EventKind::UserOffline => {
+            "Somebody has no connection any more; best effort, and only if it is switched on"
+        }
     }
 }
 
@@ -131,6 +137,7 @@ fn data(kind: EventKind) -> Value {
             object(&[("webhookId", named("WebhookId")), ("url", url), ("reason", reason)])
         }
         EventKind::WebhookPing => object(&[]),
+        EventKind::UserOnline | EventKind::UserOffline => object(&[user]),
     }
 }
 

@@ -6,6 +6,7 @@ use parley_domain::webhook::EventKind;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::claims::LaneId;
 use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
@@ -149,7 +150,7 @@ impl DeliveryRow {
             id: DeliveryId(unsigned(self.id)),
             event_id: self.event_id.into(),
             kind: event_kind(&self.kind)?,
-            chat_id: chat_of(self.lane),
+            chat_id: LaneId(self.lane).chat(),
             occurred_at: self.occurred_at,
             state: DeliveryState::parse(&self.state)?,
             attempts: self.attempts.unsigned_abs(),
@@ -379,9 +380,4 @@ pub(super) async fn one(
 fn event_kind(text: &str) -> Result<EventKind, StoreError> {
     EventKind::parse(text)
         .map_err(|_| StoreError::inconsistent("webhook_deliveries", format!("event {text}")))
-}
-
-/// The chat that a lane is of.
-pub(super) fn chat_of(lane: Uuid) -> Option<ChatId> {
-    (!lane.is_nil()).then(|| lane.into())
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use parley_domain::ids::{ChatId, DeliveryId, WebhookId};
+use parley_domain::ids::{DeliveryId, WebhookId};
 use parley_domain::webhook::{EventKind, shown_url};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::claims::LaneId;
 use super::deliveries::DeliveryState;
 use super::{FAILING, interval};
 use crate::metrics::Call;
@@ -41,8 +42,8 @@ pub struct Attempted {
 pub struct Released {
     /// Whose.
     pub webhook: WebhookId,
-    /// Of which chat, if of any.
-    pub chat: Option<ChatId>,
+    /// Which.
+    pub lane: LaneId,
     /// For how long nobody is to claim it.
     pub pause: Duration,
 }
@@ -276,7 +277,7 @@ impl Lanes<'_> {
         let released = self.released.iter().map(|it| {
             let webhook = it.webhook.uuid();
             let pause = if self.back.contains(&webhook) { Duration::ZERO } else { it.pause };
-            (webhook, it.chat.map(ChatId::uuid).unwrap_or_default(), 0, Some(pause.as_secs_f64()))
+            (webhook, it.lane.0, 0, Some(pause.as_secs_f64()))
         });
         let changes: Vec<_> = settled.chain(released).collect();
         if changes.is_empty() && self.back.is_empty() {

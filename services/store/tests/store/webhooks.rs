@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parley_domain::attendance::Turn;
 use parley_domain::ids::{ChatId, MessageId, WebhookId};
 use parley_domain::webhook::{EventFilter, EventKind, WebhookUrl};
 use parley_store::{
@@ -76,8 +77,8 @@ impl World {
         let mut settlement = Settlement::default();
         let mut delivered = Vec::new();
         for lane in claimed.lanes {
-            let (webhook, chat) = (lane.webhook, lane.chat);
-            settlement.released.push(Released { webhook, chat, pause: Duration::ZERO });
+            let (webhook, lane_id) = (lane.webhook, lane.lane);
+            settlement.released.push(Released { webhook, lane: lane_id, pause: Duration::ZERO });
             settlement.attempts.extend(lane.deliveries.iter().map(succeeded));
             delivered.extend(lane.deliveries);
         }
@@ -175,6 +176,28 @@ async fn every_kind_of_change_is_told_in_its_order_with_what_it_was() {
 }
 
 #[tokio::test]
+async fn who_is_online_is_told_if_somebody_wants_that_each_in_a_lane_of_their_own() {
+    let world = World::with(&[]).await;
+    let turn = |id: &str, online| Turn { user_id: user(id), online };
+    let turns = [turn("alice", true), turn("bob", true), turn("alice", false)];
+    world.webhook(&[EventKind::MessageRead]).await;
+    world.store.tell_turns(&turns).await.unwrap();
+    assert_eq!(world.number("select count(*) from outbox").await, 0, "nobody wants it");
+    let webhook = world.webhook(&[EventKind::UserOnline, EventKind::UserOffline]).await;
+    world.store.tell_turns(&turns).await.unwrap();
+    assert_eq!(world.fan_out().await, 3);
+    let mut lanes = world.claim(Uuid::new_v4()).await.lanes;
+    lanes.sort_by_key(|lane| lane.deliveries.len());
+    assert!(lanes.iter().all(|lane| lane.lane.chat().is_none() && lane.webhook == webhook));
+    let who = |due: &Due| due.detail.as_ref().unwrap()["userId"].as_str().unwrap().to_owned();
+    assert_eq!(who(&lanes[0].deliveries[0]), "bob");
+    assert_eq!(kinds(&lanes[1].deliveries), [EventKind::UserOnline, EventKind::UserOffline]);
+    let query = DeliveryQuery { state: None, before: None, limit: 10 };
+    let log = world.store.deliveries(webhook, &query).await.unwrap();
+    assert!(log.iter().all(|it| it.chat_id.is_none()));
+}
+
+#[tokio::test]
 async fn every_way_of_sending_leaves_one_row_for_a_batch() {
     let world = World::with(&["alice", "bob"]).await;
     world.webhook(&[EventKind::MessageCreated]).await;
@@ -234,7 +257,7 @@ async fn a_lane_is_one_claimers_until_it_is_given_back_or_the_claim_ends() {
     world.db_execute("update webhook_lanes set due_at = now()").await;
     assert_eq!(world.claim(second).await.lanes[0].deliveries.len(), 2, "the claim has ended");
     // The first one did deliver; it gives back what is not its own any more.
-    let released = vec![Released { webhook: lane.webhook, chat: lane.chat, pause: Duration::ZERO }];
+    let released = vec![Released { webhook: lane.webhook, lane: lane.lane, pause: Duration::ZERO }];
     let attempts = vec![succeeded(&lane.deliveries[0])];
     world.settle(first, Settlement { attempts, released: released.clone(), health: vec![] }).await;
     assert!(world.claim(first).await.lanes.is_empty(), "it is the second one's");
@@ -257,7 +280,7 @@ async fn a_webhook_that_fails_has_room_for_one_and_what_waits_is_due_when_it_is_
     assert_eq!(claimed.lanes.len(), 3);
     let pause = Duration::from_hours(1);
     let released =
-        claimed.lanes.iter().map(|lane| Released { webhook, chat: lane.chat, pause }).collect();
+        claimed.lanes.iter().map(|lane| Released { webhook, lane: lane.lane, pause }).collect();
     let attempts = claimed.lanes.iter().map(|lane| failed(&lane.deliveries[0])).collect();
     let health = vec![Health { webhook, succeeded: false, failed: 10, gone: false }];
     world.settle(holder, Settlement { attempts, released, health }).await;
@@ -331,8 +354,8 @@ async fn a_settlement_holds_no_lane_while_it_waits_for_one_before_it() {
     world.fan_out().await;
     let holder = Uuid::new_v4();
     let mut claimed = world.claim(holder).await.lanes;
-    claimed.sort_by_key(|lane| lane.chat);
-    let [low, high] = [0, 1].map(|place| claimed[place].chat.unwrap());
+    claimed.sort_by_key(|lane| lane.lane);
+    let [low, high] = [0, 1].map(|place| claimed[place].lane.chat().unwrap());
     let lock = |lane: ChatId| {
         let sql = format!("select from webhook_lanes where lane = '{lane}' for update nowait");
         sqlx::AssertSqlSafe(sql)
@@ -343,7 +366,7 @@ async fn a_settlement_holds_no_lane_while_it_waits_for_one_before_it() {
     other.execute(lock(low)).await.unwrap();
     let settlement = Settlement {
         attempts: vec![succeeded(&claimed[1].deliveries[0])],
-        released: vec![Released { webhook, chat: Some(low), pause: Duration::ZERO }],
+        released: vec![Released { webhook, lane: low.into(), pause: Duration::ZERO }],
         health: Vec::new(),
     };
     let settling = async {
@@ -375,7 +398,7 @@ async fn what_was_given_up_or_delivered_is_replayed_in_order_under_its_ids() {
     let dues = &claimed.lanes[0].deliveries;
     let dead = attempted(&dues[0], DeliveryState::Dead, 500);
     let attempts = vec![dead, succeeded(&dues[1]), succeeded(&dues[2])];
-    let released = vec![Released { webhook, chat: Some(chat), pause: Duration::ZERO }];
+    let released = vec![Released { webhook, lane: chat.into(), pause: Duration::ZERO }];
     world.settle(holder, Settlement { attempts, released, health: vec![] }).await;
     let (from, to) = (dues[0].occurred_at, dues[2].occurred_at);
     let range = ReplayRange { from, to, delivered_too: false, after: None, most: 10 };
