@@ -58,7 +58,9 @@ async fn couriers_are_told_who_comes_first_and_goes_last_and_nothing_without_the
     let bus = world.api.bus().clone();
     tokio::spawn(async move {
         let hear = |heard: Vec<Turn>| {
-            heard.into_iter().for_each(|turn| drop(sender.send(turn)));
+            for turn in heard {
+                sender.send(turn).unwrap();
+            }
             std::future::ready(())
         };
         bus.hear_turns(hear, std::future::pending()).await
