@@ -50,7 +50,7 @@ create table webhook_deliveries (
     -- Rises with what happened, chat by chat.
     id           bigint generated always as identity primary key,
     webhook_id   uuid        not null,
-    -- The chat, or a UUID of zeros: what is of one lane is delivered in order.
+    -- The chat, or a UUID of version 8 made of a user's id, or one of zeros: what is of one lane is delivered in order.
     lane         uuid        not null,
     -- The same at every webhook and at every attempt.
     event_id     uuid        not null,
@@ -73,6 +73,12 @@ create table webhook_deliveries (
 create index webhook_deliveries_waiting on webhook_deliveries (webhook_id, lane, id) where state = 'waiting';
 -- The log of a webhook.
 create index webhook_deliveries_by_webhook on webhook_deliveries (webhook_id, id);
+-- What was given up, and what happened in a time of all that does not wait any more: to be looked at and replayed. Neither is
+-- written when a delivery is made.
+create index webhook_deliveries_given_up on webhook_deliveries (webhook_id, id) where state = 'dead';
+create index webhook_deliveries_by_time on webhook_deliveries (webhook_id, occurred_at, id) where state <> 'waiting';
+-- What has waited for too long for a webhook that is switched off.
+create index webhook_deliveries_retried on webhook_deliveries (webhook_id, retry_from) where state = 'waiting';
 -- What is old enough to be forgotten; what was given up is kept for longer.
 create index webhook_deliveries_delivered on webhook_deliveries (settled_at) where state = 'delivered';
 create index webhook_deliveries_dead on webhook_deliveries (settled_at) where state = 'dead';

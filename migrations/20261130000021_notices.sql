@@ -41,6 +41,9 @@ begin
         select
             gen_random_uuid() as event_id, t.id, t.kind, c.place, n.number, c.chat_id, c.seq + n.number as seq
             , t.detail, t.created_at
+            , case when t.kind in ('user.online', 'user.offline')
+                then overlay(md5(t.detail ->> 'userId') placing '8' from 13)::uuid
+            end as user_lane
         from taken t
         cross join lateral unnest(t.chat_ids, t.seqs, t.counts)
             with ordinality as c (chat_id, seq, messages, place)
@@ -51,7 +54,7 @@ begin
             webhook_id, lane, event_id, kind, seq, detail, occurred_at, retry_from
         )
         select
-            w.id, coalesce(h.chat_id, '00000000-0000-0000-0000-000000000000'), h.event_id, h.kind, h.seq, h.detail
+            w.id, coalesce(h.chat_id, h.user_lane, '00000000-0000-0000-0000-000000000000'), h.event_id, h.kind, h.seq, h.detail
             , h.created_at, h.created_at
         from happened h
         join webhooks w on w.disabled_at is null and w.removed_at is null and h.created_at >= w.created_at
@@ -99,14 +102,17 @@ begin
 end
 $function$;
 
--- Decides about notices that are due: of whom is neither `here` nor to be told `later`, those who have unread messages of which
--- they were not told become an event, with how many there are and with all that they have not read, and everybody's timer
--- ends. Answers with how many were told, and how many needed nothing.
+-- Decides about notices that are due: of whom has neither `seen` the chat nor is to be told `later`, those who have unread
+-- messages of which they were not told become an event, with how many there are and with all that they have not read, and
+-- everybody's timer ends. Answers with how many were told, and how many needed nothing.
 --
 -- The first statement locks the rows, the second has a newer snapshot: a message whose fan-out found the timer armed is committed
 -- by then, and is counted. So none is missed, and none is told twice.
+--
+-- Who has seen the chat, has up to the message that was its last before anybody was asked. They may have left since: what is
+-- unread behind that has a timer of its own.
 create function decide_notices_1(
-    chats uuid[], users text[], claim uuid, here boolean[], later timestamptz[], previews boolean[]
+    chats uuid[], users text[], claim uuid, seen bigint[], later timestamptz[], previews boolean[], notice_delay interval
     , out told bigint, out needless bigint
 )
 language plpgsql volatile
@@ -124,13 +130,13 @@ begin
     ) locked;
     with decided as materialized (
         select
-            d.chat_id, d.user_id, d.here, d.later, d.previews, n.told_seq, c.last_seq
+            d.chat_id, d.user_id, d.seen, d.later, d.previews, n.told_seq, c.last_seq
             , coalesce(c.title, c.subject) as title
             , p.user_id is not null and coalesce(p.muted_until <= clock_timestamp(), true) as wants
-            , greatest(n.told_seq, p.read_seq, p.joined_seq) as floor
+            , greatest(n.told_seq, p.read_seq, p.joined_seq, d.seen) as floor
             , p.exception_count
-        from unnest(chats, users, here, later, previews)
-            with ordinality as d (chat_id, user_id, here, later, previews, place)
+        from unnest(chats, users, seen, later, previews)
+            with ordinality as d (chat_id, user_id, seen, later, previews, place)
         join notices n on n.chat_id = d.chat_id and n.user_id = d.user_id
         join chats c on c.id = d.chat_id
         left join participants p on p.chat_id = d.chat_id and p.user_id = d.user_id and p.left_at is null
@@ -142,7 +148,7 @@ begin
         cross join lateral (
             select count(*) as unread, max(m.seq) as last_unread
             from messages m
-            where d.wants and not d.here and m.chat_id = d.chat_id and m.seq > d.floor and m.seq <= d.last_seq
+            where d.wants and m.chat_id = d.chat_id and m.seq > d.floor and m.seq <= d.last_seq
                 and m.sender_id <> d.user_id and m.deleted_at is null
                 and (d.exception_count = 0 or not exists (
                     select from read_exceptions e
@@ -157,13 +163,22 @@ begin
             , 'badge', (select sum(u.unread) from unread_counts u where u.user_id = c.user_id)
         )
         from counted c
-        where c.unread > 0 and c.later is null
+        where c.unread > 0 and c.seen is null and c.later is null
         returning 1
     )
     , ended as (
         update notices n set
-            told_seq = case when c.unread > 0 and c.later is not null then n.told_seq else c.last_seq end
-            , due_at = case when c.unread > 0 then c.later end
+            told_seq = case
+                when c.unread = 0 then c.last_seq
+                when c.seen is not null then greatest(n.told_seq, c.seen)
+                when c.later is not null then n.told_seq
+                else c.last_seq
+            end
+            , due_at = case
+                when c.unread = 0 then null
+                when c.seen is not null then clock_timestamp() + notice_delay
+                else c.later
+            end
             , holder = null
         from counted c
         where n.chat_id = c.chat_id and n.user_id = c.user_id

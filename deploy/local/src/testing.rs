@@ -33,6 +33,17 @@ pub fn fresh_database(admin_url: &str) -> String {
     format!("{server}/{name}")
 }
 
+/// Has a database do what nothing of ours has a verb for.
+///
+/// # Panics
+/// When it does not.
+#[expect(clippy::panic, reason = "a test whose scene cannot be set must fail")]
+pub fn execute(url: &str, sql: &str) {
+    if let Err(error) = postgres::sql(&psql(), url, sql) {
+        panic!("{sql}: {error:#}");
+    }
+}
+
 /// An address from which tests make databases (`PARLEY_TEST_DATABASE_URL`).
 pub fn database_url() -> String {
     wanted("PARLEY_TEST_DATABASE_URL")

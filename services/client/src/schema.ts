@@ -613,13 +613,17 @@ export interface Read {
 }
 
 export interface Replay {
-  /** There may be more of them: the same again goes on. */
+  /** There may be more of them: the same again with `after`, which is `last`, goes on. */
   hasMore: boolean;
+  /** The last of them; `null` if there are none. */
+  last: DeliveryId | null;
   /** Deliveries that wait again. */
   replayed: number;
 }
 
 export interface ReplayRequest {
+  /** Only what comes after this one: the `last` of the answer before, to go on where that ended. */
+  after?: DeliveryId | null;
   /** Also what was delivered; else only what was given up. */
   delivered?: boolean;
   /** What happened at or after this, */
@@ -751,7 +755,7 @@ export interface Webhook {
 }
 
 /** What happened, as webhooks are told it. */
-export type WebhookEvent = "message.created" | "message.edited" | "message.deleted" | "message.read" | "participant.added" | "participant.removed" | "chat.created" | "notification.due" | "webhook.disabled" | "webhook.ping";
+export type WebhookEvent = "message.created" | "message.edited" | "message.deleted" | "message.read" | "participant.added" | "participant.removed" | "chat.created" | "notification.due" | "webhook.disabled" | "webhook.ping" | "user.online" | "user.offline";
 
 /** A webhook. */
 export type WebhookId = string;
@@ -1215,7 +1219,7 @@ export interface Operations {
     };
     data: OneChat;
   };
-  /** Has what was given up, or everything that happened in a time, told again: the oldest 10,000, in their order and under their ids */
+  /** Has what was given up, or everything that happened in a time, told again: the oldest 10,000 after the last one of before, in their order and under their ids */
   replayDeliveries: {
     path: {
       /** The webhook */

@@ -17,7 +17,7 @@ use crate::lane::Shared;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::settling::{self, Settling};
-use crate::{Settings, upkeep};
+use crate::{Settings, turns, upkeep};
 
 /// A running courier pod.
 pub struct App {
@@ -71,11 +71,13 @@ impl App {
         let postgres = lifecycle.readiness().condition("postgres");
         let watch = upkeep::watch(store.clone(), postgres, metrics.clone(), stop.clone());
         lifecycle.spawn("watch", watch);
+        lifecycle.spawn("turns", turns::run(store.clone(), bus.clone(), stop.clone()));
         let notices = Notices {
             store: store.clone(),
             holder,
             clock: Arc::new(SystemClock),
             bus,
+            delay: deliveries.notices().delay,
             metrics: metrics.clone(),
         };
         lifecycle.spawn("notices", notices.run(stop.clone()));

@@ -138,7 +138,9 @@ impl Running {
             self.webhooks.remove(&id);
         }
         let webhooks = &self.webhooks;
-        self.paces.retain(|webhook, _| webhooks.values().any(|it| it == webhook));
+        self.paces.retain(|webhook, pace| {
+            !pace.rests() || webhooks.values().any(|running| running == webhook)
+        });
     }
 
     /// How many lanes of each webhook are under way.

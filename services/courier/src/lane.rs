@@ -16,6 +16,9 @@ use crate::pace::Pace;
 use crate::retry::Retry;
 use crate::settling::Note;
 
+/// How long a lane rests at least for which there is no turn: far less than turns are given out for ahead.
+const REST: Duration = Duration::from_secs(1);
+
 /// What all lanes of a process share.
 pub(crate) struct Shared {
     pub(crate) client: Client,
@@ -47,17 +50,20 @@ impl Lane {
     /// Delivers what was claimed, and gives the lane back.
     pub(crate) async fn run(self) {
         let pause = self.deliver().await;
-        let ClaimedLane { webhook, chat, .. } = self.work;
-        self.note(Note::Released(Released { webhook, chat, pause })).await;
+        let ClaimedLane { webhook, lane, .. } = self.work;
+        self.note(Note::Released(Released { webhook, lane, pause })).await;
     }
 
     /// Says for how long the lane is to rest.
     async fn deliver(&self) -> Duration {
+        // Whoever comes after the end of the claim may have begun already.
+        let last = self.ends.checked_sub(self.shared.timeout).unwrap_or(self.claimed);
         for due in &self.work.deliveries {
-            self.pace.turn().await;
-            // Whoever comes after the end of the claim may have begun already.
-            let enough = Instant::now() + self.shared.timeout <= self.ends;
-            if !enough || self.shared.stop.is_cancelled() {
+            if let Err(late) = self.pace.turn(last).await {
+                // Somebody else has the turns that there are for now; who has had theirs queues up again.
+                return if Instant::now() < last { late.max(REST) } else { Duration::ZERO };
+            }
+            if Instant::now() > last || self.shared.stop.is_cancelled() {
                 break;
             }
             if let Some(pause) = self.attempt(due).await {
@@ -73,7 +79,7 @@ impl Lane {
         let (began, began_at) = (Instant::now(), clock.now());
         let tried = self
             .receiver
-            .attempt(client, (due, self.work.chat), began_at, *timeout, *previews)
+            .attempt(client, (due, self.work.lane.chat()), began_at, *timeout, *previews)
             .await;
         let took = began.elapsed();
         metrics.attempted(tried.word, took);

@@ -19,6 +19,7 @@ mod pace;
 mod retry;
 mod settings;
 mod settling;
+mod turns;
 mod upkeep;
 
 pub use app::App;

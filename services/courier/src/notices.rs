@@ -9,7 +9,8 @@ use parley_domain::ids::{ChatId, UserId};
 use parley_domain::preferences::quiet_until;
 use parley_domain::time::Clock;
 use parley_relay::Bus;
-use parley_store::{Decision, DueNotice, Store, StoreError};
+use parley_store::{Decision, DueNotice, Store};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,51 +27,63 @@ const LEASE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Notices of one look.
 const AT_ONCE: u32 = 200;
+/// Looks under way: most of a look is waiting for gateways, of which nobody says how many will answer.
+const LOOKS: usize = 8;
 
+#[derive(Clone)]
 pub(crate) struct Notices {
     pub(crate) store: Store,
     pub(crate) holder: Uuid,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bus: Bus,
+    /// What was said since somebody was seen waits for so long.
+    pub(crate) delay: Duration,
     pub(crate) metrics: Metrics,
 }
 
 impl Notices {
-    /// Decides about what is due, until `stop`.
+    /// Decides about what is due, until `stop`; then about what it has claimed.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut looks = JoinSet::new();
         while !stop.is_cancelled() {
-            let pause = match self.look().await {
-                Ok(0) => EVERY,
-                Ok(_) => Duration::ZERO,
+            let pause = match self.store.claim_notices(self.holder, LEASE, AT_ONCE).await {
+                Ok(due) if due.is_empty() => EVERY,
+                Ok(due) => {
+                    let notices = self.clone();
+                    looks.spawn(async move { notices.decide(due).await });
+                    Duration::ZERO
+                }
                 Err(error) => {
                     tracing::warn!(%error, "notices cannot be looked for");
                     PAUSE
                 }
             };
+            while looks.try_join_next().is_some() {}
+            if looks.len() >= LOOKS {
+                looks.join_next().await;
+            }
             stop.run_until_cancelled(sleep(pause)).await;
         }
+        while looks.join_next().await.is_some() {}
         Ok(())
     }
 
-    /// One look; says how many were due.
-    async fn look(&self) -> Result<usize, StoreError> {
-        let due = self.store.claim_notices(self.holder, LEASE, AT_ONCE).await?;
-        if due.is_empty() {
-            return Ok(0);
-        }
+    /// One look: what comes to nothing is claimed again when the claim ends.
+    async fn decide(&self, due: Vec<DueNotice>) {
         let here = self.here(&due).await;
         let now = self.clock.now();
         let decide = |notice: &DueNotice| Decision {
             chat: notice.chat,
             user: notice.user.clone(),
-            here: here.contains(&(notice.chat, notice.user.clone())),
+            seen: here.contains(&(notice.chat, notice.user.clone())).then_some(notice.last),
             later: quiet_until(&notice.preferences, now),
             previews: notice.preferences.notification_previews,
         };
         let decisions: Vec<_> = due.iter().map(decide).collect();
-        let decided = self.store.decide_notices(self.holder, &decisions).await?;
-        self.metrics.noticed(&decided);
-        Ok(due.len())
+        match self.store.decide_notices(self.holder, &decisions, self.delay).await {
+            Ok(decided) => self.metrics.noticed(&decided),
+            Err(error) => tracing::warn!(%error, "notices cannot be decided about"),
+        }
     }
 
     /// Who of them sees the chat at this moment. Who is not known to is away.

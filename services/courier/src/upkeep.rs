@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use parley_runtime::readiness::Condition;
 use parley_store::{Retention, Store, StoreError};
+use prometheus::IntCounter;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -58,23 +59,47 @@ pub(crate) async fn forget(
     let mut ticks = interval(FORGET);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let round = stop.run_until_cancelled(round(&store, &retention, &metrics)).await;
-        if let Some(Err(error)) = round {
-            tracing::warn!(%error, "what is old cannot be removed now");
-        }
+        stop.run_until_cancelled(round(&store, &retention, &metrics)).await;
     }
     Ok(())
 }
 
-async fn round(store: &Store, retention: &Retention, metrics: &Metrics) -> Result<(), StoreError> {
-    for _ in 0..ROUNDS {
-        let dead = store.give_up_deliveries(retention, AT_ONCE).await?;
-        let forgotten = store.forget_deliveries(retention, AT_ONCE).await?;
-        metrics.dead.inc_by(dead);
-        metrics.forgotten.inc_by(forgotten);
-        if dead == 0 && forgotten == 0 {
-            break;
+/// Each step by itself: what one of them cannot do keeps none of the others.
+async fn round(store: &Store, retention: &Retention, metrics: &Metrics) {
+    for (step, counter) in [(Step::GiveUp, &metrics.dead), (Step::Forget, &metrics.forgotten)] {
+        step.all(store, retention, counter).await;
+    }
+    if let Err(error) = store.forget_lanes().await {
+        tracing::warn!(%error, "old lanes cannot be removed now");
+    }
+}
+
+/// What is done piece by piece.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    GiveUp,
+    Forget,
+}
+
+impl Step {
+    /// Until nothing is left, it cannot be done, or the round is over.
+    async fn all(self, store: &Store, retention: &Retention, counter: &IntCounter) {
+        for _ in 0..ROUNDS {
+            match self.piece(store, retention).await {
+                Ok(0) => return,
+                Ok(done) => counter.inc_by(done),
+                Err(error) => {
+                    tracing::warn!(%error, step = ?self, "old deliveries stay for now");
+                    return;
+                }
+            }
         }
     }
-    store.forget_lanes().await
+
+    async fn piece(self, store: &Store, retention: &Retention) -> Result<u64, StoreError> {
+        match self {
+            Self::GiveUp => store.give_up_deliveries(retention, AT_ONCE).await,
+            Self::Forget => store.forget_deliveries(retention, AT_ONCE).await,
+        }
+    }
 }

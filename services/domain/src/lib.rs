@@ -12,6 +12,7 @@
 //! * an **event** is what a room hears; a **room** is a chat as one gateway sees it.
 
 pub mod ask;
+pub mod attendance;
 pub mod bus;
 pub mod change;
 pub mod chat;

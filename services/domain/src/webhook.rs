@@ -49,11 +49,17 @@ pub enum EventKind {
     /// A test: it is sent to the webhook that it is asked for, and never else.
     #[serde(rename = "webhook.ping")]
     WebhookPing,
+    /// Somebody has a connection, and had none anywhere. Best effort: it may be missing, and only comes if it is switched on.
+    #[serde(rename = "user.online")]
+    UserOnline,
+    /// Somebody has no connection any more. Best effort, as `user.online`.
+    #[serde(rename = "user.offline")]
+    UserOffline,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MessageCreated,
         Self::MessageEdited,
         Self::MessageDeleted,
@@ -64,6 +70,8 @@ impl EventKind {
         Self::NotificationDue,
         Self::WebhookDisabled,
         Self::WebhookPing,
+        Self::UserOnline,
+        Self::UserOffline,
     ];
 
     /// The word on the wire and in the database.
@@ -79,6 +87,8 @@ impl EventKind {
             Self::NotificationDue => "notification.due",
             Self::WebhookDisabled => "webhook.disabled",
             Self::WebhookPing => "webhook.ping",
+            Self::UserOnline => "user.online",
+            Self::UserOffline => "user.offline",
         }
     }
 
@@ -145,6 +155,11 @@ impl WebhookUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A webhook's URL as others may see it: what stands behind a `?` may be a secret.
+pub fn shown_url(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(shown, _)| shown)
 }
 
 /// What a webhook is for, in its owner's words: 1–200 characters, no control characters.
@@ -271,6 +286,8 @@ mod tests {
         for good in ["https://app.example", "http://10.0.0.1:8080/x?y=z", "https://[::1]/"] {
             assert_eq!(WebhookUrl::parse(good).unwrap().as_str(), good);
         }
+        assert_eq!(shown_url("https://app.example/x?token=y?z"), "https://app.example/x");
+        assert_eq!(shown_url("https://app.example"), "https://app.example");
         for bad in [
             "",
             "https://",

@@ -103,7 +103,9 @@ impl App {
         lifecycle.spawn("heads", heads::run(rooms, gone.clone()));
         // It ends with the last room.
         tokio::spawn(told.run());
-        lifecycle.spawn("presence", presence::run(seen, instance, bearers.clone(), gone.clone()));
+        let turns = settings.sockets.presence_events.then(|| bus.clone());
+        let present = presence::run(seen, instance, bearers.clone(), turns, gone.clone());
+        lifecycle.spawn("presence", present);
         let stopped = gone.clone();
         let users = users::run(bus.clone(), bearers.clone(), metrics.clone(), gone.clone());
         lifecycle.spawn("revocations", async move {

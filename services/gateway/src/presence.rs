@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use parley_domain::attendance::Turn;
 use parley_domain::ids::UserId;
-use parley_relay::{Kept, Movements, Presence};
+use parley_relay::{Bus, Kept, Movements, Presence};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -46,14 +47,17 @@ impl Comings {
     }
 }
 
-/// Tells for as long as connections are open; `closed` says when they are not any more.
+/// Tells for as long as connections are open; `closed` says when they are not any more. With a bus, couriers are told who is
+/// online from now on, or is not any more.
 pub(crate) async fn run(
     presence: Presence,
     instance: String,
     bearers: Bearers,
+    turns: Option<Bus>,
     closed: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut teller = Teller { pod: instance, presence, bearers, everybody: true };
+    let (pod, gateways) = (instance, Vec::new());
+    let mut teller = Teller { pod, presence, bearers, turns, gateways, everybody: true };
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let comings = teller.bearers.comings().clone();
@@ -75,10 +79,19 @@ pub(crate) async fn run(
     Ok(())
 }
 
+async fn tell(bus: &Bus, turns: &[Turn]) {
+    if !bus.tell_turns(turns).await {
+        tracing::debug!("couriers cannot be told who is online");
+    }
+}
+
 struct Teller {
     pod: String,
     presence: Presence,
     bearers: Bearers,
+    turns: Option<Bus>,
+    /// Those that lived at the last beat.
+    gateways: Vec<String>,
     /// Redis does not have them all.
     everybody: bool,
 }
@@ -87,6 +100,15 @@ impl Teller {
     async fn beat(&mut self) {
         let kept = self.presence.beat(&self.pod).await;
         self.everybody |= kept != Kept::Yes;
+        if let Some(bus) = &self.turns
+            && let Some(gateways) = self.presence.gateways().await
+        {
+            let before = std::mem::replace(&mut self.gateways, gateways);
+            // At its begin too: somebody may have died when nobody was left to see it.
+            if before.is_empty() || before.iter().any(|pod| !self.gateways.contains(pod)) {
+                tell(bus, &self.presence.swept().await).await;
+            }
+        }
     }
 
     async fn tell(&mut self) {
@@ -97,7 +119,15 @@ impl Teller {
             movements.come = self.bearers.users_here();
         }
         let everybody = std::mem::take(&mut self.everybody);
-        match self.presence.moved(&self.pod, &movements).await {
+        let kept = self.presence.moved(&self.pod, &movements).await;
+        if let Some(bus) = self.turns.as_ref().filter(|_| kept != Kept::Away) {
+            tell(bus, &self.presence.turns(&movements).await).await;
+            if movements.everybody {
+                // Who went while Redis was away.
+                tell(bus, &self.presence.swept().await).await;
+            }
+        }
+        match kept {
             Kept::Yes => {}
             // It begins with everybody, and then nothing was lost.
             Kept::Lost => self.everybody = !everybody,

@@ -63,6 +63,10 @@ pub struct SocketSettings {
     #[arg(long, env = "PARLEY_DRAIN_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3_600), value_name = "SECONDS")]
     pub drain_seconds: u64,
 
+    /// Whether webhooks are told who is online from now on, and who is not any more: `user.online` and `user.offline`
+    #[arg(long, env = "PARLEY_PRESENCE_EVENTS", default_value_t = false, action = clap::ArgAction::Set, value_name = "WHETHER")]
+    pub presence_events: bool,
+
     /// Origins whose pages may connect, separated by commas; `*` is every one
     #[arg(
         long,

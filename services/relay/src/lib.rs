@@ -6,6 +6,7 @@
 //! This crate must never know SQL, HTTP or Socket.IO, and must never hold something that exists nowhere else.
 
 mod asks;
+mod attendance;
 mod bus;
 mod deliveries;
 mod error;

@@ -56,6 +56,12 @@ pub(crate) const USERS_CHATS: &str = "users.chats";
 /// Every api pod says here where the chats stand of which it told something.
 pub(crate) const HEADS: &str = "heads";
 
+/// Who is online from now on, or is not any more; one courier takes each message.
+pub(crate) const TURNS: &str = "turns";
+
+/// The queue group of the couriers.
+pub(crate) const COURIERS: &str = "couriers";
+
 /// Whose tokens were revoked; every pod listens.
 pub(crate) const USERS_REVOKED: &str = "users.revoked";
 

@@ -57,8 +57,8 @@ pub use settings::{ComesBack, DatabaseSettings, ParticipantSettings, UnknownUser
 pub use users::UserRecord;
 pub use webhooks::{
     AttemptRecord, Attempted, ClaimLimits, Claimed, ClaimedLane, DeliveryQuery, DeliveryRecord,
-    DeliveryState, Due, Health, NewWebhook, Patience, Released, ReplayRange, Replayed, Retention,
-    Settlement, Target, WebhookChange, WebhookRecord, WebhookStandings,
+    DeliveryState, Due, Health, LaneId, NewWebhook, Patience, Released, ReplayRange, Replayed,
+    Retention, Settlement, Target, WebhookChange, WebhookRecord, WebhookStandings,
 };
 
 use crate::appender::connections_for_sends;

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use parley_domain::attendance::Turn;
 use parley_domain::ids::ChatId;
 use parley_domain::webhook::EventKind;
 use serde_json::Value;
@@ -131,6 +132,32 @@ impl Store {
         let deliveries = unsigned(row.deliveries.unwrap_or_default());
         let armed = unsigned(row.armed.unwrap_or_default());
         Ok(Some(FannedOut { rows: unsigned(rows), deliveries, armed }))
+    }
+
+    /// Has webhooks told who is online from now on, or is not any more, if one of them wants that.
+    pub async fn tell_turns(&self, turns: &[Turn]) -> Result<(), StoreError> {
+        let _timed = self.metrics.time(Call::Webhooks);
+        let kind =
+            |turn: &Turn| if turn.online { EventKind::UserOnline } else { EventKind::UserOffline };
+        let kinds: Vec<&str> = turns.iter().map(|turn| kind(turn).as_str()).collect();
+        let users: Vec<&str> = turns.iter().map(|turn| turn.user_id.as_str()).collect();
+        sqlx::query!(
+            r#"
+            insert into outbox (kind, chat_ids, seqs, counts, detail)
+            select t.kind, array[null::uuid], array[null::bigint], '{1}', jsonb_build_object('userId', t.user_id)
+            from unnest($1::text[], $2::text[]) with ordinality as t (kind, user_id, place)
+            where exists (
+                select from webhooks w
+                where w.disabled_at is null and w.removed_at is null and (w.events = '{}' or t.kind = any(w.events))
+            )
+            order by t.place
+            "#,
+            &kinds as _,
+            &users as _,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// How long the oldest row of the outbox has waited; `None` when it is empty.

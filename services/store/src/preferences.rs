@@ -62,6 +62,18 @@ pub(crate) struct PreferencesRow {
 }
 
 impl PreferencesRow {
+    /// As a release reads it that does not know the time zone, which another one may have written: the hours by UTC.
+    pub(crate) fn readable(mut self) -> Self {
+        if let Some(zone) = self.quiet_zone.as_ref().filter(|zone| Zone::parse(zone).is_none()) {
+            tracing::warn!(
+                zone,
+                "somebody's time zone is not known here: their quiet hours are taken by UTC"
+            );
+            self.quiet_zone = Some("UTC".to_owned());
+        }
+        self
+    }
+
     pub(crate) fn preferences(self) -> Result<Preferences, StoreError> {
         let notification_previews = self.previews;
         let (Some(from), Some(to), Some(zone)) = (self.quiet_from, self.quiet_to, self.quiet_zone)

@@ -82,6 +82,12 @@ impl Socket {
         }
     }
 
+    /// Ends the session, as a client does that goes away.
+    pub(crate) fn close(self) {
+        self.line.say("1").unwrap();
+        self.ends();
+    }
+
     /// Waits until the gateway has closed the connection, whatever is heard before.
     pub(crate) fn ends(self) {
         let deadline = Instant::now() + PATIENCE;

@@ -11,6 +11,10 @@ use parley_local::{Client, Cluster, Interrupt, Options, Role, Token, testing};
 use serde_json::{Value, json};
 
 use crate::operator::eventually;
+use crate::socket::Socket;
+
+/// Longer than it takes to read, on another device, what was said.
+const NOTICE_DELAY_MS: &str = "3000";
 
 /// A server that keeps what it is told: id and body.
 pub(crate) struct Receiver {
@@ -35,14 +39,26 @@ impl Receiver {
         Self { address, told, away }
     }
 
-    /// What was told of a chat's messages: each event once, in the order in which they first came.
-    fn said(&self, chat: &str) -> Vec<String> {
+    /// What was told of a chat: each event once, in the order in which they first came.
+    fn events(&self, chat: &str) -> Vec<Value> {
         let mut seen = HashSet::new();
         let told = self.told.lock().unwrap();
         let first = told.iter().filter(|(id, _)| seen.insert(id.clone()));
         let of_chat = first.filter(|(_, body)| body["data"]["chatId"] == chat);
+        of_chat.map(|(_, body)| body.clone()).collect()
+    }
+
+    /// The messages among them.
+    fn said(&self, chat: &str) -> Vec<String> {
         let content = |body: &Value| body["data"]["message"]["content"].as_str().map(str::to_owned);
-        of_chat.filter_map(|(_, body)| content(body)).collect()
+        self.events(chat).iter().filter_map(content).collect()
+    }
+
+    /// Notifications of a chat that are due, by their data.
+    fn notices(&self, chat: &str) -> Vec<Value> {
+        let events = self.events(chat).into_iter();
+        let notices = events.filter(|event| event["type"] == "notification.due");
+        notices.map(|mut event| event["data"].take()).collect()
     }
 }
 
@@ -92,7 +108,7 @@ struct Story {
 }
 
 impl Story {
-    /// A cluster with two couriers and a webhook, whose pods all know of it.
+    /// A cluster with two couriers and a webhook, whose pods all know of it; a notice is due after a while.
     fn begin(name: &str) -> Self {
         let home = testing::home(name).unwrap();
         let quick = [("RETRY_MS", "50"), ("RETRY_CAP_MS", "500"), ("TIMEOUT_MS", "1000")];
@@ -100,6 +116,7 @@ impl Story {
             quick.map(|(name, value)| (format!("PARLEY_WEBHOOK_{name}"), value.to_owned()));
         let mut settings = Vec::from(settings);
         settings.push(("PARLEY_MESSAGE_LIMITS".to_owned(), "user=none".to_owned()));
+        settings.push(("PARLEY_NOTICE_DELAY_MS".to_owned(), NOTICE_DELAY_MS.to_owned()));
         let options = Options { couriers: 2, settings, ..Options::for_tests() };
         let cluster = Cluster::start(&home, &options, &Interrupt::default()).unwrap();
         let secret = &cluster.description().jwt.secret;
@@ -135,8 +152,29 @@ impl Story {
     }
 
     fn alice(&self, pod: usize) -> Client {
+        self.person(0, pod)
+    }
+
+    fn person(&self, number: usize, pod: usize) -> Client {
         let api = &self.cluster.description().api;
-        self.cluster.client(&api[pod % api.len()].url, "user-0").unwrap()
+        self.cluster.client(&api[pod % api.len()].url, &format!("user-{number}")).unwrap()
+    }
+
+    /// Somebody's connection to a gateway, which has joined a chat.
+    fn socket(&self, number: usize, chat: &str) -> Socket {
+        let cluster = self.cluster.description();
+        let token = Token::user(&format!("user-{number}")).sign(&cluster.jwt.secret).unwrap();
+        let mut socket = Socket::connect(&cluster.gateway[0].url, &token);
+        let ack = socket.join(&json!(chat));
+        assert_eq!(ack["success"], true, "{ack}");
+        socket
+    }
+
+    /// Waits until everything was decided that was due by now: the notice of somebody who is never here comes after that.
+    fn decided(&self, elsewhere: &str) {
+        let before = self.receiver.notices(elsewhere).len();
+        self.say(0, elsewhere, "who is away is told");
+        eventually("a notice of another chat", || self.receiver.notices(elsewhere).len() > before);
     }
 
     fn say(&self, pod: usize, chat: &str, text: &str) {
@@ -144,6 +182,36 @@ impl Story {
         let said = self.alice(pod).post(&format!("/api/chat/{chat}/messages"), &body).unwrap();
         assert_eq!(said.status, 201, "{}", said.body);
     }
+}
+
+#[test]
+fn who_goes_away_is_told_once_of_three_messages_and_not_of_what_they_read_elsewhere() {
+    let story = Story::begin("away");
+    let chats = story.chats(3);
+    // The second chat is bob's, and the third one carol's, who is never here.
+    let (bob, chat, elsewhere) = (2, &chats[1], &chats[2]);
+    let socket = story.socket(bob, chat);
+    story.say(0, chat, "bob sees this");
+    story.decided(elsewhere);
+    socket.close();
+    for (pod, text) in ["one", "two", "three"].into_iter().enumerate() {
+        story.say(pod, chat, text);
+    }
+    eventually("that bob is told", || !story.receiver.notices(chat).is_empty());
+    story.decided(elsewhere);
+    let notices = story.receiver.notices(chat);
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    let told = &notices[0];
+    assert_eq!((&told["userId"], &told["count"]), (&json!("user-2"), &json!(3)));
+    assert_eq!(told["badge"], 4, "what bob saw and has not marked as read is unread too");
+    assert_eq!((&told["senderId"], &told["preview"]), (&json!("user-0"), &json!("three")));
+
+    story.say(0, chat, "four");
+    let read = format!("/api/chat/{chat}/messages/read");
+    let read = story.person(bob, 1).patch(&read, &json!({})).unwrap();
+    assert_eq!(read.status, 200, "{}", read.body);
+    story.decided(elsewhere);
+    assert_eq!(story.receiver.notices(chat).len(), 1, "of what was read there is nothing to tell");
 }
 
 #[test]

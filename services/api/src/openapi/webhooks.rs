@@ -60,6 +60,12 @@ const fn summary(kind: EventKind) -> &'static str {
         }
         EventKind::WebhookDisabled => "A webhook was switched off by itself",
         EventKind::WebhookPing => "A test, which says nothing",
+        EventKind::UserOnline => {
+            "Somebody has a connection, and had none anywhere; best effort, and only if it is switched on"
+        }
+        EventKind::UserOffline => {
+            "Somebody has no connection any more; best effort, and only if it is switched on"
+        }
     }
 }
 
@@ -126,10 +132,12 @@ fn data(kind: EventKind) -> Value {
         }
         EventKind::WebhookDisabled => {
             let reason = json!({ "type": "string", "enum": ["failing", "gone"] });
-            let url = json!({ "type": "string" });
+            let url =
+                json!({ "type": "string", "description": "Without what stands behind a `?`" });
             object(&[("webhookId", named("WebhookId")), ("url", url), ("reason", reason)])
         }
         EventKind::WebhookPing => object(&[]),
+        EventKind::UserOnline | EventKind::UserOffline => object(&[user]),
     }
 }
 

@@ -7,7 +7,9 @@ use parley_domain::ids::{ChatId, DeliveryId, EventId, WebhookId};
 use parley_domain::page::MAX_LIMIT;
 use parley_domain::time::Timestamp;
 use parley_domain::webhook::EventKind;
-use parley_store::{AttemptRecord, DeliveryQuery, DeliveryRecord, DeliveryState, ReplayRange};
+use parley_store::{
+    AttemptRecord, DeliveryQuery, DeliveryRecord, DeliveryState, ReplayRange, Replayed,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -89,15 +91,20 @@ pub(crate) struct ReplayRequest {
     /// Also what was delivered; else only what was given up.
     #[serde(default)]
     delivered: bool,
+    /// Only what comes after this one: the `last` of the answer before, to go on where that ended.
+    #[schema(value_type = Option<DeliveryId>)]
+    after: Option<String>,
 }
 
 impl ReplayRequest {
     /// Nothing happened before there were computers; and not every year that can be written can be asked for.
-    fn range(&self) -> ReplayRange {
+    fn range(&self) -> Result<ReplayRange, Invalid> {
         let end = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
         let within = |at: DateTime<Utc>| at.clamp(DateTime::UNIX_EPOCH, end);
         let (from, to, delivered_too) = (within(self.from), within(self.to), self.delivered);
-        ReplayRange { from, to, delivered_too, most: MOST_REPLAYED }
+        let after = self.after.as_deref().map(DeliveryId::parse).transpose();
+        let after = after.map_err(|invalid| invalid.in_field("after"))?;
+        Ok(ReplayRange { from, to, delivered_too, after, most: MOST_REPLAYED })
     }
 }
 
@@ -107,7 +114,9 @@ impl ReplayRequest {
 pub(crate) struct ReplayAnswer {
     /// Deliveries that wait again.
     replayed: u64,
-    /// There may be more of them: the same again goes on.
+    /// The last of them; `null` if there are none.
+    last: Option<DeliveryId>,
+    /// There may be more of them: the same again with `after`, which is `last`, goes on.
     has_more: bool,
 }
 
@@ -266,8 +275,8 @@ pub(crate) async fn replay(
     Ok(Success::ok(DeliveryAnswer { delivery }))
 }
 
-/// `POST /api/webhooks/:id/replay`: has what was given up, or everything that happened in a time, told again: the oldest 10,000,
-/// in their order and under their ids.
+/// `POST /api/webhooks/:id/replay`: has what was given up, or everything that happened in a time, told again: the oldest 10,000
+/// after the last one of before, in their order and under their ids.
 #[utoipa::path(
     post,
     path = "/api/webhooks/{id}/replay",
@@ -278,7 +287,7 @@ pub(crate) async fn replay(
     responses(
         (status = 200, description = "They wait", body = Success<ReplayAnswer>),
     ),
-    extensions(("x-refusals" = json!(["forbidden", "webhook_not_found"]))),
+    extensions(("x-refusals" = json!(["forbidden", "webhook_not_found", "delivery_not_found"]))),
 )]
 pub(crate) async fn replay_range(
     Extract(state): Extract<State>,
@@ -286,10 +295,11 @@ pub(crate) async fn replay_range(
     WebhookPath(id): WebhookPath,
     Json(body): Json<ReplayRequest>,
 ) -> Result<Success<ReplayAnswer>, ApiError> {
+    let range = body.range()?;
     state.store.webhook(id).await?.ok_or(ApiError::WebhookNotFound)?;
-    let range = body.range();
     let replayed = state.store.replay_range(id, &range).await?;
-    Ok(Success::ok(ReplayAnswer { replayed: replayed.count, has_more: replayed.more }))
+    let Replayed { count, last, more } = replayed.ok_or(ApiError::DeliveryNotFound)?;
+    Ok(Success::ok(ReplayAnswer { replayed: count, last, has_more: more }))
 }
 
 /// `POST /api/webhooks/:id/ping`: has a webhook told an event that says nothing, to see whether it listens.

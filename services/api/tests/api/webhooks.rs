@@ -105,8 +105,16 @@ async fn a_ping_waits_and_is_shown_in_the_log() {
     let replayed = host.post(&format!("{path}/deliveries/{before}/replay"), json!({})).await.data();
     assert_eq!(replayed["delivery"]["state"], "waiting");
     let range = json!({ "from": "2026-01-01T00:00:00.000Z", "to": "2100-01-01T00:00:00.000Z" });
-    let replayed = host.post(&format!("{path}/replay"), range).await.data();
-    assert_eq!(replayed, json!({ "replayed": 0, "hasMore": false }), "they wait anyway");
+    let replayed = host.post(&format!("{path}/replay"), range.clone()).await.data();
+    let none = json!({ "replayed": 0, "last": null, "hasMore": false });
+    assert_eq!(replayed, none, "they wait anyway");
+    for (after, refused) in
+        [("x", failure(400, "invalid_request")), ("9000000", failure(404, "delivery_not_found"))]
+    {
+        let mut range = range.clone();
+        range["after"] = after.into();
+        assert_eq!(host.post(&format!("{path}/replay"), range).await.failure(), refused);
+    }
     let ever = json!({ "from": "-4800-01-01T00:00:00.000Z", "to": "+200000-01-01T00:00:00.000Z" });
     assert!(host.post(&format!("{path}/replay"), ever).await.status != 500);
     for wrong in ["?state=lost", "?before=x", "?limit=0"] {

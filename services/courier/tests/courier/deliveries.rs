@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parley_domain::webhook::EventKind;
 use parley_outbound::webhook::Key;
@@ -86,6 +86,25 @@ async fn several_couriers_share_the_work_and_keep_the_order() {
 }
 
 #[tokio::test]
+async fn a_slow_pace_is_kept_and_no_turn_is_lost_though_more_lanes_wait_than_it_lets() {
+    let (world, receiver) = (World::new().await, Receiver::start().await);
+    world.webhook(&receiver.url(), MESSAGES).await;
+    for n in 0..64 {
+        let chat = world.group("alice", "bob").await;
+        world.say(chat, "alice", &n.to_string()).await;
+    }
+    let slow = ["--webhook-rate", "8", "--webhook-concurrency", "64"];
+    let _courier = world.courier(&slow).await;
+    receiver.until_events(1).await;
+    let began = Instant::now();
+    receiver.until_events(64).await;
+    // 63 turns of an eighth of a second; with all lanes claimed at once, the last 2 s of the first 8 s came to nothing.
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(7) && took < Duration::from_millis(9_500), "{took:?}");
+    assert_eq!(receiver.told().len(), 64);
+}
+
+#[tokio::test]
 async fn what_was_delivered_is_replayed_under_its_ids() {
     let (world, receiver) = (World::new().await, Receiver::start().await);
     let (webhook, _) = world.webhook(&receiver.url(), MESSAGES).await;
@@ -103,6 +122,7 @@ async fn what_was_delivered_is_replayed_under_its_ids() {
         from: log[1].occurred_at,
         to: log[2].occurred_at + Duration::from_millis(1),
         delivered_too: true,
+        after: None,
         most: 10,
     };
     world.store.replay_range(webhook, &range).await.unwrap();

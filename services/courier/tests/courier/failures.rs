@@ -119,6 +119,32 @@ async fn redirects_and_silence_are_failures_and_what_was_tried_for_long_enough_i
 }
 
 #[tokio::test]
+async fn what_is_old_goes_though_something_else_cannot() {
+    let (world, receiver) = (World::new().await, Receiver::start().await);
+    let (webhook, _) = world.webhook(&receiver.url(), MESSAGES).await;
+    let (off, _) = world.webhook(&receiver.url(), MESSAGES).await;
+    let courier = world.courier(&[]).await;
+    let chat = world.chat("alice", "bob").await;
+    world.say(chat, "alice", "hi").await;
+    for webhook in [webhook, off] {
+        let delivered = |it: &parley_store::DeliveryRecord| it.state == DeliveryState::Delivered;
+        world.until_log(webhook, |log| log.len() == 1 && delivered(&log[0])).await;
+    }
+    courier.stop().await;
+    // One waits for too long, and cannot be given up; the other was delivered long ago, and an empty lane is old.
+    world.execute(&format!(
+        "update webhooks set disabled_at = now() where id = '{off}'; \
+         update webhook_deliveries set state = 'waiting' where webhook_id = '{off}'; \
+         update webhook_deliveries set settled_at = now() - interval '9 days', retry_from = now() - interval '9 days'; \
+         update webhook_lanes set due_at = now() - interval '9 days' where webhook_id = '{webhook}'; \
+         alter table webhook_deliveries add check (state <> 'dead')"
+    ));
+    let _courier = world.courier(&[]).await;
+    world.until_log(webhook, <[_]>::is_empty).await;
+    assert_eq!(world.log(off).await[0].state, DeliveryState::Waiting, "that was not possible");
+}
+
+#[tokio::test]
 async fn what_may_not_be_called_is_not() {
     let (world, receiver) = (World::new().await, Receiver::start().await);
     let (webhook, _) = world.webhook(&receiver.url(), MESSAGES).await;

@@ -85,13 +85,14 @@ impl World {
     pub(crate) async fn courier(&self, arguments: &[&str]) -> Running {
         let all = ["parley-courier", "--database-url", &self.url, "--admin-listen", "127.0.0.1:0"];
         let nats = testing::nats_url();
-        let quick = ["--nats-url", &nats, "--courier-poll-ms", "10", "--webhook-concurrency", "8"];
+        let quick = ["--nats-url", &nats, "--courier-poll-ms", "10"];
         let mut all = [&all[..], &quick].concat();
         for (flag, value) in [
             ("--outbound-allow", "127.0.0.1"),
             ("--webhook-retry-ms", "20"),
             ("--webhook-retry-cap-ms", "200"),
             ("--webhook-timeout-ms", "1000"),
+            ("--webhook-concurrency", "8"),
         ] {
             if !arguments.contains(&flag) {
                 all.extend([flag, value]);
@@ -109,6 +110,11 @@ impl World {
             .unwrap()
             .unwrap();
         Running { lifecycle, runtime: Some(runtime) }
+    }
+
+    /// Bypasses the store, for what it has no verb for.
+    pub(crate) fn execute(&self, sql: &str) {
+        testing::execute(&self.url, sql);
     }
 
     /// A webhook and its secret.
@@ -133,7 +139,21 @@ impl World {
     }
 
     async fn create(&self, one: &str, other: &str, kind: ChatType) -> ChatId {
-        let new = NewChat::parse(user(one), vec![user(other)], kind, None, None);
+        self.create_with(one, &[other.to_owned()], kind).await
+    }
+
+    /// A group of people whom the directory does not know yet.
+    pub(crate) async fn crowd(&self, creator: &str, others: &[String]) -> ChatId {
+        for other in others {
+            let profile = Profile { id: user(other), name: None, avatar: None };
+            self.store.put_user(&profile).await.unwrap();
+        }
+        self.create_with(creator, others, ChatType::Group).await
+    }
+
+    async fn create_with(&self, creator: &str, others: &[String], kind: ChatType) -> ChatId {
+        let others = others.iter().map(|other| user(other)).collect();
+        let new = NewChat::parse(user(creator), others, kind, None, None);
         match self.store.create_chat(&new.unwrap(), UnknownUsers::Refuse).await.unwrap() {
             CreateChat::Created(created) => created.id,
             CreateChat::UnknownParticipant(who) => panic!("{who} is not known"),

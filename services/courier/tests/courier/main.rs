@@ -8,6 +8,7 @@
 mod deliveries;
 mod failures;
 mod fixture;
+mod notices;
 mod payloads;
 mod readme;
 mod receiver;

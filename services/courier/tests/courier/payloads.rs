@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jsonschema::{Draft, Validator};
+use parley_domain::attendance::Turn;
 use parley_domain::message::Content;
 use parley_domain::webhook::EventKind;
 use parley_store::{
@@ -69,6 +70,8 @@ async fn everything(world: &World, receiver: &Receiver) {
     let patience = Patience { base: hour, cap: hour, give_up: hour };
     store.settle(uuid::Uuid::nil(), &settlement, &patience).await.unwrap();
     store.ping_webhook(webhook).await.unwrap().unwrap();
+    let turn = |online| Turn { user_id: user("bob"), online };
+    store.tell_turns(&[turn(true), turn(false)]).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod metrics;
 mod scripts;
+mod turns;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

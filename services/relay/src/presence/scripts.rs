@@ -11,16 +11,21 @@ use crate::limits::convoy::Convoy;
 use crate::limits::member::UserKey;
 
 const GATEWAYS: &str = "parley:gateways";
+/// Whoever a gateway has, and whether that was begun lately.
+const THERE: [&str; 2] = ["parley:there", "parley:there:lately"];
+/// What the name of a pod's set of users begins with.
+const ONLINE: &str = "parley:online:";
 
 pub(super) struct Scripts {
     beat: Script,
     here: Script,
     typing: Script,
     typists: Script,
+    turns: Script,
 }
 
 fn users_at(pod: &str) -> String {
-    format!("parley:online:{pod}")
+    format!("{ONLINE}{pod}")
 }
 
 fn seen_key(user: &UserId) -> String {
@@ -29,6 +34,11 @@ fn seen_key(user: &UserId) -> String {
 
 fn typing_key(chat: ChatId) -> String {
     format!("parley:typing:{chat}")
+}
+
+/// Without the one that stands for nobody.
+fn users(ids: &[String]) -> Vec<UserId> {
+    ids.iter().filter_map(|id| UserId::parse(id).ok()).collect()
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -42,6 +52,7 @@ impl Scripts {
             here: Script::new(include_str!("here.lua")),
             typing: Script::new(include_str!("typing.lua")),
             typists: Script::new(include_str!("typists.lua")),
+            turns: Script::new(include_str!("turns.lua")),
         }
     }
 
@@ -71,6 +82,37 @@ impl Scripts {
             call.arg(user.as_str());
         }
         call.invoke_async(connection).await
+    }
+
+    /// Of those who have come to a pod, who was nowhere; of those who have gone from it, who is nowhere.
+    pub(super) async fn turns(
+        &self,
+        connection: &mut Convoy,
+        (come, gone): (&[UserId], &[UserId]),
+        everybody: bool,
+        (life, lately): (Duration, Duration),
+    ) -> RedisResult<(Vec<UserId>, Vec<UserId>)> {
+        let mut call = self.turns.key(&THERE[..]);
+        call.key(GATEWAYS).arg(ONLINE).arg(millis(life)).arg(millis(lately));
+        call.arg(u8::from(everybody)).arg(come.len());
+        for user in come.iter().chain(gone) {
+            call.arg(user.as_str());
+        }
+        let (came, went): (Vec<String>, Vec<String>) = call.invoke_async(connection).await?;
+        Ok((users(&came), users(&went)))
+    }
+
+    /// Some of those who are somewhere, from a place in the list, and the next place; 0 after the last.
+    pub(super) async fn somewhere(
+        &self,
+        connection: &mut Convoy,
+        cursor: u64,
+        about: usize,
+    ) -> RedisResult<(u64, Vec<UserId>)> {
+        let mut scan = cmd("SSCAN");
+        scan.arg(THERE[0]).arg(cursor).arg("COUNT").arg(about);
+        let (next, some): (u64, Vec<String>) = scan.query_async(connection).await?;
+        Ok((next, users(&some)))
     }
 
     pub(super) async fn seen(

@@ -219,7 +219,7 @@ async fn api_pods_say_and_hear_what_is_theirs() {
 async fn gateways_say_and_hear_what_is_theirs() {
     let closed = Closed::start().await;
     let gateway = closed.user(GATEWAY).await;
-    gateway.may(How::Say, &["typing.x", "ask.join", "ask.gateways", "barrier"]).await;
+    gateway.may(How::Say, &["typing.x", "ask.join", "ask.gateways", "turns", "barrier"]).await;
     gateway
         .may_not(
             How::Say,
@@ -230,18 +230,19 @@ async fn gateways_say_and_hear_what_is_theirs() {
         .may(How::Hear, &["chat.x", "typing.x", "heads", "users.*", "ask.gateways", "_INBOX.x.*"])
         .await;
     gateway.may(How::Hear, &["ask.deliveries", "ask.here"]).await;
-    gateway.may_not(How::Hear, &["ask.join", "ask.*", "pods.api", ">"]).await;
+    gateway.may_not(How::Hear, &["ask.join", "ask.*", "pods.api", "turns", ">"]).await;
 }
 
 #[tokio::test]
-async fn couriers_ask_who_is_here_and_hear_answers_only() {
+async fn couriers_ask_who_is_here_and_hear_answers_and_turns_only() {
     let closed = Closed::start().await;
     let courier = closed.user(COURIER).await;
     courier.may(How::Say, &["ask.here"]).await;
     courier
         .may_not(How::Say, &["chat.x", "typing.x", "users.revoked", "ask.join", "ask.deliveries"])
         .await;
-    courier.may(How::Hear, &["_INBOX.x.*"]).await;
+    courier.may_not(How::Say, &["turns"]).await;
+    courier.may(How::Hear, &["turns", "_INBOX.x.*"]).await;
     courier.may_not(How::Hear, &["chat.x", "users.*", "heads", "ask.here", "ask.*", ">"]).await;
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parley_domain::attendance::Turn;
 use parley_domain::ids::{ChatId, UserId};
 use parley_domain::typing::Typist;
 use parley_relay::{Kept, Movements, Presence, RedisSettings};
@@ -48,6 +49,56 @@ async fn a_user_is_there_as_long_as_any_pod_has_them() {
     assert_eq!(online(&asker, &all).await, Some(vec![false; 4]));
     let seen = asker.of(&[user("alice"), user("carol")]).await.unwrap();
     assert!(seen[0].last_seen_at.is_some() && seen[1].last_seen_at.is_none());
+}
+
+async fn turns(presence: &Presence, pod: &str, movements: Movements) -> Vec<(String, bool)> {
+    presence.moved(pod, &movements).await;
+    said(presence.turns(&movements).await)
+}
+
+fn said(turns: Vec<Turn>) -> Vec<(String, bool)> {
+    turns.into_iter().map(|turn| (turn.user_id.as_str().to_owned(), turn.online)).collect()
+}
+
+fn went(ids: &[&str]) -> Movements {
+    Movements { gone: ids.iter().map(|id| user(id)).collect(), ..Movements::default() }
+}
+
+fn turn(id: &str, online: bool) -> (String, bool) {
+    (id.to_owned(), online)
+}
+
+#[tokio::test]
+async fn who_comes_to_a_second_pod_or_goes_from_one_of_two_is_no_news() {
+    let redis = RedisServer::start().await;
+    let presence = presence(&redis).await;
+    presence.beat(POD).await;
+    presence.beat("gateway-2").await;
+    let came = turns(&presence, POD, come(&["alice", "bob"])).await;
+    assert_eq!(came, [turn("alice", true), turn("bob", true)]);
+    assert_eq!(turns(&presence, "gateway-2", come(&["alice"])).await, []);
+    assert_eq!(turns(&presence, POD, went(&["alice", "bob"])).await, [turn("bob", false)]);
+    assert_eq!(turns(&presence, "gateway-2", went(&["alice"])).await, [turn("alice", false)]);
+    assert_eq!(turns(&presence, "gateway-2", went(&["alice"])).await, [], "once");
+}
+
+#[tokio::test]
+async fn who_was_at_a_pod_that_died_is_found_and_a_redis_that_forgot_makes_nobody_come_again() {
+    let redis = RedisServer::start().await;
+    let presence = presence(&redis).await;
+    presence.beat(POD).await;
+    presence.beat("gateway-2").await;
+    turns(&presence, POD, come(&["alice", "bob"])).await;
+    turns(&presence, "gateway-2", come(&["bob"])).await;
+    assert_eq!(said(presence.swept().await), []);
+    // As it is when nothing was heard of the pod for a while.
+    presence.leave(POD).await;
+    assert_eq!(said(presence.swept().await), [turn("alice", false)]);
+    redis.forget().await;
+    presence.beat("gateway-2").await;
+    let everybody = Movements { everybody: true, ..come(&["bob"]) };
+    assert_eq!(turns(&presence, "gateway-2", everybody).await, []);
+    assert_eq!(turns(&presence, "gateway-2", come(&["carol"])).await, [turn("carol", true)]);
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::deliveries::chat_of;
 use super::{FAILING, interval};
 use crate::chats::chats_outward;
 use crate::messages::replays;
@@ -52,13 +51,34 @@ pub struct Target {
     pub failing: bool,
 }
 
+/// What a webhook is told one after the other: of a chat, of a user's coming and going, or of neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub(super) Uuid);
+
+/// The version of the UUIDs of users' lanes: chats have others.
+const OF_A_USER: usize = 8;
+
+impl LaneId {
+    /// The chat that it is of, if it is of one.
+    pub fn chat(self) -> Option<ChatId> {
+        let of_none = self.0.is_nil() || self.0.get_version_num() == OF_A_USER;
+        (!of_none).then(|| self.0.into())
+    }
+}
+
+impl From<ChatId> for LaneId {
+    fn from(chat: ChatId) -> Self {
+        Self(chat.uuid())
+    }
+}
+
 /// Deliveries to be made one after the other.
 #[derive(Debug)]
 pub struct ClaimedLane {
     /// To whom.
     pub webhook: WebhookId,
-    /// Of which chat, if of any.
-    pub chat: Option<ChatId>,
+    /// Of what.
+    pub lane: LaneId,
     /// What waits, the first first; more may wait behind it.
     pub deliveries: Vec<Due>,
 }
@@ -134,7 +154,7 @@ impl Store {
         }
         claimed.lanes.extend(lanes.into_iter().map(|(webhook, lane)| ClaimedLane {
             webhook: webhook.into(),
-            chat: chat_of(lane),
+            lane: LaneId(lane),
             deliveries: by_lane.remove(&(webhook, lane)).unwrap_or_default(),
         }));
         Ok(claimed)
@@ -176,7 +196,7 @@ async fn claim(
             cross join lateral (
                 select l.webhook_id, l.lane
                 from webhook_lanes l
-                where l.webhook_id = w.id and l.waiting > 0 and l.due_at <= clock_timestamp()
+                where l.webhook_id = w.id and l.waiting > 0 and l.due_at <= statement_timestamp()
                 order by l.due_at
                 limit greatest(case when w.failures < $5 then $4 else 1 end - coalesce(h.lanes, 0), 0)
                 for no key update skip locked

@@ -6,6 +6,7 @@ use parley_domain::webhook::EventKind;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::claims::LaneId;
 use crate::metrics::Call;
 use crate::{Store, StoreError, signed, unsigned};
 
@@ -101,6 +102,8 @@ pub struct ReplayRange {
     pub to: DateTime<Utc>,
     /// Also what was delivered; else only what was given up.
     pub delivered_too: bool,
+    /// Only what comes after this one: the last of the replay before.
+    pub after: Option<DeliveryId>,
     /// Most of them, the oldest first.
     pub most: u32,
 }
@@ -110,6 +113,8 @@ pub struct ReplayRange {
 pub struct Replayed {
     /// Deliveries that wait again.
     pub count: u64,
+    /// The last of them.
+    pub last: Option<DeliveryId>,
     /// Whether there may be more of them.
     pub more: bool,
 }
@@ -145,7 +150,7 @@ impl DeliveryRow {
             id: DeliveryId(unsigned(self.id)),
             event_id: self.event_id.into(),
             kind: event_kind(&self.kind)?,
-            chat_id: chat_of(self.lane),
+            chat_id: LaneId(self.lane).chat(),
             occurred_at: self.occurred_at,
             state: DeliveryState::parse(&self.state)?,
             attempts: self.attempts.unsigned_abs(),
@@ -179,7 +184,7 @@ impl AttemptRow {
 
 /// The rows of a webhook's deliveries with their last attempts; what follows the `where` is the caller's.
 macro_rules! delivery_rows {
-    ($rest:literal $(, $argument:expr)* $(,)?) => {
+    ($($rest:literal)+ $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             DeliveryRow,
             r#"
@@ -190,7 +195,7 @@ macro_rules! delivery_rows {
             left join webhook_attempts a on a.delivery_id = d.id and a.attempt = d.attempts
             where d.webhook_id = $1
             "#
-            + $rest
+            $(+ $rest)+
             $(, $argument)*
         )
     };
@@ -204,15 +209,24 @@ impl Store {
         query: &DeliveryQuery,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
         let _timed = self.metrics.time(Call::Webhooks);
-        let rows = delivery_rows!(
-            "and ($2::text is null or d.state = $2) and ($3::bigint is null or d.id < $3) order by d.id desc limit $4",
-            webhook.uuid(),
-            query.state.map(DeliveryState::as_str),
-            query.before.map(|before| signed(before.0)),
-            i64::from(query.limit),
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let before = query.before.map_or(i64::MAX, |before| signed(before.0));
+        let (webhook, limit, pool) = (webhook.uuid(), i64::from(query.limit), &self.pool);
+        macro_rules! page {
+            ($($of_state:literal)?) => {
+                delivery_rows!(
+                    "and d.id < $2" $($of_state)? " order by d.id desc limit $3", webhook, before, limit
+                )
+                .fetch_all(pool)
+                .await?
+            };
+        }
+        // A state by its name, and not as an argument: so its index serves.
+        let rows = match query.state {
+            None => page!(),
+            Some(DeliveryState::Waiting) => page!(" and d.state = 'waiting'"),
+            Some(DeliveryState::Delivered) => page!(" and d.state = 'delivered'"),
+            Some(DeliveryState::Dead) => page!(" and d.state = 'dead'"),
+        };
         rows.into_iter().map(DeliveryRow::record).collect()
     }
 
@@ -260,36 +274,62 @@ impl Store {
         Ok(record)
     }
 
-    /// Has what happened in a time told again, in its order and under its ids.
+    /// Has what happened in a time told again, in its order and under its ids; `None` if there is nothing to go on after.
     pub async fn replay_range(
         &self,
         webhook: WebhookId,
         range: &ReplayRange,
-    ) -> Result<Replayed, StoreError> {
+    ) -> Result<Option<Replayed>, StoreError> {
         let _timed = self.metrics.time(Call::Webhooks);
         let mut transaction = self.pool.begin().await?;
-        let chosen = sqlx::query_scalar!(
-            r#"
-            select id
-            from webhook_deliveries
-            where webhook_id = $1 and occurred_at >= $2 and occurred_at < $3
-                and (state = 'dead' or (state = 'delivered' and $4))
-            order by id
-            limit $5
-            for no key update
-            "#,
-            webhook.uuid(),
-            range.from,
-            range.to,
-            range.delivered_too,
-            i64::from(range.most),
-        )
-        .fetch_all(&mut *transaction)
-        .await?;
+        let mut begin = (range.from, 0);
+        if let Some(after) = range.after {
+            let Some(last) = one(&mut transaction, webhook, signed(after.0)).await? else {
+                return Ok(None);
+            };
+            begin = begin.max((last.occurred_at, signed(after.0)));
+        }
+        let chosen = settled_within(&mut transaction, webhook, begin, range).await?;
         let count = again(&mut transaction, webhook, &chosen).await?;
         transaction.commit().await?;
-        Ok(Replayed { count, more: chosen.len() >= range.most as usize })
+        let last = chosen.last().map(|id| DeliveryId(unsigned(*id)));
+        Ok(Some(Replayed { count, last, more: chosen.len() >= range.most as usize }))
     }
+}
+
+/// What does not wait of a time, the oldest first, after a delivery of a moment.
+async fn settled_within(
+    connection: &mut PgConnection,
+    webhook: WebhookId,
+    (from, after): (DateTime<Utc>, i64),
+    range: &ReplayRange,
+) -> Result<Vec<i64>, StoreError> {
+    // A state by its name, and not as an argument: so its index serves.
+    macro_rules! settled {
+        ($state:literal) => {
+            sqlx::query_scalar!(
+                r#"
+                select id
+                from webhook_deliveries
+                where webhook_id = $1 and (occurred_at, id) > ($2, $3) and occurred_at < $4
+                "#
+                    + $state
+                    + " order by occurred_at, id limit $5 for no key update",
+                webhook.uuid(),
+                from,
+                after,
+                range.to,
+                i64::from(range.most),
+            )
+            .fetch_all(connection)
+            .await?
+        };
+    }
+    Ok(if range.delivered_too {
+        settled!("and state <> 'waiting'")
+    } else {
+        settled!("and state = 'dead'")
+    })
 }
 
 /// Has settled deliveries wait once more, under their ids and in their order; says how many.
@@ -340,9 +380,4 @@ pub(super) async fn one(
 fn event_kind(text: &str) -> Result<EventKind, StoreError> {
     EventKind::parse(text)
         .map_err(|_| StoreError::inconsistent("webhook_deliveries", format!("event {text}")))
-}
-
-/// The chat that a lane is of.
-pub(super) fn chat_of(lane: Uuid) -> Option<ChatId> {
-    (!lane.is_nil()).then(|| lane.into())
 }

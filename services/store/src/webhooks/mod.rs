@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-pub use claims::{ClaimLimits, Claimed, ClaimedLane, Due, Target};
+pub use claims::{ClaimLimits, Claimed, ClaimedLane, Due, LaneId, Target};
 pub use deliveries::{
     AttemptRecord, DeliveryQuery, DeliveryRecord, DeliveryState, ReplayRange, Replayed,
 };

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use parley_domain::ids::{ChatId, DeliveryId, WebhookId};
-use parley_domain::webhook::EventKind;
+use parley_domain::ids::{DeliveryId, WebhookId};
+use parley_domain::webhook::{EventKind, shown_url};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::claims::LaneId;
 use super::deliveries::DeliveryState;
-use super::{FAILING, interval, wake};
+use super::{FAILING, interval};
 use crate::metrics::Call;
 use crate::outbox::{Outward, put};
 use crate::{Store, StoreError, signed};
@@ -41,8 +42,8 @@ pub struct Attempted {
 pub struct Released {
     /// Whose.
     pub webhook: WebhookId,
-    /// Of which chat, if of any.
-    pub chat: Option<ChatId>,
+    /// Which.
+    pub lane: LaneId,
     /// For how long nobody is to claim it.
     pub pause: Duration,
 }
@@ -92,16 +93,18 @@ impl Store {
     ) -> Result<Vec<WebhookId>, StoreError> {
         let _timed = self.metrics.time(Call::Settle);
         let mut transaction = self.pool.begin().await?;
-        if !settlement.attempts.is_empty() {
-            attempted(&mut transaction, &settlement.attempts).await?;
-        }
-        if !settlement.released.is_empty() {
-            release(&mut transaction, holder, &settlement.released).await?;
-        }
-        let mut disabled = Vec::new();
+        let mut turned = Turned::default();
+        // Webhooks, then deliveries, then lanes, each of them once: as everybody who locks several of these.
         if !settlement.health.is_empty() {
-            disabled = self.stand(&mut transaction, &settlement.health, patience).await?;
+            turned = self.stand(&mut transaction, &settlement.health, patience).await?;
         }
+        let mut settled = Vec::new();
+        if !settlement.attempts.is_empty() {
+            settled = attempted(&mut transaction, &settlement.attempts).await?;
+        }
+        let Turned { back, disabled } = turned;
+        let lanes = Lanes { settled: &settled, released: &settlement.released, back: &back };
+        lanes.change(&mut transaction, holder).await?;
         transaction.commit().await?;
         Ok(disabled)
     }
@@ -112,7 +115,7 @@ impl Store {
         connection: &mut PgConnection,
         health: &[Health],
         patience: &Patience,
-    ) -> Result<Vec<WebhookId>, StoreError> {
+    ) -> Result<Turned, StoreError> {
         let webhooks: Vec<Uuid> = health.iter().map(|it| it.webhook.uuid()).collect();
         let succeeded: Vec<bool> = health.iter().map(|it| it.succeeded).collect();
         let failed: Vec<i32> = health.iter().map(|it| it.failed.cast_signed()).collect();
@@ -171,24 +174,38 @@ impl Store {
         )
         .fetch_all(&mut *connection)
         .await?;
-        let back: Vec<Uuid> = rows.iter().filter(|row| row.back).map(|row| row.id).collect();
-        if !back.is_empty() {
-            wake(connection, &back).await?;
-        }
+        let back = rows.iter().filter(|row| row.back).map(|row| row.id).collect();
         let ended: Vec<_> = rows.into_iter().filter(|row| row.ends).collect();
         for row in &ended {
-            let detail = json!({ "webhookId": row.id, "url": row.url, "reason": row.reason });
+            let url = shown_url(&row.url);
+            let detail = json!({ "webhookId": row.id, "url": url, "reason": row.reason });
             put(connection, None, &Outward::of(EventKind::WebhookDisabled, Some(detail))).await?;
         }
-        Ok(ended.into_iter().map(|row| row.id.into()).collect())
+        Ok(Turned { back, disabled: ended.into_iter().map(|row| row.id.into()).collect() })
     }
 }
 
-/// Notes attempts, and takes what is settled out of its lane.
+/// Webhooks that stand otherwise than before.
+#[derive(Default)]
+struct Turned {
+    /// They were failing, and do not any more.
+    back: Vec<Uuid>,
+    /// They were switched off.
+    disabled: Vec<WebhookId>,
+}
+
+/// Deliveries of a lane that do not wait any more.
+struct Settled {
+    webhook_id: Uuid,
+    lane: Uuid,
+    deliveries: i64,
+}
+
+/// Notes attempts; says how much is settled of which lanes.
 async fn attempted(
     connection: &mut PgConnection,
     attempts: &[Attempted],
-) -> Result<(), StoreError> {
+) -> Result<Vec<Settled>, StoreError> {
     let deliveries: Vec<i64> = attempts.iter().map(|it| signed(it.delivery.0)).collect();
     let numbers: Vec<i32> = attempts.iter().map(|it| it.attempt.cast_signed()).collect();
     let states: Vec<&str> = attempts.iter().map(|it| it.state.as_str()).collect();
@@ -198,7 +215,8 @@ async fn attempted(
     let statuses: Vec<Option<i32>> = attempts.iter().map(|it| it.status.map(i32::from)).collect();
     let errors: Vec<Option<&str>> = attempts.iter().map(|it| it.error.as_deref()).collect();
     let answers: Vec<Option<&str>> = attempts.iter().map(|it| it.answer.as_deref()).collect();
-    sqlx::query!(
+    let settled = sqlx::query_as!(
+        Settled,
         r#"
         with told as materialized (
             select *
@@ -224,24 +242,10 @@ async fn attempted(
             where d.id = t.delivery_id and d.state = 'waiting'
             returning d.webhook_id, d.lane, d.state
         )
-        , settled as materialized (
-            select c.webhook_id, c.lane, count(*) as deliveries
-            from changed c
-            where c.state <> 'waiting'
-            group by c.webhook_id, c.lane
-        )
-        , held as materialized (
-            select l.webhook_id, l.lane, s.deliveries
-            from webhook_lanes l
-            join settled s on s.webhook_id = l.webhook_id and s.lane = l.lane
-            -- In one order, as everybody who locks several lanes.
-            order by l.webhook_id, l.lane
-            for no key update of l
-        )
-        update webhook_lanes l
-        set waiting = l.waiting - h.deliveries
-        from held h
-        where l.webhook_id = h.webhook_id and l.lane = h.lane
+        select c.webhook_id, c.lane, count(*) as "deliveries!"
+        from changed c
+        where c.state <> 'waiting'
+        group by c.webhook_id, c.lane
         "#,
         &deliveries,
         &numbers,
@@ -252,43 +256,79 @@ async fn attempted(
         &errors as _,
         &answers as _,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(settled)
 }
 
-/// Gives lanes back, unless somebody else has claimed them since.
-async fn release(
-    connection: &mut PgConnection,
-    holder: Uuid,
-    released: &[Released],
-) -> Result<(), StoreError> {
-    let webhooks: Vec<Uuid> = released.iter().map(|it| it.webhook.uuid()).collect();
-    let lanes: Vec<Uuid> =
-        released.iter().map(|it| it.chat.map(ChatId::uuid).unwrap_or_default()).collect();
-    let pauses: Vec<f64> = released.iter().map(|it| it.pause.as_secs_f64()).collect();
-    sqlx::query!(
-        r#"
-        with held as materialized (
-            select l.webhook_id, l.lane, t.pause
-            from unnest($2::uuid[], $3::uuid[], $4::float8[]) as t (webhook_id, lane, pause)
-            join webhook_lanes l on l.webhook_id = t.webhook_id and l.lane = t.lane
-            where l.holder = $1
-            -- In one order, as everybody who locks several lanes.
-            order by l.webhook_id, l.lane
-            for no key update of l
+/// What happens to lanes by a settlement.
+struct Lanes<'a> {
+    settled: &'a [Settled],
+    released: &'a [Released],
+    /// Webhooks of which everything that waits is due now, however often it has failed.
+    back: &'a [Uuid],
+}
+
+impl Lanes<'_> {
+    /// Takes what is settled out of lanes, gives lanes back unless somebody else has claimed them since, and wakes those of
+    /// webhooks that are back.
+    async fn change(&self, connection: &mut PgConnection, holder: Uuid) -> Result<(), StoreError> {
+        let settled = self.settled.iter().map(|it| (it.webhook_id, it.lane, it.deliveries, None));
+        let released = self.released.iter().map(|it| {
+            let webhook = it.webhook.uuid();
+            let pause = if self.back.contains(&webhook) { Duration::ZERO } else { it.pause };
+            (webhook, it.lane.0, 0, Some(pause.as_secs_f64()))
+        });
+        let changes: Vec<_> = settled.chain(released).collect();
+        if changes.is_empty() && self.back.is_empty() {
+            return Ok(());
+        }
+        let webhooks: Vec<Uuid> = changes.iter().map(|it| it.0).collect();
+        let lanes: Vec<Uuid> = changes.iter().map(|it| it.1).collect();
+        let deliveries: Vec<i64> = changes.iter().map(|it| it.2).collect();
+        let pauses: Vec<Option<f64>> = changes.iter().map(|it| it.3).collect();
+        sqlx::query!(
+            r#"
+            with changed as materialized (
+                select t.webhook_id, t.lane, sum(t.deliveries)::bigint as deliveries, max(t.pause) as pause, bool_or(t.woken) as woken
+                from (
+                    select t.webhook_id, t.lane, t.deliveries, t.pause, false as woken
+                    from unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::float8[]) as t (webhook_id, lane, deliveries, pause)
+                    union all
+                    select l.webhook_id, l.lane, 0, null, true
+                    from webhook_lanes l
+                    where l.webhook_id = any($6) and l.waiting > 0 and l.holder is null and l.due_at > clock_timestamp()
+                ) t
+                group by t.webhook_id, t.lane
+            )
+            , held as materialized (
+                select l.webhook_id, l.lane, c.deliveries, c.pause, c.woken
+                from changed c
+                join webhook_lanes l on l.webhook_id = c.webhook_id and l.lane = c.lane
+                -- In one order, as everybody who locks several lanes.
+                order by l.webhook_id, l.lane
+                for no key update of l
+            )
+            update webhook_lanes l set
+                waiting = l.waiting - h.deliveries
+                , holder = case when l.holder = $1 and h.pause is not null then null else l.holder end
+                , due_at = case
+                    when l.holder = $1 and h.pause is not null then clock_timestamp() + h.pause * interval '1 second'
+                    when l.holder is null and h.woken then least(l.due_at, clock_timestamp())
+                    else l.due_at
+                end
+            from held h
+            where l.webhook_id = h.webhook_id and l.lane = h.lane
+            "#,
+            holder,
+            &webhooks,
+            &lanes,
+            &deliveries,
+            &pauses as _,
+            self.back,
         )
-        update webhook_lanes l
-        set holder = null, due_at = clock_timestamp() + h.pause * interval '1 second'
-        from held h
-        where l.webhook_id = h.webhook_id and l.lane = h.lane
-        "#,
-        holder,
-        &webhooks,
-        &lanes,
-        &pauses,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }

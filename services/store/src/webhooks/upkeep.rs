@@ -1,4 +1,7 @@
 //! What is old goes, so that no table grows for ever; and how much there is.
+//!
+//! Old is what was before a time before `now()`: `clock_timestamp()` may be another one for each row, so that no index finds what was
+//! before it.
 
 use std::time::Duration;
 
@@ -48,14 +51,14 @@ impl Store {
             with old as materialized (
                 (
                     select id, false as removed from webhook_deliveries
-                    where state = 'delivered' and settled_at < clock_timestamp() - $1::interval
+                    where state = 'delivered' and settled_at < now() - $1::interval
                     order by settled_at
                     limit $3
                 )
                 union all
                 (
                     select id, false from webhook_deliveries
-                    where state = 'dead' and settled_at < clock_timestamp() - $2::interval
+                    where state = 'dead' and settled_at < now() - $2::interval
                     order by settled_at
                     limit $3
                 )
@@ -101,11 +104,16 @@ impl Store {
             with old as materialized (
                 select d.id
                 from webhooks w
-                join webhook_deliveries d on d.webhook_id = w.id and d.state = 'waiting'
+                cross join lateral (
+                    select d.id
+                    from webhook_deliveries d
+                    where d.webhook_id = w.id and d.state = 'waiting' and d.retry_from < now() - $1::interval
+                    order by d.retry_from
+                    limit $2
+                    for no key update skip locked
+                ) d
                 where w.disabled_at is not null and w.removed_at is null
-                    and d.retry_from < clock_timestamp() - $1::interval
                 limit $2
-                for no key update of d skip locked
             )
             , dead as (
                 update webhook_deliveries d
@@ -145,9 +153,17 @@ impl Store {
         let _timed = self.metrics.time(Call::Webhooks);
         sqlx::query!(
             r#"
+            with old as materialized (
+                select l.webhook_id, l.lane
+                from webhook_lanes l
+                where (l.waiting = 0 and l.due_at < now() - $1::interval)
+                    or exists (select from webhooks w where w.id = l.webhook_id and w.removed_at is not null)
+                -- Nobody is waited for: who locks several lanes does so in their order, which this has not.
+                for update skip locked
+            )
             delete from webhook_lanes l
-            where (l.waiting = 0 and l.due_at < clock_timestamp() - $1::interval)
-                or exists (select from webhooks w where w.id = l.webhook_id and w.removed_at is not null)
+            using old o
+            where l.webhook_id = o.webhook_id and l.lane = o.lane
             "#,
             interval(EMPTY_LANE),
         )
@@ -156,7 +172,7 @@ impl Store {
         sqlx::query!(
             r#"
             delete from webhooks w
-            where w.removed_at < clock_timestamp() - $1::interval
+            where w.removed_at < now() - $1::interval
                 and not exists (select from webhook_deliveries d where d.webhook_id = w.id)
                 and not exists (select from webhook_lanes l where l.webhook_id = w.id)
             "#,

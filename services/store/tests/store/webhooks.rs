@@ -1,14 +1,17 @@
 //! From what happens to what is delivered: the outbox, the fan-out, claims and what comes of them.
 
+mod log;
+
 use std::time::Duration;
 
+use parley_domain::attendance::Turn;
 use parley_domain::ids::{ChatId, MessageId, WebhookId};
 use parley_domain::webhook::{EventFilter, EventKind, WebhookUrl};
 use parley_store::{
     ArmNotices, Attempted, ChangeAs, ClaimLimits, Claimed, DeleteAs, DeliveryQuery, DeliveryState,
-    Due, Health, NewWebhook, Patience, Released, ReplayRange, Retention, Settlement, WebhookChange,
+    Due, Health, NewWebhook, Patience, Released, ReplayRange, Replayed, Settlement, WebhookChange,
 };
-use sqlx::{Executor, Row};
+use sqlx::{Connection, Executor, Row};
 use uuid::Uuid;
 
 use crate::fixture::{World, content, room_for, user};
@@ -60,6 +63,10 @@ impl World {
         self.store.claim_lanes(holder, &limits).await.unwrap()
     }
 
+    async fn replay(&self, webhook: WebhookId, range: &ReplayRange) -> Replayed {
+        self.store.replay_range(webhook, range).await.unwrap().unwrap()
+    }
+
     async fn settle(&self, holder: Uuid, settlement: Settlement) -> Vec<WebhookId> {
         self.store.settle(holder, &settlement, &PATIENCE).await.unwrap()
     }
@@ -71,8 +78,8 @@ impl World {
         let mut settlement = Settlement::default();
         let mut delivered = Vec::new();
         for lane in claimed.lanes {
-            let (webhook, chat) = (lane.webhook, lane.chat);
-            settlement.released.push(Released { webhook, chat, pause: Duration::ZERO });
+            let (webhook, lane_id) = (lane.webhook, lane.lane);
+            settlement.released.push(Released { webhook, lane: lane_id, pause: Duration::ZERO });
             settlement.attempts.extend(lane.deliveries.iter().map(succeeded));
             delivered.extend(lane.deliveries);
         }
@@ -170,6 +177,28 @@ async fn every_kind_of_change_is_told_in_its_order_with_what_it_was() {
 }
 
 #[tokio::test]
+async fn who_is_online_is_told_if_somebody_wants_that_each_in_a_lane_of_their_own() {
+    let world = World::with(&[]).await;
+    let turn = |id: &str, online| Turn { user_id: user(id), online };
+    let turns = [turn("alice", true), turn("bob", true), turn("alice", false)];
+    world.webhook(&[EventKind::MessageRead]).await;
+    world.store.tell_turns(&turns).await.unwrap();
+    assert_eq!(world.number("select count(*) from outbox").await, 0, "nobody wants it");
+    let webhook = world.webhook(&[EventKind::UserOnline, EventKind::UserOffline]).await;
+    world.store.tell_turns(&turns).await.unwrap();
+    assert_eq!(world.fan_out().await, 3);
+    let mut lanes = world.claim(Uuid::new_v4()).await.lanes;
+    lanes.sort_by_key(|lane| lane.deliveries.len());
+    assert!(lanes.iter().all(|lane| lane.lane.chat().is_none() && lane.webhook == webhook));
+    let who = |due: &Due| due.detail.as_ref().unwrap()["userId"].as_str().unwrap().to_owned();
+    assert_eq!(who(&lanes[0].deliveries[0]), "bob");
+    assert_eq!(kinds(&lanes[1].deliveries), [EventKind::UserOnline, EventKind::UserOffline]);
+    let query = DeliveryQuery { state: None, before: None, limit: 10 };
+    let log = world.store.deliveries(webhook, &query).await.unwrap();
+    assert!(log.iter().all(|it| it.chat_id.is_none()));
+}
+
+#[tokio::test]
 async fn every_way_of_sending_leaves_one_row_for_a_batch() {
     let world = World::with(&["alice", "bob"]).await;
     world.webhook(&[EventKind::MessageCreated]).await;
@@ -229,7 +258,7 @@ async fn a_lane_is_one_claimers_until_it_is_given_back_or_the_claim_ends() {
     world.db_execute("update webhook_lanes set due_at = now()").await;
     assert_eq!(world.claim(second).await.lanes[0].deliveries.len(), 2, "the claim has ended");
     // The first one did deliver; it gives back what is not its own any more.
-    let released = vec![Released { webhook: lane.webhook, chat: lane.chat, pause: Duration::ZERO }];
+    let released = vec![Released { webhook: lane.webhook, lane: lane.lane, pause: Duration::ZERO }];
     let attempts = vec![succeeded(&lane.deliveries[0])];
     world.settle(first, Settlement { attempts, released: released.clone(), health: vec![] }).await;
     assert!(world.claim(first).await.lanes.is_empty(), "it is the second one's");
@@ -252,7 +281,7 @@ async fn a_webhook_that_fails_has_room_for_one_and_what_waits_is_due_when_it_is_
     assert_eq!(claimed.lanes.len(), 3);
     let pause = Duration::from_hours(1);
     let released =
-        claimed.lanes.iter().map(|lane| Released { webhook, chat: lane.chat, pause }).collect();
+        claimed.lanes.iter().map(|lane| Released { webhook, lane: lane.lane, pause }).collect();
     let attempts = claimed.lanes.iter().map(|lane| failed(&lane.deliveries[0])).collect();
     let health = vec![Health { webhook, succeeded: false, failed: 10, gone: false }];
     world.settle(holder, Settlement { attempts, released, health }).await;
@@ -301,70 +330,57 @@ async fn a_webhook_that_fails_for_too_long_is_switched_off_and_others_are_told()
 }
 
 #[tokio::test]
-async fn what_was_given_up_or_delivered_is_replayed_in_order_under_its_ids() {
-    let world = World::with(&["alice", "bob"]).await;
-    let webhook = world.webhook(&[EventKind::MessageCreated]).await;
-    let chat = chat_of_two(&world).await;
-    for text in ["one", "two", "three"] {
-        world.send(chat, "alice", text).await;
-    }
+async fn what_is_told_of_a_webhook_that_is_switched_off_says_nothing_secret() {
+    let world = World::with(&[]).await;
+    world.webhook(&[EventKind::WebhookDisabled]).await;
+    let gone = world.webhook(&[EventKind::WebhookPing]).await;
+    let url = WebhookUrl::parse("https://app.example/parley?token=secret").unwrap();
+    let change = WebhookChange { url: Some(url), ..WebhookChange::default() };
+    world.store.change_webhook(gone, &change).await.unwrap();
+    let health = vec![Health { webhook: gone, succeeded: false, failed: 1, gone: true }];
+    world.settle(Uuid::nil(), Settlement { health, ..Settlement::default() }).await;
     world.fan_out().await;
-    let holder = Uuid::new_v4();
-    let claimed = world.claim(holder).await;
-    let dues = &claimed.lanes[0].deliveries;
-    let dead = attempted(&dues[0], DeliveryState::Dead, 500);
-    let attempts = vec![dead, succeeded(&dues[1]), succeeded(&dues[2])];
-    let released = vec![Released { webhook, chat: Some(chat), pause: Duration::ZERO }];
-    world.settle(holder, Settlement { attempts, released, health: vec![] }).await;
-    let (from, to) = (dues[0].occurred_at, dues[2].occurred_at);
-    let range = ReplayRange { from, to, delivered_too: false, most: 10 };
-    assert_eq!(world.store.replay_range(webhook, &range).await.unwrap().count, 1, "the dead one");
-    let range = ReplayRange { delivered_too: true, ..range };
-    assert_eq!(world.store.replay_range(webhook, &range).await.unwrap().count, 1, "and another");
-    world.store.replay(webhook, dues[2].id).await.unwrap().unwrap();
-    let again = world.deliver().await;
-    let ids = |dues: &[Due]| dues.iter().map(|due| due.event_id).collect::<Vec<_>>();
-    assert_eq!(ids(&again), ids(dues));
-    assert_eq!((again[0].attempt, again[0].failed), (2, 0));
-    let query = DeliveryQuery { state: None, before: None, limit: 10 };
-    let log = world.store.deliveries(webhook, &query).await.unwrap();
-    assert!(log.iter().all(|it| it.state == DeliveryState::Delivered && it.attempts == 2));
-    let (_, attempts) = world.store.delivery(webhook, dues[0].id).await.unwrap().unwrap();
-    assert_eq!(attempts.iter().map(|it| it.status).collect::<Vec<_>>(), [Some(500), Some(204)]);
+    let told = world.deliver().await;
+    assert_eq!(told[0].detail.as_ref().unwrap()["url"], "https://app.example/parley");
 }
 
 #[tokio::test]
-async fn i9_what_is_old_goes_and_what_waits_stays() {
-    let world = World::with(&["alice", "bob"]).await;
+async fn a_settlement_holds_no_lane_while_it_waits_for_one_before_it() {
+    let world = World::with(&["alice", "bob", "carol"]).await;
     let webhook = world.webhook(&[EventKind::MessageCreated]).await;
-    let chat = chat_of_two(&world).await;
-    world.send(chat, "alice", "delivered").await;
-    world.fan_out().await;
-    world.deliver().await;
-    world.send(chat, "alice", "waits").await;
-    world.fan_out().await;
-    let day = Duration::from_hours(24);
-    let keep = Retention { delivered: day, dead: day, waiting: day };
-    assert_eq!(world.store.forget_deliveries(&keep, 100).await.unwrap(), 0);
-    let old = "update webhook_deliveries set settled_at = settled_at - interval '2 days', retry_from = retry_from - interval '2 days'";
-    world.db_execute(old).await;
-    assert_eq!(world.store.forget_deliveries(&keep, 100).await.unwrap(), 1);
-    assert_eq!(world.number("select count(*) from webhook_attempts").await, 0);
-    assert_eq!(world.store.give_up_deliveries(&keep, 100).await.unwrap(), 0, "it is switched on");
-    let change = WebhookChange { enabled: Some(false), ..WebhookChange::default() };
-    world.store.change_webhook(webhook, &change).await.unwrap();
-    assert_eq!(world.store.give_up_deliveries(&keep, 100).await.unwrap(), 1);
-    assert_eq!(world.store.webhook_standings().await.unwrap().waiting, 0);
-    world.db_execute("update webhook_lanes set due_at = now() - interval '2 hours'").await;
-    assert!(world.store.remove_webhook(webhook).await.unwrap());
-    assert_eq!(world.store.forget_deliveries(&keep, 100).await.unwrap(), 1);
-    world.db_execute("update webhooks set removed_at = now() - interval '2 hours'").await;
-    world.store.forget_lanes().await.unwrap();
-    for table in ["webhooks", "webhook_lanes", "webhook_deliveries"] {
-        let left: i64 = {
-            let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
-            world.connection().await.fetch_one(sql).await.unwrap().get(0)
-        };
-        assert_eq!(left, 0, "{table}");
+    for other in ["bob", "carol"] {
+        let chat = world.direct("alice", other).await;
+        world.send(chat, "alice", "hi").await;
     }
+    world.fan_out().await;
+    let holder = Uuid::new_v4();
+    let mut claimed = world.claim(holder).await.lanes;
+    claimed.sort_by_key(|lane| lane.lane);
+    let [low, high] = [0, 1].map(|place| claimed[place].lane.chat().unwrap());
+    let lock = |lane: ChatId| {
+        let sql = format!("select from webhook_lanes where lane = '{lane}' for update nowait");
+        sqlx::AssertSqlSafe(sql)
+    };
+    // Somebody, as the fan-out, goes through lanes in their order.
+    let mut other = world.connection().await;
+    let mut other = other.begin().await.unwrap();
+    other.execute(lock(low)).await.unwrap();
+    let settlement = Settlement {
+        attempts: vec![succeeded(&claimed[1].deliveries[0])],
+        released: vec![Released { webhook, lane: low.into(), pause: Duration::ZERO }],
+        health: Vec::new(),
+    };
+    let settling = async {
+        world.settle(holder, settlement).await;
+    };
+    let going_on = async {
+        let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while world.number(waits).await == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "it does not wait");
+        }
+        other.execute(lock(high)).await.expect("nobody who waits for it holds the next one");
+        other.commit().await.unwrap();
+    };
+    tokio::join!(settling, going_on);
 }
