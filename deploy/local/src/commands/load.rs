@@ -135,7 +135,7 @@ fn on_own_cluster(
 ) -> Result<bool> {
     let (gateways, settings) = (arguments.gateways, arguments.settings.clone());
     let durability = Durability::Durable;
-    let options = Options { gateways, durability, settings, ..Options::for_tests() };
+    let options = Options { gateways, couriers: 1, durability, settings, ..Options::for_tests() };
     let mut cluster = Cluster::start(home, &options, interrupt)?;
     if arguments.no_panels {
         return play(k6, &mut cluster, interrupt);
