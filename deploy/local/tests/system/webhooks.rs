@@ -54,6 +54,14 @@ impl Receiver {
         self.events(chat).iter().filter_map(content).collect()
     }
 
+    /// Somebody's coming and going.
+    fn turns(&self, user: &str) -> Vec<String> {
+        let told = self.told.lock().unwrap();
+        let of_user = told.iter().filter(|(_, body)| body["data"]["userId"] == user);
+        let kinds = of_user.filter_map(|(_, body)| body["type"].as_str());
+        kinds.filter(|kind| kind.starts_with("user.")).map(str::to_owned).collect()
+    }
+
     /// Notifications of a chat that are due, by their data.
     fn notices(&self, chat: &str) -> Vec<Value> {
         let events = self.events(chat).into_iter();
@@ -117,6 +125,7 @@ impl Story {
         let mut settings = Vec::from(settings);
         settings.push(("PARLEY_MESSAGE_LIMITS".to_owned(), "user=none".to_owned()));
         settings.push(("PARLEY_NOTICE_DELAY_MS".to_owned(), NOTICE_DELAY_MS.to_owned()));
+        settings.push(("PARLEY_PRESENCE_EVENTS".to_owned(), "true".to_owned()));
         let options = Options { couriers: 2, settings, ..Options::for_tests() };
         let cluster = Cluster::start(&home, &options, &Interrupt::default()).unwrap();
         let secret = &cluster.description().jwt.secret;
@@ -194,6 +203,9 @@ fn who_goes_away_is_told_once_of_three_messages_and_not_of_what_they_read_elsewh
     story.say(0, chat, "bob sees this");
     story.decided(elsewhere);
     socket.close();
+    eventually("that bob came and went", || {
+        story.receiver.turns("user-2") == ["user.online", "user.offline"]
+    });
     for (pod, text) in ["one", "two", "three"].into_iter().enumerate() {
         story.say(pod, chat, text);
     }
