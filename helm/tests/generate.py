@@ -1,6 +1,8 @@
 """What of the chart is made from something else: the README's table of values, the names of settings (for the schema and for the
-templates), and the alerts and dashboards, which Helm cannot read where they are. `generate.py --write` makes them anew."""
+templates), and the alerts and dashboards, which Helm cannot read where they are; and the table of deploy/CAPACITY.md.
+`generate.py --write` makes them anew."""
 
+import importlib.util
 import json
 import sys
 
@@ -87,8 +89,16 @@ def copies():
     return made
 
 
+def capacity():
+    path = ROOT / "deploy/capacity.py"
+    spec = importlib.util.spec_from_file_location("capacity", path)
+    calculation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(calculation)
+    return {calculation.PAGE: calculation.page()}
+
+
 def everything():
-    return readme() | schema() | copies()
+    return readme() | schema() | copies() | capacity()
 
 
 def problems():
