@@ -42,7 +42,9 @@ begin
             gen_random_uuid() as event_id, t.id, t.kind, c.place, n.number, c.chat_id, c.seq + n.number as seq
             , t.detail, t.created_at
             , case when t.kind in ('user.online', 'user.offline')
-                then overlay(md5(t.detail ->> 'userId') placing '8' from 13)::uuid
+                then overlay(
+                    encode(substring(sha256(convert_to(t.detail ->> 'userId', 'UTF8')) from 1 for 16), 'hex') placing '8' from 13
+                )::uuid
             end as user_lane
         from taken t
         cross join lateral unnest(t.chat_ids, t.seqs, t.counts)

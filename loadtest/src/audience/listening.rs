@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Audience, HEARD_WITHIN};
+use super::{Audience, HEARD_WITHIN, SILENCE};
 
 const TURN: Duration = Duration::from_millis(20);
 
@@ -55,6 +55,7 @@ impl Listening {
             }
             thread::sleep(TURN);
         }
+        thread::sleep(SILENCE);
         if self.heard() != wanted {
             bail!("{} deliveries of {wanted}", self.heard());
         }

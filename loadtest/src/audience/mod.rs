@@ -26,7 +26,9 @@ const BUFFER: usize = 256 * 1024;
 /// How long the next of an audience may take to come in.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// By when everything that was said must have been heard.
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(10);
+/// How long nothing more may come then: what is held back for a moment, or told twice, comes within.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// What a server is spoken to with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +143,10 @@ impl Audience {
     pub(crate) fn hears(&mut self, wanted: u64) -> Result<()> {
         let deadline = Instant::now() + HEARD_WITHIN;
         while self.heard < wanted && Instant::now() < deadline {
+            self.turn(Some(Duration::from_millis(20)))?;
+        }
+        let silence = Instant::now() + SILENCE;
+        while Instant::now() < silence {
             self.turn(Some(Duration::from_millis(20)))?;
         }
         if self.heard != wanted {

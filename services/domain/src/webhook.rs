@@ -157,9 +157,11 @@ impl WebhookUrl {
     }
 }
 
-/// A webhook's URL as others may see it: what stands behind a `?` may be a secret.
+/// A webhook's URL as others may see it: whose server it is. What follows may be a secret.
 pub fn shown_url(url: &str) -> &str {
-    url.split_once('?').map_or(url, |(shown, _)| shown)
+    let host = url.find("://").map_or(0, |scheme| scheme + 3);
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |end| host + end);
+    &url[..end]
 }
 
 /// What a webhook is for, in its owner's words: 1–200 characters, no control characters.
@@ -286,7 +288,8 @@ mod tests {
         for good in ["https://app.example", "http://10.0.0.1:8080/x?y=z", "https://[::1]/"] {
             assert_eq!(WebhookUrl::parse(good).unwrap().as_str(), good);
         }
-        assert_eq!(shown_url("https://app.example/x?token=y?z"), "https://app.example/x");
+        assert_eq!(shown_url("https://app.example/secret?token=y?z"), "https://app.example");
+        assert_eq!(shown_url("http://10.0.0.1:8080?token=y"), "http://10.0.0.1:8080");
         assert_eq!(shown_url("https://app.example"), "https://app.example");
         for bad in [
             "",

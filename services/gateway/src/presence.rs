@@ -9,6 +9,7 @@ use parley_domain::attendance::Turn;
 use parley_domain::ids::UserId;
 use parley_relay::{Bus, Kept, Movements, Presence};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ const BEAT: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(250);
 /// How soon it is tried again when Redis is away.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long it takes at most until a Redis that is back has heard of every pod that lives, and forgotten those that do not.
+const SETTLED: Duration = Duration::from_secs(40);
 
 /// Who has come and gone since it was last told. One entry a user, so it is bounded by those who were here meanwhile.
 #[derive(Clone, Default)]
@@ -57,7 +60,8 @@ pub(crate) async fn run(
     closed: CancellationToken,
 ) -> anyhow::Result<()> {
     let (pod, gateways) = (instance, Vec::new());
-    let mut teller = Teller { pod, presence, bearers, turns, gateways, everybody: true };
+    let sweep = Sweep::begun(Instant::now());
+    let mut teller = Teller { pod, presence, bearers, turns, gateways, sweep, everybody: true };
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let comings = teller.bearers.comings().clone();
@@ -74,6 +78,7 @@ pub(crate) async fn run(
         }
         again = Instant::now() + AGAIN;
     }
+    teller.sweep.under_way.abort_all();
     teller.tell().await;
     teller.presence.leave(&teller.pod).await;
     Ok(())
@@ -85,6 +90,44 @@ async fn tell(bus: &Bus, turns: &[Turn]) {
     }
 }
 
+/// When it is looked for those who are online nowhere any more, though no gateway has said so: it died, or could not say it. Not
+/// before Redis knows all gateways that live with all of theirs, or those would be taken for gone.
+struct Sweep {
+    due: Option<Instant>,
+    under_way: JoinSet<()>,
+}
+
+impl Sweep {
+    /// At a pod's begin too: somebody may have died when nobody was left to see it.
+    fn begun(now: Instant) -> Self {
+        Self { due: Some(now + SETTLED), under_way: JoinSet::new() }
+    }
+
+    /// Redis did not know everybody.
+    fn settle(&mut self, now: Instant) {
+        self.due = Some(now + SETTLED);
+    }
+
+    /// A gateway is not there any more.
+    fn missed_one(&mut self, now: Instant) {
+        self.due.get_or_insert(now);
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Aside: it may take longer than this pod's life without a heartbeat.
+    fn begin(&mut self, presence: Presence, bus: Bus) {
+        while self.under_way.try_join_next().is_some() {}
+        // It stays due until the one that goes on is over.
+        if self.under_way.is_empty() {
+            self.due = None;
+            self.under_way.spawn(async move { tell(&bus, &presence.swept().await).await });
+        }
+    }
+}
+
 struct Teller {
     pod: String,
     presence: Presence,
@@ -92,6 +135,7 @@ struct Teller {
     turns: Option<Bus>,
     /// Those that lived at the last beat.
     gateways: Vec<String>,
+    sweep: Sweep,
     /// Redis does not have them all.
     everybody: bool,
 }
@@ -104,9 +148,12 @@ impl Teller {
             && let Some(gateways) = self.presence.gateways().await
         {
             let before = std::mem::replace(&mut self.gateways, gateways);
-            // At its begin too: somebody may have died when nobody was left to see it.
-            if before.is_empty() || before.iter().any(|pod| !self.gateways.contains(pod)) {
-                tell(bus, &self.presence.swept().await).await;
+            let now = Instant::now();
+            if before.iter().any(|pod| !self.gateways.contains(pod)) {
+                self.sweep.missed_one(now);
+            }
+            if self.sweep.is_due(now) && self.gateways.contains(&self.pod) {
+                self.sweep.begin(self.presence.clone(), bus.clone());
             }
         }
     }
@@ -122,10 +169,9 @@ impl Teller {
         let kept = self.presence.moved(&self.pod, &movements).await;
         if let Some(bus) = self.turns.as_ref().filter(|_| kept != Kept::Away) {
             tell(bus, &self.presence.turns(&movements).await).await;
-            if movements.everybody {
-                // Who went while Redis was away.
-                tell(bus, &self.presence.swept().await).await;
-            }
+        }
+        if movements.everybody || kept != Kept::Yes {
+            self.sweep.settle(Instant::now());
         }
         match kept {
             Kept::Yes => {}
@@ -133,5 +179,26 @@ impl Teller {
             Kept::Lost => self.everybody = !everybody,
             Kept::Away => self.everybody = true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_taken_for_gone_before_redis_knows_everybody_again() {
+        let begin = Instant::now();
+        let mut sweep = Sweep::begun(begin);
+        assert!(!sweep.is_due(begin + SETTLED / 2));
+        assert!(sweep.is_due(begin + SETTLED));
+        sweep.due = None;
+        assert!(!sweep.is_due(begin + SETTLED * 9), "nobody is missed");
+        sweep.missed_one(begin + SETTLED * 9);
+        assert!(sweep.is_due(begin + SETTLED * 9), "a gateway died while Redis knew everybody");
+        sweep.settle(begin + SETTLED * 9);
+        sweep.missed_one(begin + SETTLED * 9);
+        assert!(!sweep.is_due(begin + SETTLED * 9), "it may only not be known yet");
+        assert!(sweep.is_due(begin + SETTLED * 10));
     }
 }

@@ -23,8 +23,16 @@ impl Bus {
     ) -> Result<Vec<HereAnswer>, RelayError> {
         let question = serde_json::to_vec(ask).map_err(RelayError::unavailable)?;
         let until = Instant::now() + patience;
+        // Without a connection the client keeps all that it is told for later, until it takes no more: nobody is told anything then.
+        let mut state = self.state();
+        let connected = state.wait_for(|state| state.connected);
+        timeout_at(until, connected)
+            .await
+            .map_err(RelayError::unavailable)?
+            .map_err(RelayError::unavailable)?;
         let inbox = self.client.new_inbox();
-        let subscribed = self.client.subscribe(inbox.clone()).await;
+        let subscribed = timeout(DEADLINE, self.client.subscribe(inbox.clone())).await;
+        let subscribed = subscribed.map_err(RelayError::unavailable)?;
         let mut answers = subscribed.map_err(RelayError::unavailable)?;
         let asking = self.client.publish_with_reply(subject::ASK_HERE, inbox, question.into());
         timeout(DEADLINE, asking)

@@ -1,12 +1,15 @@
 //! What every `main` does: settings, logs, work, exit status.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, Write};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::lifecycle::Ending;
 use crate::settings::{self, NotRead, ProcessSettings};
@@ -75,11 +78,7 @@ where
     }
     // Several of our libraries use TLS and would otherwise each have to be told which implementation.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let workers @ 1.. = settings.process().workers {
-        runtime.worker_threads(usize::from(workers));
-    }
-    let runtime = runtime.enable_all().build().context("start the async runtime")?;
+    let runtime = runtime(settings.process().workers).context("start the async runtime")?;
     let ending = runtime.block_on(work(settings));
     // What a hard stop left running must not hold the process.
     runtime.shutdown_background();
@@ -87,8 +86,42 @@ where
     ending
 }
 
+/// With so many workers; 0: one for each core. One alone needs nothing of what several share, and a wake-up costs it less.
+fn runtime(workers: u16) -> io::Result<Runtime> {
+    let workers = match workers {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        workers => usize::from(workers),
+    };
+    let mut builder =
+        if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build()
+}
+
 fn fail(service: &str, line: &str, status: u8) -> ExitCode {
     let line = line.replace('\n', " ");
     let _ = writeln!(std::io::stderr(), "{service}: {line}");
     ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_workers_as_were_asked_for() {
+        for wanted in [1, 2, 3] {
+            let runtime = runtime(wanted).unwrap();
+            assert_eq!(runtime.metrics().num_workers(), usize::from(wanted));
+            // With timers and sockets, whichever kind it is.
+            runtime.block_on(async {
+                tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            });
+        }
+        let cores = thread::available_parallelism().unwrap().get();
+        assert_eq!(runtime(0).unwrap().metrics().num_workers(), cores);
+    }
 }

@@ -1,10 +1,11 @@
 //! Messages at a steady rate, each into another chat than the ones before, and when each was begun.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use tokio::time::sleep_until;
 
 use crate::http::Connection;
@@ -14,40 +15,39 @@ use crate::window::WARM_UP;
 
 /// So many take turns, so that a slow answer makes nobody late.
 const CONNECTIONS: usize = 16;
-/// Before anybody speaks into a chat again, its last message was heard, or is far too late.
+/// How long nobody speaks into a chat again: by then its last message was heard, or is far too late.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// When the last message into each chat was begun.
+/// When the messages into each chat were begun that were not heard yet.
 pub(super) struct Begun {
     beginning: Instant,
-    /// Microseconds after the beginning.
-    at: Box<[AtomicU64]>,
+    chats: Box<[Mutex<VecDeque<Instant>>]>,
 }
 
 impl Begun {
     pub(super) fn now(chats: usize) -> Self {
-        let at = std::iter::repeat_with(AtomicU64::default).take(chats).collect();
-        Self { beginning: Instant::now(), at }
+        let chats = std::iter::repeat_with(Mutex::default).take(chats).collect();
+        Self { beginning: Instant::now(), chats }
     }
 
-    /// The warm-up is over.
-    pub(super) fn is_warm(&self) -> bool {
-        self.beginning.elapsed() >= WARM_UP
-    }
-
-    /// How long ago that was, in microseconds.
-    pub(super) fn since(&self, chat: usize) -> u32 {
-        let ago = self.micros(Instant::now()) - self.at[chat].load(Ordering::Acquire);
-        u32::try_from(ago).unwrap_or(u32::MAX)
+    /// The next message of a chat was heard: how long it took, in microseconds, if it was begun after the warm-up.
+    pub(super) fn heard(&self, chat: usize) -> Result<Option<u32>> {
+        let begun = self.chats[chat].lock().pop_front();
+        let begun = begun.context("a message was heard that nobody has sent")?;
+        Ok(self.is_warm(begun).then(|| micros(begun.elapsed())))
     }
 
     fn note(&self, chat: usize, moment: Instant) {
-        self.at[chat].store(self.micros(moment), Ordering::Release);
+        self.chats[chat].lock().push_back(moment);
     }
 
-    fn micros(&self, moment: Instant) -> u64 {
-        u64::try_from(moment.duration_since(self.beginning).as_micros()).unwrap_or(u64::MAX)
+    fn is_warm(&self, begun: Instant) -> bool {
+        begun >= self.beginning + WARM_UP
     }
+}
+
+fn micros(took: Duration) -> u32 {
+    u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// Who speaks, and how fast.
@@ -122,9 +122,8 @@ impl Speaking {
                 bail!("a send was answered with {}", answer.status);
             }
             said.sent += 1;
-            if due >= self.begun.beginning + WARM_UP {
-                let took = u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX);
-                said.answered.push(took);
+            if self.begun.is_warm(from) {
+                said.answered.push(micros(from.elapsed()));
             }
         }
         Ok(said)

@@ -12,14 +12,14 @@ use crate::database::capture;
 
 /// In which file of the crate an operation stands, how it begins, and how it then does nothing.
 const EMPTIED: &[(&str, &str, &str)] = &[
-    ("counter.rs", "pub fn inc_by(&self, v: P::T) {", "if true { let _ = &v; return; }"),
-    ("counter.rs", "pub fn inc(&self) {", "if true { return; }"),
-    ("gauge.rs", "pub fn set(&self, v: P::T) {", "if true { let _ = &v; return; }"),
-    ("gauge.rs", "pub fn inc(&self) {", "if true { return; }"),
-    ("gauge.rs", "pub fn dec(&self) {", "if true { return; }"),
-    ("gauge.rs", "pub fn add(&self, v: P::T) {", "if true { let _ = &v; return; }"),
-    ("gauge.rs", "pub fn sub(&self, v: P::T) {", "if true { let _ = &v; return; }"),
-    ("histogram.rs", "pub fn observe(&self, v: f64) {", "if true { let _ = v; return; }"),
+    ("src/counter.rs", "pub fn inc_by(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("src/counter.rs", "pub fn inc(&self) {", "if true { return; }"),
+    ("src/gauge.rs", "pub fn set(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("src/gauge.rs", "pub fn inc(&self) {", "if true { return; }"),
+    ("src/gauge.rs", "pub fn dec(&self) {", "if true { return; }"),
+    ("src/gauge.rs", "pub fn add(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("src/gauge.rs", "pub fn sub(&self, v: P::T) {", "if true { let _ = &v; return; }"),
+    ("src/histogram.rs", "pub fn observe(&self, v: f64) {", "if true { let _ = v; return; }"),
 ];
 
 /// Builds them, and says in which folder they are.
@@ -32,7 +32,9 @@ pub(super) fn build(home: &Home, interrupt: &Interrupt) -> Result<PathBuf> {
     say::note("building the services without metrics: several minutes at first");
     let patch = format!("patch.crates-io.prometheus.path={:?}", emptied.display().to_string());
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--package", "parley-api", "--package", "parley-gateway"]);
+    // All that the launcher builds together: with other packages, others of the libraries' features would be on.
+    cargo.args(["build", "--release", "-p", "parley-api", "-p", "parley-gateway"]);
+    cargo.args(["-p", "parley-courier"]);
     cargo.args(["--config", &patch]).current_dir(&source).env("CARGO_TARGET_DIR", &target);
     if interrupt.asked() || !cargo.status().context("cannot run cargo")?.success() {
         bail!("the services without metrics could not be built");
@@ -46,14 +48,18 @@ fn copy_sources(to: &Path) -> Result<()> {
     for file in files.lines() {
         let (from, to) = (workspace().join(file), to.join(file));
         let Ok(new) = fs::read(&from) else { continue };
-        // A file that is as it was keeps its time, and is not built again.
-        if fs::read(&to).is_ok_and(|old| old == new) {
-            continue;
-        }
-        fs::create_dir_all(to.parent().context("a file without a folder")?)?;
-        fs::write(&to, new).with_context(|| format!("cannot write {}", to.display()))?;
+        place(&to, &new)?;
     }
     Ok(())
+}
+
+/// A file that is as it was keeps its time, and nothing is built again because of it.
+fn place(to: &Path, new: &[u8]) -> Result<()> {
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    fs::create_dir_all(to.parent().context("a file without a folder")?)?;
+    fs::write(to, new).with_context(|| format!("cannot write {}", to.display()))
 }
 
 /// Where cargo has the crate's sources.
@@ -70,28 +76,23 @@ fn packaged() -> Result<PathBuf> {
 
 /// Copies the crate and empties its operations.
 fn empty(from: &Path, to: &Path) -> Result<()> {
-    copy(from, to)?;
-    for (file, begin, nothing) in EMPTIED {
-        let path = to.join("src").join(file);
-        let text = fs::read_to_string(&path)?;
-        if !text.contains(begin) {
-            bail!("{file} of prometheus has no `{begin}` any more");
-        }
-        fs::write(&path, text.replace(begin, &format!("{begin} {nothing}")))?;
-    }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let target = to.join(entry.file_name());
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
+            empty(&from, &to)?;
+            continue;
         }
+        let operations: Vec<_> = EMPTIED.iter().filter(|it| from.ends_with(it.0)).collect();
+        let mut text = fs::read(&from)?;
+        for (file, begin, nothing) in operations {
+            let whole = String::from_utf8(text).with_context(|| format!("{file} is no text"))?;
+            if !whole.contains(begin) {
+                bail!("{file} of prometheus has no `{begin}` any more");
+            }
+            text = whole.replace(begin, &format!("{begin} {nothing}")).into_bytes();
+        }
+        place(&to, &text)?;
     }
     Ok(())
 }

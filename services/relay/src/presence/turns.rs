@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use parley_domain::attendance::Turn;
 use parley_domain::ids::UserId;
+use tokio::time::sleep;
 
 use super::{CHUNK, LIFE, Movements, Presence};
 
 /// How long it is known who is somewhere, without anybody moving.
 const THERE: Duration = Duration::from_hours(24 * 90);
-/// People of whom one step of a sweep asks.
+/// People of whom one step of a sweep asks, and how long it leaves Redis to others after each.
 const STEP: usize = 500;
+const REST: Duration = Duration::from_millis(20);
 
 impl Presence {
     /// For whom these movements, which [`Presence::moved`] has taken, are more than a change of gateways.
@@ -41,6 +43,7 @@ impl Presence {
                 break;
             }
             cursor = next;
+            sleep(REST).await;
         }
         turns
     }

@@ -341,7 +341,7 @@ async fn what_is_told_of_a_webhook_that_is_switched_off_says_nothing_secret() {
     world.settle(Uuid::nil(), Settlement { health, ..Settlement::default() }).await;
     world.fan_out().await;
     let told = world.deliver().await;
-    assert_eq!(told[0].detail.as_ref().unwrap()["url"], "https://app.example/parley");
+    assert_eq!(told[0].detail.as_ref().unwrap()["url"], "https://app.example");
 }
 
 #[tokio::test]
