@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use parley_domain::ask::{JoinAnswer, JoinAsk, JoinRefusal, JoinSnapshot};
+use parley_domain::here::HereAsk;
 use parley_domain::ids::UserId;
 use parley_domain::user::Role;
 use parley_domain::version::{Epoch, Seq, Version};
@@ -273,4 +274,24 @@ async fn pods_and_askers_meet_again_after_an_outage() {
     nats.start_again().await;
     let answer = eventually("an answer", async || asker.bus.ask(&ask()).await.ok()).await;
     assert_eq!(answer, joined(4));
+}
+
+/// A client keeps what it is told without a connection, and takes no more at some point: whoever then asks would wait for ever.
+#[tokio::test]
+async fn i9_while_the_bus_is_away_nobody_is_asked_who_is_here_and_nothing_is_left_for_later() {
+    let mut nats = NatsServer::start().await;
+    let pod = Pod::start(&nats.url()).await;
+    pod.reaches(|state| state.connected).await;
+    nats.stop();
+    pod.reaches(|state| !state.connected).await;
+    let ask = HereAsk { asked: Vec::new() };
+    // More than the client's queue of commands holds.
+    for _ in 0..3_000 {
+        let answer = pod.bus.ask_here(&ask, Duration::from_millis(1)).await;
+        assert!(matches!(answer, Err(RelayError::Unavailable(_))), "{answer:?}");
+    }
+    nats.start_again().await;
+    pod.reaches(|state| state.connected).await;
+    let answer = soon(pod.bus.ask_here(&ask, Duration::from_millis(100))).await;
+    assert_eq!(answer.unwrap(), []);
 }
