@@ -61,7 +61,9 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let (pod, gateways) = (instance, Vec::new());
     let sweep = Sweep::begun(Instant::now());
-    let mut teller = Teller { pod, presence, bearers, turns, gateways, sweep, everybody: true };
+    let (has_begun, everybody) = (false, true);
+    let mut teller =
+        Teller { pod, presence, bearers, turns, gateways, sweep, has_begun, everybody };
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let comings = teller.bearers.comings().clone();
@@ -136,6 +138,8 @@ struct Teller {
     /// Those that lived at the last beat.
     gateways: Vec<String>,
     sweep: Sweep,
+    /// Redis has once heard of everybody here.
+    has_begun: bool,
     /// Redis does not have them all.
     everybody: bool,
 }
@@ -167,11 +171,13 @@ impl Teller {
         }
         let everybody = std::mem::take(&mut self.everybody);
         let kept = self.presence.moved(&self.pod, &movements).await;
-        if let Some(bus) = self.turns.as_ref().filter(|_| kept != Kept::Away) {
-            tell(bus, &self.presence.turns(&movements).await).await;
-        }
         if movements.everybody || kept != Kept::Yes {
             self.sweep.settle(Instant::now());
+        }
+        if let Some(bus) = self.turns.as_ref().filter(|_| kept != Kept::Away) {
+            // Whoever is here when a pod begins has just come.
+            movements.everybody &= std::mem::replace(&mut self.has_begun, true);
+            tell(bus, &self.presence.turns(&movements).await).await;
         }
         match kept {
             Kept::Yes => {}
