@@ -627,9 +627,9 @@ export interface ReplayRequest {
   /** Also what was delivered; else only what was given up. */
   delivered?: boolean;
   /** What happened at or after this, */
-  from: Timestamp;
+  from: string;
   /** and before this. */
-  to: Timestamp;
+  to: string;
 }
 
 /** `resync`. */

@@ -83,28 +83,26 @@ impl DeliveriesQuery {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReplayRequest {
     /// What happened at or after this,
-    #[schema(value_type = Timestamp)]
+    #[schema(value_type = String, format = DateTime)]
     from: DateTime<Utc>,
     /// and before this.
-    #[schema(value_type = Timestamp)]
+    #[schema(value_type = String, format = DateTime)]
     to: DateTime<Utc>,
     /// Also what was delivered; else only what was given up.
     #[serde(default)]
     delivered: bool,
     /// Only what comes after this one: the `last` of the answer before, to go on where that ended.
-    #[schema(value_type = Option<DeliveryId>)]
-    after: Option<String>,
+    after: Option<DeliveryId>,
 }
 
 impl ReplayRequest {
     /// Nothing happened before there were computers; and not every year that can be written can be asked for.
-    fn range(&self) -> Result<ReplayRange, Invalid> {
+    fn range(&self) -> ReplayRange {
         let end = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
         let within = |at: DateTime<Utc>| at.clamp(DateTime::UNIX_EPOCH, end);
         let (from, to, delivered_too) = (within(self.from), within(self.to), self.delivered);
-        let after = self.after.as_deref().map(DeliveryId::parse).transpose();
-        let after = after.map_err(|invalid| invalid.in_field("after"))?;
-        Ok(ReplayRange { from, to, delivered_too, after, most: MOST_REPLAYED })
+        let after = self.after;
+        ReplayRange { from, to, delivered_too, after, most: MOST_REPLAYED }
     }
 }
 
@@ -295,7 +293,7 @@ pub(crate) async fn replay_range(
     WebhookPath(id): WebhookPath,
     Json(body): Json<ReplayRequest>,
 ) -> Result<Success<ReplayAnswer>, ApiError> {
-    let range = body.range()?;
+    let range = body.range();
     state.store.webhook(id).await?.ok_or(ApiError::WebhookNotFound)?;
     let replayed = state.store.replay_range(id, &range).await?;
     let Replayed { count, last, more } = replayed.ok_or(ApiError::DeliveryNotFound)?;

@@ -108,13 +108,17 @@ async fn a_ping_waits_and_is_shown_in_the_log() {
     let replayed = host.post(&format!("{path}/replay"), range.clone()).await.data();
     let none = json!({ "replayed": 0, "last": null, "hasMore": false });
     assert_eq!(replayed, none, "they wait anyway");
-    for (after, refused) in
-        [("x", failure(400, "invalid_request")), ("9000000", failure(404, "delivery_not_found"))]
-    {
+    for (after, refused) in [
+        (json!("x"), failure(400, "invalid_request")),
+        (json!(9_000_000), failure(404, "delivery_not_found")),
+    ] {
         let mut range = range.clone();
-        range["after"] = after.into();
+        range["after"] = after;
         assert_eq!(host.post(&format!("{path}/replay"), range).await.failure(), refused);
     }
+    let goes_on = json!({ "from": range["from"], "to": range["to"], "after": listed[1]["_id"] });
+    let goes_on = host.post(&format!("{path}/replay"), goes_on).await;
+    assert_eq!(goes_on.data(), none, "an id is given as it was told");
     let ever = json!({ "from": "-4800-01-01T00:00:00.000Z", "to": "+200000-01-01T00:00:00.000Z" });
     assert!(host.post(&format!("{path}/replay"), ever).await.status != 500);
     for wrong in ["?state=lost", "?before=x", "?limit=0"] {
