@@ -6,6 +6,8 @@ import { url } from './settings.js';
 
 /** How long a handshake and its CONNECT may take together. */
 const PATIENCE = 20_000;
+/** The state of a WebSocket that is open. */
+const OPEN = 1;
 
 /**
  * Opens a connection. `on` has `connect()`, `refused(error)`, `event(name, argument)` and `close()`; the last is called
@@ -70,7 +72,8 @@ export function open(token, on, base = url) {
   return {
     close,
     emit(name, argument, ack) {
-      if (ended) return;
+      // One that is being closed takes nothing, though it has not ended yet.
+      if (ended || socket.readyState !== OPEN) return;
       let id = '';
       if (ack) {
         id = next;
