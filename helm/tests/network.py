@@ -30,6 +30,15 @@ class Network:
         only_pods = peer.keys() == {"podSelector"}
         return other is not None and only_pods and selects(peer["podSelector"], labels(self.pods[other]))
 
+    def resolves(self, pod):
+        """Whether a pod reaches the cluster's DNS, by which it finds everybody else: over UDP, and over TCP for long answers."""
+        rules = [rule for policy in self._chosen(pod, "Egress") for rule in policy["spec"].get("egress") or []]
+        ways = {
+            port["protocol"] for rule in rules for port in rule["ports"]
+            if port["port"] == 53 and any(peer.keys() == {"namespaceSelector", "podSelector"} for peer in rule["to"])
+        }
+        return ways == {"UDP", "TCP"}
+
     def open(self, source, target, port):
         """Whether a pod of the component `source` (None: anybody) reaches a port of `target` by its name or number."""
         number = ports(self.pods[target])[port] if target else port
@@ -70,3 +79,6 @@ def problems_of_the_trial(rendering):
         for source, target, port in cases:
             if network.open(source, target, port) != wanted:
                 yield f"{source or 'anybody'} to {target or 'anywhere'}:{port} is {'shut' if wanted else 'open'}"
+    for pod in ("api", "gateway", "courier", "test"):
+        if not network.resolves(pod):
+            yield f"{pod} cannot ask for names"
