@@ -16,14 +16,9 @@ use crate::load::ask_all;
 use crate::measured;
 use crate::truth;
 
-/// Settings of the pods that differ from what ships. Limits are asked and never refuse; heartbeats are quick, so that a
-/// gateway that hangs is noticed within the run.
-const SETTINGS: &[(&str, &str)] = &[
-    ("PARLEY_MESSAGE_LIMITS", "user=10000/5"),
-    ("PARLEY_ATTEMPT_LIMIT", "10000/5"),
-    ("PARLEY_PING_INTERVAL_MS", "2000"),
-    ("PARLEY_PING_TIMEOUT_MS", "2000"),
-];
+/// Heartbeats are quick, so that a gateway that hangs is noticed within the run.
+const SETTINGS: &[(&str, &str)] =
+    &[("PARLEY_PING_INTERVAL_MS", "2000"), ("PARLEY_PING_TIMEOUT_MS", "2000")];
 /// By when every client is in its room after the start.
 const ARRIVE_WITHIN: Duration = Duration::from_mins(1);
 /// By when every answer is there, and then every client whole, after the last fault.

@@ -24,9 +24,6 @@ use crate::scenarios::send::requests::Sender;
 use crate::window::{WARM_UP, percentile};
 use speaking::{Begun, Speaking};
 
-/// Limits that one machine's clients would meet; they are asked as ever.
-const SETTINGS: &[(&str, &str)] =
-    &[("PARLEY_MESSAGE_LIMITS", "user=10000/5"), ("PARLEY_ATTEMPT_LIMIT", "10000/5")];
 /// How long an audience waits for something to hear before it looks up.
 const TURN: Duration = Duration::from_millis(5);
 /// How many commit at once, if the ones before have not ended.
@@ -134,7 +131,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn start(home: &Home, arguments: &'a Arguments, interrupt: &Interrupt) -> Result<Self> {
         let home = home.beside(home.root().join("e2e"));
-        let options = Options { api: 2, gateways: 2, ..measured::cluster(SETTINGS) };
+        let options = Options { api: 2, gateways: 2, ..measured::cluster(&[]) };
         let cluster = Cluster::start(&home, &options, interrupt)?;
         let running = cluster.description();
         let chats = Speaking::chats(arguments.rate);

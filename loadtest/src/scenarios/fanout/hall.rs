@@ -15,12 +15,8 @@ use crate::measured;
 use crate::pin::Cores;
 use crate::scenarios::send::requests::Sender;
 
-/// Limits that a whole room of one machine's clients would meet; they are asked as ever.
-const SETTINGS: &[(&str, &str)] = &[
-    ("PARLEY_MAX_CONNECTIONS", "40000"),
-    ("PARLEY_MESSAGE_LIMITS", "user=10000/5"),
-    ("PARLEY_ATTEMPT_LIMIT", "10000/5"),
-];
+/// The gateway has room for everybody.
+const SETTINGS: &[(&str, &str)] = &[("PARLEY_MAX_CONNECTIONS", "40000")];
 const GATEWAY: &str = "gateway-1";
 const READY_WITHIN: Duration = Duration::from_secs(20);
 

@@ -17,11 +17,6 @@ use crate::window::{Done, WARM_UP, Window, percentile};
 use ours::Ours;
 use peer::Peer;
 
-/// Settings of the pods that differ from what ships: limits are raised, so that they are asked and never refuse. The windows
-/// are short, so that they hold about as many messages as those of people, who may send 20 in theirs.
-const SETTINGS: &[(&str, &str)] =
-    &[("PARLEY_MESSAGE_LIMITS", "user=10000/5"), ("PARLEY_ATTEMPT_LIMIT", "10000/5")];
-
 /// A message as people write them: 100 characters that are no news to a compressor or a parser.
 const CONTENT: &str = "Shall we meet at the station at half past seven, or is that too early for the others? Tell me soon.";
 
@@ -204,7 +199,7 @@ impl<'a> Bench<'a> {
 }
 
 fn options(arguments: &Arguments) -> Options {
-    Options { api: arguments.api, ..measured::cluster(SETTINGS) }
+    Options { api: arguments.api, ..measured::cluster(&[]) }
 }
 
 impl Measured {

@@ -21,13 +21,8 @@ use fleet::Fleet;
 use ours::Ours;
 use peer::Peer;
 
-/// Settings of the pods that differ from what ships: limits of sends are asked and never refuse, and a pod has room for
-/// all clients, should they come to one.
-const SETTINGS: &[(&str, &str)] = &[
-    ("PARLEY_MESSAGE_LIMITS", "user=10000/5"),
-    ("PARLEY_ATTEMPT_LIMIT", "10000/5"),
-    ("PARLEY_MAX_CONNECTIONS", "12000"),
-];
+/// A pod has room for all clients, should they come to one.
+const SETTINGS: &[(&str, &str)] = &[("PARLEY_MAX_CONNECTIONS", "12000")];
 /// By when everybody is in the room after the start.
 const ARRIVE_WITHIN: Duration = Duration::from_mins(1);
 /// By when everybody is whole after a drop.

@@ -22,10 +22,6 @@ const MODES: [(&str, &str); 4] = [
     ("death", "polling only, and one of the gateways dies"),
 ];
 
-/// Settings of the pods that differ from what ships: limits are asked and never refuse.
-const SETTINGS: [(&str, &str); 2] =
-    [("PARLEY_MESSAGE_LIMITS", "user=10000/5"), ("PARLEY_ATTEMPT_LIMIT", "10000/5")];
-
 /// What `bench transports` can be told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
@@ -150,12 +146,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
 }
 
 fn options() -> Options {
-    Options {
-        api: 2,
-        gateways: 3,
-        durability: Durability::Forgetful,
-        ..measured::cluster(&SETTINGS)
-    }
+    Options { api: 2, gateways: 3, durability: Durability::Forgetful, ..measured::cluster(&[]) }
 }
 
 fn table(turns: &[Turn]) -> String {
