@@ -16,7 +16,7 @@ const OPEN = 1;
 export function open(token, on, base = url) {
   const socket = new WebSocket(`${base.replace(/^http/, 'ws')}/socket.io/?EIO=4&transport=websocket`);
   const acks = new Map();
-  let [next, silence, interval, ended] = [0, null, PATIENCE, false];
+  let [next, silence, interval, last, ended] = [0, null, PATIENCE, 0, false];
 
   const end = () => {
     if (ended) return;
@@ -33,9 +33,11 @@ export function open(token, on, base = url) {
     }
     end();
   };
-  const heard = () => {
-    clearTimeout(silence);
-    silence = setTimeout(close, interval);
+  // One timer a connection, not one a packet: that would cost a big room more than its messages do.
+  const watch = () => {
+    const left = last + interval - Date.now();
+    if (left > 0) silence = setTimeout(watch, left);
+    else close();
   };
 
   function packet(text) {
@@ -55,13 +57,16 @@ export function open(token, on, base = url) {
     }
   }
 
-  heard();
+  last = Date.now();
+  watch();
   socket.onmessage = ({ data }) => {
     if (ended) return;
-    heard();
+    last = Date.now();
     if (data[0] === '0') {
       const { pingInterval, pingTimeout } = JSON.parse(data.slice(1));
       interval = pingInterval + pingTimeout;
+      clearTimeout(silence);
+      watch();
       socket.send(`40${JSON.stringify({ token })}`);
     } else if (data === '2') socket.send('3');
     else if (data[0] === '4') packet(data);

@@ -23,6 +23,15 @@ const SCRAPED_WITHIN: Duration = Duration::from_mins(1);
 /// About how many points a line of the picture has.
 const POINTS: u32 = 150;
 
+/// What the pods say of the times that a load judges from outside: between the two lies the network, and the load itself.
+const OWN_TIMES: [(&str, &str); 2] = [
+    (
+        "api: a send",
+        r#"parley_http_request_seconds_bucket{route="/api/chat/{id}/messages",method="POST"}"#,
+    ),
+    ("gateway: from the commit to the socket", "parley_gateway_delivery_seconds_bucket"),
+];
+
 /// A Prometheus that watches a cluster.
 pub(crate) struct Recording {
     prometheus: Prometheus,
@@ -53,7 +62,23 @@ impl Recording {
             let why = panel.empty.as_deref().unwrap_or("NO DATA");
             say::line(format_args!("  {} / {}: {why}", panel.dashboard, panel.title));
         }
+        self.tell_own_times(to - from)?;
         Ok(!panels.iter().any(Shown::is_broken))
+    }
+}
+
+impl Recording {
+    /// The p99 of the last `seconds`, as the pods saw it.
+    fn tell_own_times(&self, seconds: f64) -> Result<()> {
+        for (what, buckets) in OWN_TIMES {
+            let query = format!(
+                "histogram_quantile(0.99, sum by (le) (increase({buckets}[{seconds:.0}s])))"
+            );
+            let p99 = self.prometheus.query(&query)?.first().map(|it| 1e3 * it.value);
+            let shown = p99.map_or_else(|| "–".to_owned(), |it| format!("p99 {it:.0} ms"));
+            say::line(format_args!("  {what}: {shown}"));
+        }
+        Ok(())
     }
 }
 
