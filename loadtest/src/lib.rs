@@ -24,6 +24,7 @@ mod load;
 mod measured;
 mod pgbench;
 mod pin;
+mod plot;
 mod population;
 mod proc;
 mod report;

@@ -8,23 +8,25 @@ use crate::database::Database;
 pub(crate) const LONG_CHAT: &str = "0192f0a4-7c3b-7d2e-8a1b-000000000001";
 /// Messages of each of many chats.
 const EACH: u32 = 20;
-/// Who may write beside the reader.
-const OTHERS: u32 = 100;
 
 /// A database that is being filled, and then is as if it had always been so.
-pub(crate) struct Population<'a>(&'a Database);
+pub(crate) struct Population<'a> {
+    database: &'a Database,
+    /// Who write beside those who read.
+    others: u32,
+}
 
 impl<'a> Population<'a> {
-    /// Makes the people who write. Meanwhile the log may grow longer than it usually does between checkpoints, each of which
+    /// Makes so many people who write. Meanwhile the log may grow longer than it usually does between checkpoints, each of which
     /// would have pages written whole again.
-    pub(crate) fn begin(database: &'a Database) -> Result<Self> {
+    pub(crate) fn begin(database: &'a Database, others: u32) -> Result<Self> {
         database.ask("alter system set max_wal_size = '8GB'")?;
         database.ask("alter system set checkpoint_timeout = '1h'")?;
         database.ask("select pg_reload_conf()")?;
         database.ask(&format!(
-            "insert into users (id) select 'other-' || n from generate_series(0, {OTHERS} - 1) n"
+            "insert into users (id) select 'other-' || n from generate_series(0, {others} - 1) n"
         ))?;
-        Ok(Self(database))
+        Ok(Self { database, others })
     }
 
     /// One chat of two people with a long history, which this one reads.
@@ -41,11 +43,12 @@ impl<'a> Population<'a> {
             select '{LONG_CHAT}', n, {id}, n, 'other-0', 'text', 'message ' || n, to_timestamp(1700000000 + n / 1000.0)
             from generate_series(1, {messages}) n"
         );
-        self.0.ask(&sql).map(drop)
+        self.database.ask(&sql).map(drop)
     }
 
     /// Chats of this one with one other each, of 20 messages each, some of them half read.
     pub(crate) fn many_chats(&self, reader: &str, chats: u32) -> Result<()> {
+        let others = self.others;
         let chat = format!("md5('{reader}' || n)::uuid");
         let id = message_id(&format!("1700000000000 + n * {EACH} + seq"));
         let sql = format!(
@@ -57,22 +60,22 @@ impl<'a> Population<'a> {
             insert into participants (chat_id, user_id, role, read_seq)
             select {chat}, '{reader}', 'creator', n % {EACH} from generate_series(1, {chats}) n
             union all
-            select {chat}, 'other-' || n % {OTHERS}, 'member', 0 from generate_series(1, {chats}) n;
+            select {chat}, 'other-' || n % {others}, 'member', 0 from generate_series(1, {chats}) n;
             insert into messages (chat_id, seq, id, version, sender_id, type, content, created_at)
-            select {chat}, seq, {id}, seq, 'other-' || n % {OTHERS}, 'text', 'message ' || seq,
+            select {chat}, seq, {id}, seq, 'other-' || n % {others}, 'text', 'message ' || seq,
                 to_timestamp(1700000000 + (n * {EACH} + seq) / 1000.0)
             from generate_series(1, {chats}) n, generate_series(1, {EACH}) seq"
         );
-        self.0.ask(&sql).map(drop)
+        self.database.ask(&sql).map(drop)
     }
 
     /// Everything is on the disk and known to the planner, and the server is set as before.
     pub(crate) fn end(self) -> Result<()> {
-        self.0.tidy()?;
-        self.0.settle()?;
-        self.0.ask("alter system reset max_wal_size")?;
-        self.0.ask("alter system reset checkpoint_timeout")?;
-        self.0.ask("select pg_reload_conf()").map(drop)
+        self.database.tidy()?;
+        self.database.settle()?;
+        self.database.ask("alter system reset max_wal_size")?;
+        self.database.ask("alter system reset checkpoint_timeout")?;
+        self.database.ask("select pg_reload_conf()").map(drop)
     }
 }
 

@@ -18,6 +18,14 @@ pub(crate) fn write(scenario: &str, text: &str) -> Result<()> {
     fs::write(&path, replaced(&old, scenario, text)?).context("cannot write loadtest/RESULTS.md")
 }
 
+/// Puts a plot into the folder beside it.
+pub(crate) fn write_plot(name: &str, svg: &str) -> Result<()> {
+    let folder = workspace().join("loadtest/plots");
+    fs::create_dir_all(&folder).context("cannot make loadtest/plots")?;
+    fs::write(folder.join(format!("{name}.svg")), svg)
+        .with_context(|| format!("cannot write loadtest/plots/{name}.svg"))
+}
+
 fn replaced(old: &str, scenario: &str, text: &str) -> Result<String> {
     let (open, close) =
         (format!("<!-- bench {scenario} -->"), format!("<!-- /bench {scenario} -->"));
@@ -42,8 +50,9 @@ fn commit() -> String {
     let git =
         |arguments: &[&str]| capture(Command::new("git").args(arguments).current_dir(workspace()));
     let Ok(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
-    // A table that is written anew does not change what was measured.
-    let changed = git(&["status", "--porcelain", "--", ".", ":!loadtest/RESULTS.md"]);
+    // A table or a plot that is written anew does not change what was measured.
+    let ours = [":!loadtest/RESULTS.md", ":!loadtest/plots"];
+    let changed = git(&["status", "--porcelain", "--", ".", ours[0], ours[1]]);
     if changed.is_ok_and(|files| files.is_empty()) {
         commit
     } else {

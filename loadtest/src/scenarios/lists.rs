@@ -18,6 +18,8 @@ const SPREAD: f64 = 1.2;
 /// Most that the list of chats, and the totals, may cost: milliseconds.
 const LISTS_MS: f64 = 20.0;
 const READER: &str = "lister";
+/// With whom the reader has chats.
+const OTHERS: u32 = 100;
 
 /// What `bench lists` can be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -86,37 +88,43 @@ fn explain(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let programs = postgres_programs(&home, interrupt)?;
     let database = Database { programs, url: cluster.description().postgres.url.clone() };
     say::note(format_args!("making {} messages and {} chats", arguments.messages, arguments.chats));
-    let population = Population::begin(&database)?;
+    let population = Population::begin(&database, OTHERS)?;
     population.long_chat(READER, arguments.messages)?;
     population.many_chats(READER, arguments.chats)?;
     population.end()?;
     let token = Token::user(READER).sign(&cluster.description().jwt.secret)?;
-    let (history, cases): (Vec<_>, Vec<_>) = cases(arguments, &token).into_iter().unzip();
-    let explained = Asking::begin(&cluster, &home, &database)?.all(&cases, arguments.times)?;
-    let measured = history.into_iter().zip(cases).zip(explained);
-    let measured = measured.map(|((history, case), explained)| Measured {
-        name: case.name,
-        history,
-        explained,
-    });
-    Ok(measured.collect())
+    let asking = Asking::begin(&cluster, &home, &database)?;
+    let mut measured = Vec::new();
+    for (history, cases) in [(true, pages(arguments, &token)), (false, lists(arguments, &token))] {
+        let explained = asking.all(&cases, arguments.times)?;
+        measured.extend(cases.into_iter().zip(explained).map(|(case, explained)| Measured {
+            name: case.name,
+            history,
+            explained,
+        }));
+    }
+    Ok(measured)
 }
 
-/// What is asked for, and whether it is a page of the history.
-fn cases(arguments: &Arguments, token: &str) -> Vec<(bool, Case)> {
+/// Pages of the history.
+fn pages(arguments: &Arguments, token: &str) -> Vec<Case> {
     let messages = format!("/api/chat/{LONG_CHAT}/messages");
     let (middle, deep) = (arguments.messages / 2, (arguments.messages / 100).min(10_000));
-    let history = [
+    let pages = [
         "page=1&limit=50".to_owned(),
         format!("page={deep}&limit=50"),
         format!("before={middle}&limit=50"),
         format!("after={middle}&order=asc&limit=50"),
         format!("around={middle}&limit=50"),
     ];
-    let history = history.map(|query| {
-        let (name, path) = (format!("messages, `{query}`"), format!("{messages}?{query}"));
-        (true, Case::new(name, &path, token))
-    });
+    let case = |query: &String| {
+        Case::new(format!("messages, `{query}`"), &format!("{messages}?{query}"), token)
+    };
+    pages.iter().map(case).collect()
+}
+
+/// Pages of the list of chats, and the totals.
+fn lists(arguments: &Arguments, token: &str) -> Vec<Case> {
     let last = arguments.chats / 20;
     let lists = [
         ("chats, `page=1`", "/api/chat?page=1".to_owned()),
@@ -124,8 +132,7 @@ fn cases(arguments: &Arguments, token: &str) -> Vec<(bool, Case)> {
         ("chats, `archived=false`", "/api/chat?archived=false".to_owned()),
         ("stats", "/api/chat/stats".to_owned()),
     ];
-    let lists = lists.map(|(name, path)| (false, Case::new(name.to_owned(), &path, token)));
-    history.into_iter().chain(lists).collect()
+    lists.map(|(name, path)| Case::new(name.to_owned(), &path, token)).into()
 }
 
 impl Measured {

@@ -87,6 +87,17 @@ impl Hall {
         Ok(Self { cluster, chats })
     }
 
+    /// Opens it for others, with a gateway that remembers nobody.
+    pub(crate) fn open_anew(
+        &mut self,
+        chats: Chats,
+        cores: &Cores,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        self.chats = chats;
+        renew_gateway(&mut self.cluster, cores, interrupt)
+    }
+
     pub(crate) fn gateway_pid(&self) -> Result<u32> {
         Ok(self.cluster.process(GATEWAY)?.pid)
     }
