@@ -26,8 +26,8 @@ pub(crate) struct Plot {
     /// What that costs, with its unit.
     pub(crate) up: &'static str,
     pub(crate) lines: Vec<Line>,
-    /// What a cost may be at most.
-    pub(crate) bar: Option<f64>,
+    /// What a cost may be at most, and which.
+    pub(crate) bar: Option<(f64, &'static str)>,
 }
 
 /// One cost.
@@ -105,14 +105,15 @@ impl Plot {
                 escaped(self.across)
             ),
         );
-        if let Some(bar) = self.bar {
+        if let Some((bar, says)) = self.bar {
             let y = scale.y(bar);
             put(
                 body,
                 format_args!(
-                    r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#b3261e" stroke-dasharray="5 4"/><text x="{}" y="{:.1}" fill="#b3261e">the bar: {bar}</text>"##,
+                    r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#b3261e" stroke-dasharray="5 4"/><text x="{}" y="{:.1}" fill="#b3261e">{}</text>"##,
                     LEFT + 6.0,
-                    y - 5.0
+                    y - 5.0,
+                    escaped(says)
                 ),
             );
         }
@@ -164,7 +165,10 @@ impl Scale {
         let mut sizes: Vec<_> = points().map(|(size, _)| *size).collect();
         sizes.sort_unstable();
         sizes.dedup();
-        let most = points().map(|(_, range)| range.max).chain(plot.bar).fold(0.0, f64::max);
+        let most = points()
+            .map(|(_, range)| range.max)
+            .chain(plot.bar.map(|(bar, _)| bar))
+            .fold(0.0, f64::max);
         let (step, decimals) = step(most);
         Self { sizes, most: (most / step).ceil().max(1.0) * step, step, decimals }
     }
@@ -238,7 +242,7 @@ mod tests {
         Range { median, min: median - 1.0, max: median + 1.0 }
     }
 
-    fn plot(bar: Option<f64>) -> Plot {
+    fn plot(bar: Option<(f64, &'static str)>) -> Plot {
         let line = Line { name: "api & all", points: vec![(1, range(10.0)), (100, range(49.0))] };
         Plot { title: "T", across: "x", up: "µs", lines: vec![line], bar }
     }
@@ -264,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_highest_value_and_the_bar_fit_in() {
-        for (bar, top) in [(None, 50.0), (Some(180.0), 200.0)] {
+        for (bar, top) in [(None, 50.0), (Some((180.0, "")), 200.0)] {
             let scale = Scale::of(&plot(bar));
             assert!((scale.most - top).abs() < 1e-9, "{}", scale.most);
             assert!((scale.y(0.0) - BOTTOM).abs() < 1e-9 && (scale.y(top) - TOP).abs() < 1e-9);
@@ -273,9 +277,9 @@ mod tests {
 
     #[test]
     fn a_picture_names_what_it_shows() {
-        let svg = plot(Some(20.0)).svg();
+        let svg = plot(Some((20.0, "the bar"))).svg();
         for part in
-            [">T</text>", ">µs</text>", ">api &amp; all</text>", ">the bar: 20</text>", "</svg>"]
+            [">T</text>", ">µs</text>", ">api &amp; all</text>", ">the bar</text>", "</svg>"]
         {
             assert!(svg.contains(part), "{part}");
         }

@@ -162,7 +162,7 @@ fn plots(told: &mut Told, [pages, lists, totals]: &Measured) {
             across: "page",
             up: "database, ms",
             lines: vec![line("a page of 50 messages", pages)],
-            bar: pages.first().map(|first| first.ms() * DEEPER),
+            bar: pages.first().map(|first| (first.ms() * DEEPER, "1.2 of page 1")),
         },
     );
     told.plot(
@@ -175,7 +175,7 @@ fn plots(told: &mut Told, [pages, lists, totals]: &Measured) {
                 line("the list, first page", lists),
                 line("unread and other totals", totals),
             ],
-            bar: Some(TOTAL.1),
+            bar: Some((TOTAL.1, "20 ms: the bar of totals over 5,000 chats")),
         },
     );
 }

@@ -54,7 +54,8 @@ const MEASURES: [Measure; 12] = [
 pub(super) fn measure(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<Told> {
     let bench = Bench::start(home, arguments.sends, interrupt)?;
     let mut sides = ROOMS.map(|(_, name)| Side { name, rounds: Vec::new() });
-    for number in 1..=arguments.rounds {
+    // The first round fills tables that were empty, and does not count.
+    for number in 0..=arguments.rounds {
         let mut places: Vec<_> = (0..ROOMS.len()).collect();
         // The index of client message ids grows from round to round: nobody is always the last.
         if number % 2 == 0 {
@@ -64,7 +65,10 @@ pub(super) fn measure(home: &Home, arguments: &Arguments, interrupt: &Interrupt)
             if interrupt.asked() {
                 bail!("interrupted");
             }
-            sides[place].rounds.push(bench.round(place)?);
+            let values = bench.round(place)?;
+            if number > 0 {
+                sides[place].rounds.push(values);
+            }
         }
         say::note(format_args!("send, round {number} of {}", arguments.rounds));
     }
