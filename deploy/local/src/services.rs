@@ -1,4 +1,4 @@
-//! Parley's own binaries: built in release, or taken from `PARLEY_BIN_DIR`.
+//! Parley's own binaries: built, or taken from `PARLEY_BIN_DIR`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,17 +39,34 @@ pub fn migrate_by(folder: &Path, database_url: &str) -> Result<()> {
     pods::migrate(folder, database_url)
 }
 
-/// Builds the services in release.
+/// Which of cargo's profiles the services are built in: `release`, and for measurements `dist`, which is what the image has.
+pub(crate) const PROFILE: &str = "PARLEY_PROFILE";
+/// What is shipped.
+pub(crate) const DIST: &str = "dist";
+const RELEASE: &str = "release";
+
+fn profile() -> Result<String> {
+    let profile = std::env::var(PROFILE).unwrap_or_else(|_| RELEASE.to_owned());
+    if [RELEASE, DIST].contains(&profile.as_str()) {
+        return Ok(profile);
+    }
+    bail!("{PROFILE} must be {RELEASE} or {DIST}, not \"{profile}\"")
+}
+
+/// Builds the services.
 pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
-    let folder = release_folder()?;
+    let profile = profile()?;
+    let folder = target_folder()?.join(&profile);
     if !folder.join("parley-courier").exists() {
         if !["cc", "gcc", "clang"].iter().any(|name| on_path(name).is_some()) {
             bail!("a C compiler is missing (Debian: apt-get install gcc)");
         }
-        say::note("building the services; first build: about 8 minutes on 2 cores");
+        let minutes = if profile == DIST { 15 } else { 8 };
+        let text = format!("first build in {profile}: about {minutes} minutes on 2 cores");
+        say::note(format_args!("building the services; {text}"));
     }
     let mut build = cargo();
-    build.args(["build", "--release", "-p", "parley-api", "-p", "parley-gateway"]);
+    build.args(["build", "--profile", &profile, "-p", "parley-api", "-p", "parley-gateway"]);
     build.args(["-p", "parley-courier"]);
     if !run(build.current_dir(workspace()), interrupt)?.success() {
         bail!("the services do not build: see cargo's words above");
@@ -62,15 +79,16 @@ pub(crate) fn build(interrupt: &Interrupt) -> Result<PathBuf> {
 pub fn build_planted(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
     const PLANTED: &str = "parley-gateway-planted";
     let api = binaries(interrupt)?.join("parley-api");
+    let profile = profile()?;
     let mut build = cargo();
-    build.args(["build", "--release", "-p", "parley-gateway", "--bin", PLANTED]);
+    build.args(["build", "--profile", &profile, "-p", "parley-gateway", "--bin", PLANTED]);
     build.args(["--features", "planted-faults"]);
     if !run(build.current_dir(workspace()), interrupt)?.success() {
         bail!("{PLANTED} does not build: see cargo's words above");
     }
     make_folder(folder)?;
     std::fs::copy(api, folder.join("parley-api"))?;
-    std::fs::copy(release_folder()?.join(PLANTED), folder.join("parley-gateway"))?;
+    std::fs::copy(target_folder()?.join(profile).join(PLANTED), folder.join("parley-gateway"))?;
     Ok(folder.to_owned())
 }
 
@@ -81,7 +99,7 @@ pub(crate) fn build_loadtest(interrupt: &Interrupt) -> Result<PathBuf> {
     if !run(build.current_dir(workspace()), interrupt)?.success() {
         bail!("the load generator does not build: see cargo's words above");
     }
-    Ok(release_folder()?.join("parley-loadtest"))
+    Ok(target_folder()?.join(RELEASE).join("parley-loadtest"))
 }
 
 /// Builds Parley's side of the differential test in release; returns its program.
@@ -91,7 +109,7 @@ pub(crate) fn build_differential(interrupt: &Interrupt) -> Result<PathBuf> {
     if !run(build.current_dir(workspace()), interrupt)?.success() {
         bail!("the example `differential` does not build: see cargo's words above");
     }
-    Ok(release_folder()?.join("examples/differential"))
+    Ok(target_folder()?.join(RELEASE).join("examples/differential"))
 }
 
 /// The cargo that runs this launcher, or the one on PATH.
@@ -99,11 +117,11 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn release_folder() -> Result<PathBuf> {
+fn target_folder() -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
     let metadata = capture(command.current_dir(workspace()))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let folder = metadata["target_directory"].as_str().context("cargo names no target folder")?;
-    Ok(PathBuf::from(folder).join("release"))
+    Ok(PathBuf::from(folder))
 }

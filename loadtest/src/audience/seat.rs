@@ -48,6 +48,9 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn open(address: SocketAddr, guest: Guest) -> Result<Self> {
         let stream = TcpStream::connect(address).context("cannot connect")?;
+        // As browsers and npm `ws` have it. Else the kernel gathers what a connection says until the server's delayed
+        // acknowledgement, and a peer whose speaker is a socket gets 25 bursts a second.
+        stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         let mut seat = Self {
             stream,
             stage: Stage::Upgrading,

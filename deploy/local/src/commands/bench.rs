@@ -21,5 +21,8 @@ pub fn bench(
     let mut program = Command::new(services::build_loadtest(interrupt)?);
     program.arg(command).args(arguments);
     program.env("PARLEY_HOME", home.root()).env("PARLEY_TOOLS", home.tools());
+    if command == "bench" && std::env::var_os(services::PROFILE).is_none() {
+        program.env(services::PROFILE, services::DIST);
+    }
     Ok(run(&mut program, interrupt)?.success())
 }
