@@ -18,6 +18,7 @@ mod database;
 mod history;
 mod hole;
 mod http;
+mod kept;
 mod latencies;
 mod load;
 mod measured;
@@ -31,5 +32,6 @@ mod servers;
 mod stage;
 mod truth;
 mod window;
+mod wire;
 
 pub use checker::check;
