@@ -149,7 +149,8 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
         }
     };
     let mut run = Run::new(arguments);
-    suffer(&mut stage, ground.as_ref(), &faults, length, &mut run)?;
+    let times = (length, arguments.size().at_least_between());
+    suffer(&mut stage, ground.as_ref(), &faults, times, &mut run)?;
     let (verdict, cluster) = stage.judge()?;
     if arguments.size() == Size::Whole {
         let judged = run.end((verdict, cluster), arguments);
@@ -169,7 +170,7 @@ fn all_have_their_turn(faults: &[Fault]) -> Result<()> {
     let missing: Vec<_> = missing.map(|kind| kind.to_string()).collect();
     if !missing.is_empty() {
         bail!(
-            "too short for all kinds of faults, --minutes 7 are enough: {} would be left out",
+            "too short for all kinds of faults, --minutes 8 are enough: {} would be left out",
             missing.join(", ")
         );
     }
@@ -208,13 +209,14 @@ fn suffer(
     stage: &mut Stage,
     ground: Option<&Ground>,
     faults: &[Fault],
-    length: Duration,
+    (length, between): (Duration, Duration),
     run: &mut Run,
 ) -> Result<()> {
     stage.crowd.send();
     let begun = Instant::now();
+    let mut earliest = Duration::ZERO;
     for fault in faults {
-        stage.pass(fault.at.saturating_sub(begun.elapsed()))?;
+        stage.pass(fault.at.max(earliest).saturating_sub(begun.elapsed()))?;
         revive(stage, run)?;
         let (answered, heard, connections) = stage.crowd.counts();
         run.connections.push(connections);
@@ -224,6 +226,7 @@ fn suffer(
         ));
         strike(stage, ground, fault)?;
         run.kinds.push(Some(fault.kind));
+        earliest = begun.elapsed() + between;
     }
     stage.pass(length.saturating_sub(begun.elapsed()))?;
     revive(stage, run)?;

@@ -44,6 +44,23 @@ impl Size {
             (Self::Whole, Part::Redis | Part::Postgres | Part::Courier) => 1,
         }
     }
+
+    /// Milliseconds from a fault's end to the next one. On a whole cluster it is demanded that everybody is whole in time,
+    /// and the next fault must not be what keeps them from it.
+    const fn between(self) -> (u64, u64) {
+        match self {
+            Self::Small => (2000, 8000),
+            Self::Whole => (5000, 8000),
+        }
+    }
+
+    /// The least of it, whatever became of the schedule: a new start may take longer than nothing.
+    pub(crate) const fn at_least_between(self) -> Duration {
+        match self {
+            Self::Small => Duration::ZERO,
+            Self::Whole => Duration::from_secs(5),
+        }
+    }
 }
 
 /// So long before the end nothing breaks any more.
@@ -81,7 +98,7 @@ pub(crate) fn schedule(seed: u64, length: Duration, kinds: &[Kind], size: Size) 
         let is_alone = matches!((kind, size), (Kind::To(_, Part::Nats), Size::Small));
         let pod = if is_alone { 1 } else { pod };
         faults.push(Fault { at, kind, pod, lasts, percent, millis: more });
-        at += lasts + millis(&mut chance, (2000, 8000));
+        at += lasts + millis(&mut chance, size.between());
     }
     faults
 }
@@ -178,6 +195,14 @@ mod tests {
                 let last = faults.last().unwrap();
                 assert!(last.at + last.lasts + CALM <= TEN, "{seed}");
             }
+        }
+    }
+
+    #[test]
+    fn eight_minutes_have_every_kind_there_is() {
+        for seed in 0..200 {
+            let faults = schedule(seed, Duration::from_mins(8), &Kind::all(), Size::Whole);
+            assert!(faults.len() >= Kind::all().len(), "{seed}: {}", faults.len());
         }
     }
 

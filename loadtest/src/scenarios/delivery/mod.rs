@@ -11,6 +11,7 @@ pub mod planted;
 pub mod removal;
 pub mod rolling;
 pub mod slow;
+pub mod stalled;
 pub mod upgrade;
 
 use std::fmt::{self, Write};
