@@ -114,4 +114,16 @@ mod tests {
         let other = jsonwebtoken::DecodingKey::from_secret(b"other");
         assert!(jsonwebtoken::decode::<serde_json::Value>(&signed, &other, &rules).is_err());
     }
+
+    #[test]
+    fn a_wrong_clock_makes_other_times() {
+        let slow = UNIX_EPOCH + Duration::from_secs(1000);
+        let signed = Token::user("alice").sign_at(slow, "secret").unwrap();
+        let key = jsonwebtoken::DecodingKey::from_secret(b"secret");
+        let mut rules = jsonwebtoken::Validation::new(Algorithm::HS256);
+        rules.validate_exp = false;
+        let claims =
+            jsonwebtoken::decode::<serde_json::Value>(&signed, &key, &rules).unwrap().claims;
+        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(1000), Some(4600)));
+    }
 }

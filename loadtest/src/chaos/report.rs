@@ -119,6 +119,11 @@ impl Run {
             ),
             (unwanted == 0, format!("{unwanted} processes ended by themselves")),
         ];
+        let wrong = verdict.counts.answers.get(&500).copied().unwrap_or(0);
+        demands.push((
+            wrong == 0,
+            format!("{wrong} answers were 500, which is nobody's fault but Parley's"),
+        ));
         demands.push(Self::mixed(verdict));
         demands
     }

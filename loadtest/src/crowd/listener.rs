@@ -281,6 +281,10 @@ impl Listener {
             }
             return;
         };
+        if event.is_of_users() {
+            // What it shows is where the chat stands, and comes whatever rooms one is in.
+            return;
+        }
         let Event { name, message, .. } = event;
         self.around.recorder.note(&Record::Heard {
             connection,

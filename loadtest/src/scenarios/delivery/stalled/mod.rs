@@ -24,10 +24,12 @@ use peer::{Kind, Peer};
 
 const MEMBERS: usize = 20;
 /// Who says nothing has so long for its head.
-const HEAD: Duration = Duration::from_secs(6);
+const HEAD: Duration = Duration::from_secs(10);
 /// Who answers no heartbeat is asked within the first, and has the second for its answer. Who does not read does not answer either.
 const HEARTBEAT: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(2)];
-const SETTINGS: &[(&str, &str)] = &[("PARLEY_HEADER_TIMEOUT_MS", "6000")];
+const SETTINGS: &[(&str, &str)] = &[("PARLEY_HEADER_TIMEOUT_MS", "10000")];
+/// A goodbye that nobody answers is waited for so long.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// What a machine with two cores may be late.
 const SLACK: Duration = Duration::from_secs(1);
 /// What counts against the turn without.
@@ -166,11 +168,12 @@ fn open_files(stage: &Stage) -> Result<usize> {
 /// One turn: all of them come, stall, and are waited for.
 fn suffer(stage: &mut Stage, peers: usize) -> Result<Turn> {
     let open = open_files(stage)?;
-    phase(stage, WITH);
     let length = HEAD + SLACK;
     let stalling = stall_all(Arc::clone(&stage.world), peers, length);
     // Until they are there.
     let there = stage.wait(length, || Ok(open_files(stage)? >= open + 4 * peers))?;
+    // That they come costs what any arrival does; what is asked is what it costs that they stall.
+    phase(stage, WITH);
     let (since, mut but_mute, mut all) = (Instant::now(), None, None);
     stage.wait(length, || {
         let now = open_files(stage)?;
@@ -244,7 +247,7 @@ fn let_go(turns: &[Turn], arguments: &Arguments) -> Vec<(bool, String)> {
     let counted = [
         (
             Kind::NoRead.name(),
-            heartbeat,
+            heartbeat + FAREWELL,
             turns.iter().map(|turn| turn.but_mute).collect::<Vec<_>>(),
         ),
         ("all of them", HEAD, turns.iter().map(|turn| turn.all).collect()),
