@@ -19,6 +19,7 @@ mod explained;
 mod history;
 mod hole;
 mod http;
+mod kept;
 mod latencies;
 mod load;
 mod measured;
@@ -34,5 +35,6 @@ mod servers;
 mod stage;
 mod truth;
 mod window;
+mod wire;
 
 pub use checker::check;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_cluster, nats_outage, planted, removal,
-    rolling, slow, upgrade,
+    rolling, slow, stalled, upgrade,
 };
 use parley_loadtest::scenarios::{
     all, arrivals, e2e, fanout, growth, lists, overhead, send, storm, transports, webhooks,
@@ -83,6 +83,8 @@ enum Scenario {
     Removal(removal::Arguments),
     /// 50 of 1 000 clients stop reading: what the others notice of it
     Slow(slow::Arguments),
+    /// A thousand peers that come so far and then do nothing more: who notices, and when they are let go
+    Stalled(stalled::Arguments),
     /// A rollout: both gateways are restarted, one after the other
     Rolling(rolling::Arguments),
     /// The database is migrated under load, and every pod restarted as the next release, and as this one again
@@ -137,6 +139,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::FullSpeed(arguments) => full_speed::run(home, arguments, interrupt),
         Scenario::Removal(arguments) => removal::run(home, arguments, interrupt),
         Scenario::Slow(arguments) => slow::run(home, arguments, interrupt),
+        Scenario::Stalled(arguments) => stalled::run(home, arguments, interrupt),
         Scenario::Rolling(arguments) => rolling::run(home, arguments, interrupt),
         Scenario::Upgrade(arguments) => upgrade::run(home, arguments, interrupt),
         Scenario::Planted(arguments) => planted::run(home, arguments, interrupt),
