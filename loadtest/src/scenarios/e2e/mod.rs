@@ -192,11 +192,17 @@ impl<'a> Bench<'a> {
         Ok([delivered, said.answered])
     }
 
-    /// A round of what it cannot do without: commits, and hops through NATS.
-    fn floor(&self) -> Result<[Vec<u32>; 2]> {
+    /// A round of what it cannot do without: commits, and hops through NATS. Meanwhile the audience answers heartbeats: a floor
+    /// takes longer than gateways wait for one.
+    fn floor(&mut self) -> Result<[Vec<u32>; 2]> {
         let warm = (SystemTime::now() + WARM_UP).duration_since(UNIX_EPOCH)?.as_micros();
         let pgbench = self.peer.commits(self.arguments.rate, self.time())?;
-        let hops = hop::hops(&self.nats, self.arguments.rate, self.time())?;
+        let (nats, rate, time) = (self.nats.clone(), self.arguments.rate, self.time());
+        let hops = std::thread::spawn(move || hop::hops(&nats, rate, time));
+        while !hops.is_finished() {
+            self.audience.turn(Some(TURN))?;
+        }
+        let hops = hops.join().map_err(|_| anyhow::anyhow!("the hops have panicked"))??;
         let commits = pgbench.finish()?.done;
         let commits = commits.iter().filter(|it| u128::from(it.at) >= warm).map(|it| it.took);
         Ok([commits.collect(), hops])
