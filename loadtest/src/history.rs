@@ -7,13 +7,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// Of the lines; another one is not read.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 /// The number of a chat that nobody has announced.
 pub(crate) const UNKNOWN_CHAT: u32 = u32::MAX;
 
@@ -47,6 +47,16 @@ pub(crate) enum Record {
         client: u32,
         connection: u32,
         gateway: String,
+    },
+    /// The token that it was opened with counts up to this moment.
+    Expires {
+        connection: u32,
+        at: u64,
+    },
+    /// A client came with a token and was refused a connection.
+    TurnedAway {
+        client: u32,
+        why: String,
     },
     /// It asks to enter a room.
     Join {
@@ -98,6 +108,10 @@ pub(crate) enum Record {
         client: u32,
         chat: u32,
     },
+    /// It was answered that the tokens of a client's user count no more.
+    Revoked {
+        client: u32,
+    },
     /// The client has gone for good: nothing is owed to it any more.
     Gone {
         client: u32,
@@ -136,6 +150,24 @@ pub(crate) enum Record {
         chat: u32,
     },
 
+    /// A request that marks these messages as read for a client's user goes out, and was answered.
+    Reads {
+        client: u32,
+        chat: u32,
+        seqs: Vec<u64>,
+    },
+    HasRead {
+        client: u32,
+        chat: u32,
+        seqs: Vec<u64>,
+    },
+    /// What is sent under this key has a file of these bytes.
+    Uploads {
+        key: String,
+        chat: u32,
+        sum: u64,
+    },
+
     /// A client reads its connection no more, and then again.
     Paused {
         connection: u32,
@@ -168,6 +200,18 @@ pub(crate) enum Record {
         whole: bool,
     },
 
+    /// How many messages a client's user is told in the end not to have read.
+    Unread {
+        client: u32,
+        chat: u32,
+        count: u64,
+    },
+    /// The bytes of a message's file, as it is given out in the end.
+    File {
+        chat: u32,
+        message: String,
+        sum: u64,
+    },
     /// Where Postgres says that a chat stands.
     Head {
         chat: u32,
@@ -182,6 +226,8 @@ pub(crate) enum Record {
         changed: Option<u64>,
         id: String,
         key: String,
+        author: String,
+        deleted: bool,
     },
     /// Another durable change in Postgres, of a participant or of the chat itself.
     Change {
@@ -248,6 +294,11 @@ impl Recorder {
         }
     }
 
+    /// The moment that is so long from now, as lines have it.
+    pub(crate) fn after(&self, time: Duration) -> u64 {
+        u64::try_from((self.0.began.elapsed() + time).as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Where it is written.
     pub(crate) fn path(&self) -> &Path {
         &self.0.path
@@ -294,6 +345,8 @@ mod tests {
                 changed: None,
                 id: "m".to_owned(),
                 key: "k".to_owned(),
+                author: "u".to_owned(),
+                deleted: false,
             },
         ];
         for record in &records {

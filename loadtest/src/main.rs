@@ -7,10 +7,10 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use parley_loadtest::scenarios::delivery::{
     api_death, full_speed, gateway_death, jitter, nats_cluster, nats_outage, planted, removal,
-    rolling, slow, upgrade,
+    rolling, slow, stalled, upgrade,
 };
 use parley_loadtest::scenarios::{
-    arrivals, e2e, fanout, lists, overhead, send, storm, transports, webhooks,
+    all, arrivals, e2e, fanout, growth, lists, overhead, send, storm, transports, webhooks,
 };
 use parley_loadtest::{chaos, check};
 use parley_local::{Home, Interrupt, say};
@@ -40,6 +40,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Scenario {
+    /// Fan-out, rooms, idle, connect, send, e2e, lists and growth, one after the other
+    All(all::Arguments),
     /// One room of a thousand sockets, from the bus to each of them, beside socket.io and Bun
     Fanout(fanout::Arguments),
     /// Rooms of four, likewise
@@ -57,6 +59,8 @@ enum Scenario {
     /// Pages of a very long history and of very many chats, as the database sees them
     #[command(alias = "history")]
     Lists(lists::Arguments),
+    /// What becomes dearer with more participants, messages, chats, rooms and connections
+    Growth(growth::Arguments),
     /// Ten thousand connections dropped at once, and clients that come back with their position, beside socket.io
     Storm(storm::Arguments),
     /// Stock clients that poll and upgrade behind a balancer without sticky sessions
@@ -79,6 +83,8 @@ enum Scenario {
     Removal(removal::Arguments),
     /// 50 of 1 000 clients stop reading: what the others notice of it
     Slow(slow::Arguments),
+    /// A thousand peers that come so far and then do nothing more: who notices, and when they are let go
+    Stalled(stalled::Arguments),
     /// A rollout: both gateways are restarted, one after the other
     Rolling(rolling::Arguments),
     /// The database is migrated under load, and every pod restarted as the next release, and as this one again
@@ -112,6 +118,7 @@ fn run(command: &Command) -> Result<bool> {
 
 fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool> {
     match scenario {
+        Scenario::All(arguments) => all::run(home, arguments, interrupt),
         Scenario::Fanout(arguments) => fanout::run(&fanout::FANOUT, home, arguments, interrupt),
         Scenario::Rooms(arguments) => fanout::run(&fanout::ROOMS, home, arguments, interrupt),
         Scenario::Connect(arguments) => arrivals::connect(home, arguments, interrupt),
@@ -120,6 +127,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::E2e(arguments) => e2e::run(home, arguments, interrupt),
         Scenario::Overhead(arguments) => overhead::run(home, arguments, interrupt),
         Scenario::Lists(arguments) => lists::run(home, arguments, interrupt),
+        Scenario::Growth(arguments) => growth::run(home, arguments, interrupt),
         Scenario::Storm(arguments) => storm::run(home, arguments, interrupt),
         Scenario::Transports(arguments) => transports::run(home, arguments, interrupt),
         Scenario::Webhooks(arguments) => webhooks::run(home, arguments, interrupt),
@@ -131,6 +139,7 @@ fn bench(scenario: &Scenario, home: &Home, interrupt: &Interrupt) -> Result<bool
         Scenario::FullSpeed(arguments) => full_speed::run(home, arguments, interrupt),
         Scenario::Removal(arguments) => removal::run(home, arguments, interrupt),
         Scenario::Slow(arguments) => slow::run(home, arguments, interrupt),
+        Scenario::Stalled(arguments) => stalled::run(home, arguments, interrupt),
         Scenario::Rolling(arguments) => rolling::run(home, arguments, interrupt),
         Scenario::Upgrade(arguments) => upgrade::run(home, arguments, interrupt),
         Scenario::Planted(arguments) => planted::run(home, arguments, interrupt),

@@ -1,6 +1,26 @@
 //! Numbers of rounds, as a table for people and as JSON for programs.
 
+use parley_local::say;
 use serde_json::{Map, Value, json};
+
+/// What a scenario ends with.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Whether every bar is met.
+    pub(crate) met: bool,
+    /// All numbers, for programs.
+    pub(crate) json: Value,
+}
+
+impl Outcome {
+    /// Says the numbers as the last line, if they are wanted there; whether every bar is met.
+    pub(crate) fn end(&self, wanted: bool) -> bool {
+        if wanted {
+            say::line(&self.json);
+        }
+        self.met
+    }
+}
 
 /// One thing that a round measures.
 #[derive(Clone, Copy, Debug)]

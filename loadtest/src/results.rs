@@ -18,6 +18,41 @@ pub(crate) fn write(scenario: &str, text: &str) -> Result<()> {
     fs::write(&path, replaced(&old, scenario, text)?).context("cannot write loadtest/RESULTS.md")
 }
 
+/// Puts a plot into the folder beside it.
+pub(crate) fn write_plot(name: &str, svg: &str) -> Result<()> {
+    let folder = workspace().join("loadtest/plots");
+    fs::create_dir_all(&folder).context("cannot make loadtest/plots")?;
+    fs::write(folder.join(format!("{name}.svg")), svg)
+        .with_context(|| format!("cannot write loadtest/plots/{name}.svg"))
+}
+
+/// Puts this text into a part of the scenario's section that has a heading of its own; the other parts stay, in the order of
+/// their headings.
+pub(crate) fn write_part(scenario: &str, heading: &str, text: &str) -> Result<()> {
+    let path = workspace().join("loadtest/RESULTS.md");
+    let old = fs::read_to_string(&path).context("cannot read loadtest/RESULTS.md")?;
+    let section = with_part(section(&old, scenario).unwrap_or_default(), heading, text);
+    write(scenario, &section)
+}
+
+/// A scenario's section, if there is one.
+fn section<'a>(all: &'a str, scenario: &str) -> Option<&'a str> {
+    let (_, rest) = all.split_once(&format!("<!-- bench {scenario} -->"))?;
+    let (section, _) = rest.split_once(&format!("<!-- /bench {scenario} -->"))?;
+    Some(section)
+}
+
+/// What stands before the first heading is there until there is one.
+fn with_part(section: &str, heading: &str, text: &str) -> String {
+    let parts = section.split("\n### ").skip(1).filter_map(|part| part.split_once('\n'));
+    let mut parts: Vec<_> = parts.filter(|(name, _)| *name != heading).collect();
+    parts.push((heading, text));
+    // As numbers, where they are some.
+    parts.sort_by_key(|(name, _)| (name.len(), *name));
+    let parts = parts.iter().map(|(name, text)| format!("\n### {name}\n\n{}\n", text.trim()));
+    parts.collect::<String>().trim_start().to_owned()
+}
+
 fn replaced(old: &str, scenario: &str, text: &str) -> Result<String> {
     let (open, close) =
         (format!("<!-- bench {scenario} -->"), format!("<!-- /bench {scenario} -->"));
@@ -42,8 +77,9 @@ fn commit() -> String {
     let git =
         |arguments: &[&str]| capture(Command::new("git").args(arguments).current_dir(workspace()));
     let Ok(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
-    // A table that is written anew does not change what was measured.
-    let changed = git(&["status", "--porcelain", "--", ".", ":!loadtest/RESULTS.md"]);
+    // A table or a plot that is written anew does not change what was measured.
+    let ours = [":!loadtest/RESULTS.md", ":!loadtest/plots"];
+    let changed = git(&["status", "--porcelain", "--", ".", ours[0], ours[1]]);
     if changed.is_ok_and(|files| files.is_empty()) {
         commit
     } else {
@@ -71,6 +107,18 @@ mod tests {
         assert!(replaced(OLD, "b", "new").is_err());
         assert!(replaced("<!-- bench b -->", "b", "new").is_err());
         assert!(replaced("<!-- /bench b --> <!-- bench b -->", "b", "new").is_err());
+    }
+
+    #[test]
+    fn only_its_own_part_of_a_section_changes() {
+        let first = with_part("\nNot run yet.\n", "Seed 7", "seven\n");
+        assert_eq!(first, "### Seed 7\n\nseven\n");
+        let both = with_part(&format!("\n{first}"), "Seed 11", "eleven");
+        assert_eq!(both, "### Seed 7\n\nseven\n\n### Seed 11\n\neleven\n");
+        let again = with_part(&format!("\n{both}"), "Seed 7", "other");
+        assert_eq!(again, "### Seed 7\n\nother\n\n### Seed 11\n\neleven\n");
+        assert_eq!(section(OLD, "a"), Some("\nold a\n"));
+        assert_eq!(section(OLD, "b"), None);
     }
 
     #[test]

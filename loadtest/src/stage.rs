@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use parley_local::{Client, Cluster, Home, Interrupt, Options, postgres_programs, say};
+use parley_local::{
+    Client, Cluster, Description, Home, Interrupt, Options, postgres_programs, say,
+};
 
 use crate::checker::{self, Verdict};
 use crate::crowd::{Crowd, Habits, Population, World};
 use crate::database::Database;
 use crate::history::{Record, Recorder};
 use crate::http::{address, request};
+use crate::kept;
 use crate::load::ask_all;
 use crate::measured;
 use crate::truth;
@@ -48,6 +51,7 @@ pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) interrupt: Interrupt,
     settle_within: Duration,
+    habits: Habits,
     faults: u32,
 }
 
@@ -86,16 +90,37 @@ impl Stage {
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<Self> {
+        let doors = cluster.description().clone();
+        Self::before(&doors, cluster, home, plan, interrupt)
+    }
+
+    /// The same, with everybody coming to these doors of the cluster instead of its own.
+    pub(crate) fn before(
+        doors: &Description,
+        cluster: Cluster,
+        home: &Home,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let running = cluster.description();
         let programs = postgres_programs(home, interrupt)?;
         let database = Database { programs, url: running.postgres.url.clone() };
         let recorder = Recorder::create(&home.root().join("history.jsonl"), &plan.command)?;
-        let world = Arc::new(World::make(running, plan.population, &recorder)?);
+        let world = Arc::new(World::make(doors, plan.population, &recorder)?);
         let crowd = Crowd::start(Arc::clone(&world), plan.habits, recorder.clone());
         let interrupt = interrupt.clone();
-        let settle_within = plan.settle_within;
-        let stage =
-            Self { crowd, cluster, database, recorder, world, interrupt, settle_within, faults: 0 };
+        let Plan { settle_within, habits, .. } = *plan;
+        let stage = Self {
+            crowd,
+            cluster,
+            database,
+            recorder,
+            world,
+            interrupt,
+            settle_within,
+            habits,
+            faults: 0,
+        };
         let members = stage.crowd.progress().len();
         if !stage.wait(ARRIVE_WITHIN, || Ok(stage.are_whole(&vec![0; stage.world.chats.len()])))? {
             bail!(
@@ -231,6 +256,12 @@ impl Stage {
     pub(crate) fn judge(mut self) -> Result<(Verdict, Cluster)> {
         self.settle()?;
         self.note_counters("parley_gateway_catch_ups_total")?;
+        if self.habits.readers > 0 {
+            kept::note_unread(&self)?;
+        }
+        if self.habits.file_every.is_some() {
+            kept::note_files(&self)?;
+        }
         let Self { crowd, cluster, database, recorder, world, .. } = self;
         crowd.stop()?;
         truth::note(&database, &world.chats, &recorder)?;
@@ -240,10 +271,12 @@ impl Stage {
     }
 }
 
-/// What a cluster of two api pods and two gateways has of its own.
+/// What a cluster of two api pods has of its own.
 pub(crate) struct Shape<'a> {
     /// Of two values, the later one counts.
     pub(crate) settings: &'a [(&'a str, &'a str)],
+    pub(crate) gateways: u16,
+    pub(crate) couriers: u16,
     /// How many NATS servers.
     pub(crate) nats: u16,
     /// Other programs than those that are built.
@@ -252,7 +285,7 @@ pub(crate) struct Shape<'a> {
 
 impl Default for Shape<'_> {
     fn default() -> Self {
-        Self { settings: &[], nats: 1, binaries: None }
+        Self { settings: &[], gateways: 2, couriers: 0, nats: 1, binaries: None }
     }
 }
 
@@ -260,7 +293,8 @@ impl Shape<'_> {
     pub(crate) fn start(&self, home: &Home, interrupt: &Interrupt) -> Result<Cluster> {
         let mut options = Options {
             api: 2,
-            gateways: 2,
+            gateways: self.gateways,
+            couriers: self.couriers,
             nats: self.nats,
             binaries: self.binaries.clone(),
             ..measured::cluster(SETTINGS)

@@ -37,13 +37,14 @@ pub(crate) fn note(database: &Database, chats: &[String], recorder: &Recorder) -
         recorder.note(&Record::Head { chat, version, seq });
         Ok(())
     })?;
-    let messages = "select chat_id, seq, version, coalesce(changed_version, 0), id, client_message_id \
-        from messages order by chat_id, seq";
+    let messages = "select chat_id, seq, version, coalesce(changed_version, 0), id, client_message_id, \
+        sender_id, deleted_at is not null from messages order by chat_id, seq";
     rows(messages, &mut |chat, fields| {
         let [seq, version, changed] = numbers_of(&fields[..3])?;
         let changed = (changed > 0).then_some(changed);
-        let [id, key] = [fields[3], fields[4]].map(str::to_owned);
-        recorder.note(&Record::Row { chat, seq, version, changed, id, key });
+        let [id, key, author] = [fields[3], fields[4], fields[5]].map(str::to_owned);
+        let deleted = fields[6] == "t";
+        recorder.note(&Record::Row { chat, seq, version, changed, id, key, author, deleted });
         Ok(())
     })?;
     let others = "select chat_id, changed_version from participants where changed_version > 0 \

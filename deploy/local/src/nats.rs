@@ -88,6 +88,7 @@ impl Nats {
             text += &security.nats_lines()?;
         }
         if self.servers.len() > 1 {
+            // Pods are told of all servers. What they learn from one of them would lead past whatever is put between them.
             let login = security.map(Security::nats_routes_login).unwrap_or_default();
             let others = self.servers.iter().filter(|other| other.name != *name);
             let others: Vec<_> = others
@@ -95,7 +96,7 @@ impl Nats {
                 .collect();
             writeln!(
                 text,
-                "cluster {{\nname: parley\nlisten: \"127.0.0.1:{routes}\"\nroutes: [{}]\n{}\n}}",
+                "cluster {{\nname: parley\nno_advertise: true\nlisten: \"127.0.0.1:{routes}\"\nroutes: [{}]\n{}\n}}",
                 others.join(", "),
                 security.map(Security::nats_routes_lines).unwrap_or_default()
             )?;

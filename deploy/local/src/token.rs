@@ -51,7 +51,12 @@ impl Token {
 
     /// The signed token.
     pub fn sign(&self, secret: &str) -> Result<String> {
-        let iat = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        self.sign_at(SystemTime::now(), secret)
+    }
+
+    /// The same, by a clock that may be wrong.
+    pub fn sign_at(&self, now: SystemTime, secret: &str) -> Result<String> {
+        let iat = now.duration_since(UNIX_EPOCH)?.as_secs();
         let claims = Claims {
             sub: &self.user,
             name: self.name.as_deref(),
@@ -108,5 +113,17 @@ mod tests {
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 3600);
         let other = jsonwebtoken::DecodingKey::from_secret(b"other");
         assert!(jsonwebtoken::decode::<serde_json::Value>(&signed, &other, &rules).is_err());
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_other_times() {
+        let slow = UNIX_EPOCH + Duration::from_secs(1000);
+        let signed = Token::user("alice").sign_at(slow, "secret").unwrap();
+        let key = jsonwebtoken::DecodingKey::from_secret(b"secret");
+        let mut rules = jsonwebtoken::Validation::new(Algorithm::HS256);
+        rules.validate_exp = false;
+        let claims =
+            jsonwebtoken::decode::<serde_json::Value>(&signed, &key, &rules).unwrap().claims;
+        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(1000), Some(4600)));
     }
 }

@@ -1,36 +1,53 @@
 //! `cargo parley chaos`: a crowd on a cluster of which one part after the other breaks.
 
+mod disk;
+mod kinds;
+mod report;
 mod schedule;
+mod strike;
+mod ways;
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use parley_local::{Home, Interrupt, say};
 
-use crate::crowd::{Habits, Population};
+use crate::crowd::{Habits, LEEWAY, Population};
 use crate::history::Record;
-use crate::stage::{Plan, SETTLE_WITHIN, Stage};
-pub use schedule::Kinds;
-use schedule::{Action, Fault, Kind, schedule};
+use crate::stage::{Plan, SETTLE_WITHIN, Shape, Stage};
+use disk::Disk;
+use kinds::Kind;
+pub use kinds::Kinds;
+use report::Run;
+use schedule::{Fault, Size, schedule};
+use strike::{Ground, strike};
+use ways::Ways;
 
 /// What `chaos` can be told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// How long the load runs
-    #[arg(long, default_value_t = 3.0, value_parser = minutes)]
-    minutes: f64,
+    /// How long the load runs: 3 on a small cluster, 10 on a whole one if nothing is said
+    #[arg(long, value_parser = minutes)]
+    minutes: Option<f64>,
     /// Says what breaks when; the same number breaks the same
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// all, or kinds parted by commas: kill, hang, restart; api, gateway, nats, redis, postgres; kill-api …; cut
-    #[arg(long, default_value = "all", value_name = "LIST")]
+    /// basic, all, or kinds parted by commas, of which README.md has a table: kill, hang, restart; api, gateway, nats, redis, postgres;
+    /// kill-api …; cut; and on a whole cluster courier, outage, roll, delay, silence, flush, skew, fill, pause
+    #[arg(long, default_value = "basic", value_name = "LIST")]
     faults: Kinds,
-    /// How many chats there are, of ten members each
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
-    chats: u16,
-    /// Messages a second
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    rate: u16,
+    /// How many chats there are: 20, of ten members each, or 45, of twenty members each
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=200))]
+    chats: Option<u16>,
+    /// Members of one chat more, on a whole cluster
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    hall: u16,
+    /// Messages a second: 100, or 280
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rate: Option<u16>,
+    /// Write what came of it into loadtest/RESULTS.md, in place of what this seed has brought before
+    #[arg(long)]
+    write: bool,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -40,65 +57,106 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 impl Arguments {
+    fn size(&self) -> Size {
+        if self.faults.are_basic() { Size::Small } else { Size::Whole }
+    }
+
+    fn chats(&self) -> u16 {
+        self.chats.unwrap_or(if self.size() == Size::Small { 20 } else { 45 })
+    }
+
+    fn rate(&self) -> u16 {
+        self.rate.unwrap_or(if self.size() == Size::Small { 100 } else { 280 })
+    }
+
+    fn minutes(&self) -> f64 {
+        self.minutes.unwrap_or(if self.size() == Size::Small { 3.0 } else { 10.0 })
+    }
+
     /// The command that does the same again.
     fn command(&self) -> String {
-        let Self { minutes, seed, faults, chats, rate } = self;
-        let faults = if faults.0.len() == Kind::all().len() {
-            "all".to_owned()
-        } else {
-            faults.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        let Self { seed, faults, hall, .. } = self;
+        let (minutes, chats, rate) = (self.minutes(), self.chats(), self.rate());
+        let hall = match self.size() {
+            Size::Small => String::new(),
+            Size::Whole => format!(" --hall {hall}"),
         };
         format!(
-            "cargo parley chaos --minutes {minutes} --seed {seed} --faults {faults} --chats {chats} --rate {rate}"
+            "cargo parley chaos --minutes {minutes} --seed {seed} --faults {faults} --chats {chats}{hall} --rate {rate}"
         )
+    }
+
+    fn plan(&self) -> Plan {
+        let chats = usize::from(self.chats());
+        let small = Habits {
+            cut_every: Some(Duration::from_secs(40)),
+            senders: 3 * chats,
+            rate: Some(self.rate().into()),
+            edit_every: Some(20),
+            delete_every: Some(20),
+            guests: chats.div_ceil(2),
+            seed: self.seed,
+            ..Habits::default()
+        };
+        let (population, habits) = match self.size() {
+            Size::Small => {
+                let members = 10;
+                (Population { chats, members, outsiders: 10, visitors: 0, hall: 0 }, small)
+            }
+            Size::Whole => {
+                let (members, hall) = (20, self.hall.into());
+                let whole = Habits {
+                    // Of whom those that wait for a part that hangs are few enough for the others to go on.
+                    senders: 5 * chats,
+                    file_every: Some(200),
+                    readers: chats.div_ceil(4),
+                    tokens_end: true,
+                    pause_one_in: Some(members),
+                    ..small
+                };
+                (Population { chats, members, outsiders: 10, visitors: 0, hall }, whole)
+            }
+        };
+        Plan {
+            name: "chaos",
+            command: self.command(),
+            population,
+            habits,
+            settle_within: SETTLE_WITHIN,
+        }
     }
 }
 
-/// Runs it; true when the verdict is clean. The verdict is the last line, on whichever stream.
+/// Runs it; true when the verdict is clean, and what is demanded of a whole cluster is met. The verdict is the last line,
+/// on whichever stream.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
-    let length = Duration::from_secs_f64(arguments.minutes * 60.0);
-    let faults = schedule(arguments.seed, length, &arguments.faults.0);
+    let length = Duration::from_secs_f64(arguments.minutes() * 60.0);
+    let faults = schedule(arguments.seed, length, &arguments.faults.0, arguments.size());
     say::line(format_args!("{}\n", arguments.command()));
     for fault in &faults {
         say::line(format_args!("{:7.1} s  {fault}", fault.at.as_secs_f64()));
     }
-    let plan = Plan {
-        name: "chaos",
-        command: arguments.command(),
-        population: Population {
-            chats: arguments.chats.into(),
-            members: 10,
-            outsiders: 10,
-            visitors: 0,
-        },
-        habits: Habits {
-            cut_every: Some(Duration::from_secs(40)),
-            senders: 3 * usize::from(arguments.chats),
-            rate: Some(arguments.rate.into()),
-            edit_every: Some(20),
-            delete_every: Some(20),
-            guests: usize::from(arguments.chats).div_ceil(2),
-            seed: arguments.seed,
-            ..Habits::default()
-        },
-        settle_within: SETTLE_WITHIN,
-    };
-    let mut stage = Stage::open(home, &plan, interrupt)?;
-    stage.crowd.send();
-    let begun = Instant::now();
-    for fault in &faults {
-        stage.pass(fault.at.saturating_sub(begun.elapsed()))?;
-        revive(&mut stage)?;
-        let (answered, heard, connections) = stage.crowd.counts();
-        say::note(format_args!(
-            "{:7.1} s  {fault}; so far {answered} answered, {heard} heard, {connections} connections",
-            begun.elapsed().as_secs_f64()
-        ));
-        strike(&mut stage, fault)?;
+    if arguments.faults.are_all() {
+        all_have_their_turn(&faults)?;
     }
-    stage.pass(length.saturating_sub(begun.elapsed()))?;
-    revive(&mut stage)?;
+    let plan = arguments.plan();
+    let (mut stage, ground) = match arguments.size() {
+        Size::Small => (Stage::open(home, &plan, interrupt)?, None),
+        Size::Whole => {
+            let fills = arguments.faults.0.contains(&Kind::Fill);
+            let (stage, ground) = open_whole(home, &plan, fills, interrupt)?;
+            (stage, Some(ground))
+        }
+    };
+    let mut run = Run::new(arguments);
+    let times = (length, arguments.size().at_least_between());
+    suffer(&mut stage, ground.as_ref(), &faults, times, &mut run)?;
     let (verdict, cluster) = stage.judge()?;
+    if arguments.size() == Size::Whole {
+        let judged = run.end((verdict, cluster), arguments);
+        drop(ground);
+        return judged;
+    }
     drop(cluster);
     say::line(format_args!("\n{}", verdict.report()));
     say::line(format_args!("again: {}", arguments.command()));
@@ -106,36 +164,78 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     Ok(verdict.is_clean())
 }
 
-/// Does it, and lets it pass.
-fn strike(stage: &mut Stage, fault: &Fault) -> Result<()> {
-    let number = stage.fault_begins(&fault.to_string());
-    match (fault.kind, fault.process()) {
-        (Kind::To(action, _), Some(name)) => match action {
-            Action::Kill => {
-                stage.cluster.kill(&name)?;
-                stage.pass(fault.lasts)?;
-                stage.restart(&name)?;
-            }
-            Action::Restart => {
-                stage.cluster.terminate(&name)?;
-                stage.restart(&name)?;
-            }
-            Action::Hang => {
-                let frozen = stage.cluster.freeze(&name)?;
-                let passed = stage.pass(fault.lasts);
-                drop(frozen);
-                passed?;
-                stage.wait_ready(&name)?;
-            }
-        },
-        (Kind::Cut | Kind::To(..), _) => stage.crowd.cut(fault.percent),
+/// What would only be found at the end of a run: that it was too short.
+fn all_have_their_turn(faults: &[Fault]) -> Result<()> {
+    let missing = Kind::all().into_iter().filter(|kind| !faults.iter().any(|it| it.kind == *kind));
+    let missing: Vec<_> = missing.map(|kind| kind.to_string()).collect();
+    if !missing.is_empty() {
+        bail!(
+            "too short for all kinds of faults, --minutes 8 are enough: {} would be left out",
+            missing.join(", ")
+        );
     }
-    stage.fault_ends(number);
+    Ok(())
+}
+
+/// A whole cluster with wires, and everybody on it.
+fn open_whole(
+    home: &Home,
+    plan: &Plan,
+    fills: bool,
+    interrupt: &Interrupt,
+) -> Result<(Stage, Ground)> {
+    let home = home.beside(home.root().join(plan.name));
+    let leeway = LEEWAY.as_secs().to_string();
+    let settings = [("PARLEY_JWT_LEEWAY_SECONDS", leeway.as_str())];
+    let shape =
+        Shape { settings: &settings, gateways: 3, couriers: 1, nats: 3, ..Shape::default() };
+    let mut cluster = shape.start(&home, interrupt)?;
+    let ways = Ways::before(&mut cluster)?;
+    let disk = fills.then(|| Disk::mount(&home.root().join("disk"))).transpose()?;
+    if let Some(disk) = &disk {
+        let files = disk.files().display().to_string();
+        for pod in cluster.description().api.clone() {
+            cluster.set(&pod.name, "PARLEY_FILES_FOLDER", &files)?;
+        }
+    }
+    ways.start_pods(&mut cluster)?;
+    let doors = ways.doors(&cluster);
+    let stage = Stage::before(&doors, cluster, &home, plan, interrupt)?;
+    Ok((stage, Ground { ways, disk }))
+}
+
+/// The load, and one fault after the other.
+fn suffer(
+    stage: &mut Stage,
+    ground: Option<&Ground>,
+    faults: &[Fault],
+    (length, between): (Duration, Duration),
+    run: &mut Run,
+) -> Result<()> {
+    stage.crowd.send();
+    let begun = Instant::now();
+    let mut earliest = Duration::ZERO;
+    for fault in faults {
+        stage.pass(fault.at.max(earliest).saturating_sub(begun.elapsed()))?;
+        revive(stage, run)?;
+        let (answered, heard, connections) = stage.crowd.counts();
+        run.connections.push(connections);
+        say::note(format_args!(
+            "{:7.1} s  {fault}; so far {answered} answered, {heard} heard, {connections} connections",
+            begun.elapsed().as_secs_f64()
+        ));
+        strike(stage, ground, fault)?;
+        run.kinds.push(Some(fault.kind));
+        earliest = begun.elapsed() + between;
+    }
+    stage.pass(length.saturating_sub(begun.elapsed()))?;
+    revive(stage, run)?;
+    run.took = begun.elapsed();
     Ok(())
 }
 
 /// Starts again whatever has ended by itself, as an orchestrator does, and notes that.
-fn revive(stage: &mut Stage) -> Result<()> {
+fn revive(stage: &mut Stage, run: &mut Run) -> Result<()> {
     let dead = stage.cluster.processes().iter().filter(|process| !process.is_alive());
     for name in dead.map(|process| process.name.clone()).collect::<Vec<_>>() {
         say::line(format_args!("{name} has ended by itself"));
@@ -147,6 +247,7 @@ fn revive(stage: &mut Stage) -> Result<()> {
         });
         stage.restart(&name)?;
         stage.fault_ends(number);
+        run.kinds.push(None);
     }
     Ok(())
 }

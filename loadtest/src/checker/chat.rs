@@ -1,7 +1,9 @@
 //! One chat: what its senders were answered, what Postgres has, and who has reloaded it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
+use super::unread::Readings;
 use super::verdict::{Fault, Verdict};
 
 /// A chat.
@@ -25,17 +27,25 @@ pub(super) struct Chat {
     known: BTreeSet<u64>,
     /// Who is no participant any more, and from which version on.
     removed: HashMap<String, u64>,
+    /// The file that goes with each key, by its sum.
+    uploads: HashMap<String, u64>,
+    /// The file of each message, as it is given out.
+    files: HashMap<String, u64>,
+    /// What members have read.
+    readings: Readings,
     /// What each client has reloaded, when.
     reloads: HashMap<u32, Vec<(u64, u64)>>,
 }
 
 #[derive(Debug)]
-struct Row {
-    seq: u64,
-    version: u64,
-    changed: Option<u64>,
-    id: String,
-    key: String,
+pub(super) struct Row {
+    pub(super) seq: u64,
+    pub(super) version: u64,
+    pub(super) changed: Option<u64>,
+    pub(super) id: String,
+    pub(super) key: String,
+    pub(super) author: String,
+    pub(super) deleted: bool,
 }
 
 impl Chat {
@@ -80,16 +90,39 @@ impl Chat {
         (self.version, self.seq) = (version, seq);
     }
 
-    pub(super) fn row(
-        &mut self,
-        seq: u64,
-        version: u64,
-        changed: Option<u64>,
-        id: String,
-        key: String,
-    ) {
-        self.durable.extend([Some(version), changed].into_iter().flatten());
-        self.rows.push(Row { seq, version, changed, id, key });
+    pub(super) fn row(&mut self, row: Row) {
+        self.durable.extend([Some(row.version), row.changed].into_iter().flatten());
+        self.rows.push(row);
+    }
+
+    pub(super) fn uploads(&mut self, key: String, sum: u64) {
+        self.uploads.insert(key, sum);
+    }
+
+    pub(super) fn file(&mut self, message: String, sum: u64) {
+        self.files.insert(message, sum);
+    }
+
+    pub(super) fn may_have_read(&mut self, client: u32, seqs: Vec<u64>) {
+        self.readings.of(client).perhaps.extend(seqs);
+    }
+
+    pub(super) fn has_read(&mut self, client: u32, seqs: Vec<u64>) {
+        self.readings.of(client).surely.extend(seqs);
+    }
+
+    pub(super) fn is_told_unread(&mut self, client: u32, count: u64) {
+        self.readings.told.insert(client, count);
+    }
+
+    /// How many messages who is told to have unread.
+    pub(super) fn told_unread(&self) -> impl Iterator<Item = (&u32, &u64)> {
+        self.readings.told.iter()
+    }
+
+    /// How many this client has unread: from, if all was read that it may have read, and to.
+    pub(super) fn unread(&self, client: u32, user: &str) -> RangeInclusive<u64> {
+        self.readings.unread(client, user, &self.rows)
     }
 
     pub(super) fn change(&mut self, version: u64) {
@@ -128,6 +161,7 @@ impl Chat {
     /// I1, I2 and I5, which need nobody but the chat itself.
     pub(super) fn decide(&self, number: u32, settled: u64, verdict: &mut Verdict) {
         self.durable_and_once(number, settled, verdict);
+        self.intact(number, settled, verdict);
         self.dense(number, settled, verdict);
     }
 
@@ -163,6 +197,19 @@ impl Chat {
                     );
                     verdict.add(Fault::NotDurable, *at, text);
                 }
+            }
+        }
+    }
+
+    /// A file that is there is what was sent, and is there as long as its message.
+    fn intact(&self, number: u32, settled: u64, verdict: &mut Verdict) {
+        for row in self.rows.iter().filter(|row| !row.deleted) {
+            let (sent, given) = (self.uploads.get(&row.key), self.files.get(&row.id));
+            if sent != given {
+                let what = if given.is_none() { "is not there" } else { "has other bytes" };
+                let text =
+                    format!("chat {number}: the file of message {}, {}, {what}", row.id, row.key);
+                verdict.add(Fault::Damaged, settled, text);
             }
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! It shares nothing with the clients but the form of the lines. What is judged, by the invariants' names:
 //!
-//! * **I1** every 2xx has its row; **I2** one key, one message, and the same one in every answer;
+//! * **I1** every 2xx has its row, and a file its bytes; **I2** one key, one message, and the same one in every answer;
 //! * **I3** on a connection, a chat's versions rise, and none comes twice;
 //! * **I4** after a join everything comes, unless the client was told to reload; and in the end every client is whole;
 //! * **I5** `seq` and `version` have no holes, and creation versions rise with `seq`;
-//! * **I6** who is no member is let in nowhere and hears nothing; who is removed, nothing after the removal's version.
+//! * **I6** who is no member is let in nowhere and hears nothing; who is removed, nothing after the removal's version; whose
+//!   token has ended, nothing soon after that;
+//! * **I7** everybody is told of as many unread messages as a count of all messages gives.
 //!
 //! A change that a later one of the same message, participant or chat stands for is in Postgres no more, and may be left
 //! out: what must be heard is what Postgres has.
@@ -14,6 +16,8 @@
 mod chat;
 mod recovery;
 mod room;
+mod tokens;
+mod unread;
 mod verdict;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -26,7 +30,8 @@ use crate::history::{self, FORMAT, Line, Record};
 use chat::Chat;
 use recovery::{Fault, Place};
 use room::Room;
-pub(crate) use verdict::{Fault as Violated, Verdict};
+use tokens::Limit;
+pub(crate) use verdict::{Fault as Violated, Recovery, Verdict};
 
 /// Judges a recorded history.
 pub(crate) fn judge(path: &Path) -> Result<Verdict> {
@@ -65,6 +70,8 @@ struct Client {
     leaving: HashSet<u32>,
     /// It has gone for good.
     is_gone: bool,
+    /// When it was answered that its tokens count no more.
+    revoked: Option<u64>,
 }
 
 struct Connection {
@@ -73,6 +80,8 @@ struct Connection {
     closed: Option<u64>,
     /// It was not the client's own habit that closed it.
     lost: bool,
+    /// Up to when the token counts that it was opened with.
+    expires: Option<u64>,
 }
 
 impl Court {
@@ -89,16 +98,26 @@ impl Court {
             Record::Chat { chat, id } => drop(self.chats.insert(chat, Chat::new(id))),
             Record::Client { client, user, chats } => {
                 let chats = chats.into_iter().collect();
-                let (leaving, is_gone) = (HashSet::new(), false);
-                self.clients.insert(client, Client { user, chats, leaving, is_gone });
+                let (leaving, is_gone, revoked) = (HashSet::new(), false, None);
+                self.clients.insert(client, Client { user, chats, leaving, is_gone, revoked });
                 counts.clients += 1;
             }
             Record::Open { client, connection, .. } => {
                 counts.connections += 1;
-                let new = Connection { client, rooms: HashMap::new(), closed: None, lost: false };
+                let (rooms, closed, lost) = (HashMap::new(), None, false);
+                let new = Connection { client, rooms, closed, lost, expires: None };
                 if self.connections.insert(connection, new).is_some() {
                     bail!("connection {connection} is opened twice");
                 }
+            }
+            Record::Expires { connection, at } => {
+                counts.expiries += 1;
+                self.connection(connection)?.expires = Some(at);
+            }
+            Record::TurnedAway { client, why } => {
+                counts.turned_away += 1;
+                let text = format!("client {client} was turned away: {why}");
+                self.verdict.add(Violated::Refused, at, text);
             }
             Record::Join { connection, chat, since } => {
                 counts.joins += 1;
@@ -153,6 +172,10 @@ impl Court {
             }
             Record::Adding { chat, .. } => self.chat(chat)?.adding(),
             Record::Leaving { client, chat } => drop(self.client(client)?.leaving.insert(chat)),
+            Record::Revoked { client } => {
+                counts.revocations += 1;
+                self.client(client)?.revoked = Some(at);
+            }
             Record::Gone { client } => self.client(client)?.is_gone = true,
             Record::Send { key, attempt, chat, .. } => {
                 counts.tries += 1;
@@ -165,6 +188,24 @@ impl Court {
                 if good && let Some(text) = self.chat(chat)?.answered(at, &key, message, version) {
                     self.verdict.add(Violated::TwoMessages, at, text);
                 }
+                if matches!(status, 401 | 403 | 404) {
+                    let text = format!("chat {chat}: {key} was answered with {status}");
+                    self.verdict.add(Violated::Refused, at, text);
+                }
+            }
+            Record::Uploads { key, chat, sum } => {
+                counts.files += 1;
+                self.chat(chat)?.uploads(key, sum);
+            }
+            Record::File { chat, message, sum } => self.chat(chat)?.file(message, sum),
+            Record::Reads { client, chat, seqs } => self.chat(chat)?.may_have_read(client, seqs),
+            Record::HasRead { client, chat, seqs } => {
+                counts.reads += 1;
+                self.chat(chat)?.has_read(client, seqs);
+            }
+            Record::Unread { client, chat, count } => {
+                counts.unread += 1;
+                self.chat(chat)?.is_told_unread(client, count);
             }
             Record::Unanswered { .. } => counts.unanswered += 1,
             Record::GivenUp { .. } => counts.given_up += 1,
@@ -186,12 +227,16 @@ impl Court {
                 }
             }
             Record::Head { chat, version, seq } => self.chat(chat)?.head(version, seq),
-            Record::Row { chat, seq, version, changed, id, key } => {
+            Record::Row { chat, seq, version, changed, id, key, author, deleted } => {
                 counts.rows += 1;
-                self.chat(chat)?.row(seq, version, changed, id, key);
+                let row = chat::Row { seq, version, changed, id, key, author, deleted };
+                self.chat(chat)?.row(row);
             }
             Record::Change { chat, version } => self.chat(chat)?.change(version),
-            Record::Removed { chat, user, version } => self.chat(chat)?.removed(user, version),
+            Record::Removed { chat, user, version } => {
+                counts.removals += 1;
+                self.chat(chat)?.removed(user, version);
+            }
             Record::Paused { .. } | Record::Resumed { .. } | Record::Phase { .. } => {}
             Record::Ended => self.complete = true,
         }
@@ -206,6 +251,8 @@ impl Court {
             chat.decide(*number, settled, &mut self.verdict);
         }
         self.removed();
+        self.outlived();
+        self.unread(settled);
         self.complete(settled);
         self.recoveries();
         self.verdict.sort();
@@ -225,6 +272,45 @@ impl Court {
                         connection.client
                     );
                     self.verdict.add(Violated::Leaked, at, text);
+                }
+            }
+        }
+    }
+
+    /// I6: whose token has ended hears nothing soon after that, and is not let in.
+    fn outlived(&mut self) {
+        for (number, connection) in &self.connections {
+            let revoked = self.clients.get(&connection.client).and_then(|client| client.revoked);
+            let Some(limit) = Limit::of(connection.expires, revoked, &self.faults) else {
+                continue;
+            };
+            for (chat, room) in &connection.rooms {
+                for (at, what) in room.later(limit.until) {
+                    let text = format!(
+                        "client {}, whose token {} at {:.3} s, {what} of chat {chat} on connection {number}",
+                        connection.client,
+                        limit.how,
+                        verdict::seconds(limit.ended),
+                    );
+                    self.verdict.add(Violated::Outlived, at, text);
+                }
+            }
+        }
+    }
+
+    /// I7: what everybody is told in the end.
+    fn unread(&mut self, settled: u64) {
+        for (number, chat) in &self.chats {
+            for (client, count) in chat.told_unread() {
+                let Some(user) = self.clients.get(client).map(|client| &client.user) else {
+                    continue;
+                };
+                let right = chat.unread(*client, user);
+                if !right.contains(count) {
+                    let text = format!(
+                        "client {client} ({user}) is told of {count} unread messages in chat {number}; there are {right:?}"
+                    );
+                    self.verdict.add(Violated::Unread, settled, text);
                 }
             }
         }

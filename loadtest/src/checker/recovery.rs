@@ -10,7 +10,7 @@ use super::verdict::Recovery;
 pub(super) struct Fault {
     pub(super) number: u32,
     what: String,
-    begun: u64,
+    pub(super) begun: u64,
     ended: Option<u64>,
 }
 
@@ -23,13 +23,18 @@ impl Fault {
         self.ended = Some(at);
     }
 
+    /// When it was over; one that never was is taken for one that was over at once.
+    pub(super) fn over(&self) -> u64 {
+        self.ended.unwrap_or(self.begun)
+    }
+
     /// From the fault's end until the last client was in its rooms and had everything that was answered before that end.
     pub(super) fn recovery(
         &self,
         places: &HashMap<(u32, u32), Place>,
         head: impl Fn(u32, u64) -> u64,
     ) -> Recovery {
-        let end = self.ended.unwrap_or(self.begun);
+        let end = self.over();
         let mut took = Some(0);
         for ((_, chat), place) in places {
             let whole = place.whole_at(end, head(*chat, end)).map(|at| at - end);

@@ -108,6 +108,15 @@ impl Room {
             .chain(heard.map(|(at, version)| (*at, format!("heard version {version}"))))
     }
 
+    /// What a connection was given later than this: when, and what.
+    pub(super) fn later(&self, until: u64) -> impl Iterator<Item = (u64, String)> {
+        let entered = self.entered.iter().filter(move |(at, _)| *at > until);
+        let heard = self.heard.iter().filter(move |(at, _)| *at > until);
+        entered
+            .map(|(at, version)| (*at, format!("was let in at version {version}")))
+            .chain(heard.map(|(at, version)| (*at, format!("heard version {version}"))))
+    }
+
     /// What came, when.
     pub(super) fn heard(&self) -> impl Iterator<Item = (u64, u64)> {
         self.heard.iter().copied()

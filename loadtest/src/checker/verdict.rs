@@ -20,6 +20,9 @@ pub(crate) enum Fault {
     Absent,
     Hole,
     Leaked,
+    Outlived,
+    Damaged,
+    Unread,
 }
 
 impl Fault {
@@ -37,6 +40,9 @@ impl Fault {
             Self::Absent => "I4 a client never came in",
             Self::Hole => "I5 a hole",
             Self::Leaked => "I6 leaked",
+            Self::Outlived => "I6 leaked after the end of a token",
+            Self::Damaged => "I1 a file that is not what was sent",
+            Self::Unread => "I7 a wrong count of what is unread",
         }
     }
 }
@@ -61,6 +67,15 @@ pub(crate) struct Counts {
     pub(crate) resyncs_told: BTreeMap<String, u64>,
     pub(crate) reloads: u64,
     pub(crate) closed: BTreeMap<String, u64>,
+    pub(crate) turned_away: u64,
+    pub(crate) removals: u64,
+    pub(crate) revocations: u64,
+    /// Connections whose tokens were to expire.
+    pub(crate) expiries: u64,
+    pub(crate) reads: u64,
+    pub(crate) files: u64,
+    /// Counts of unread messages that were asked for.
+    pub(crate) unread: u64,
 }
 
 /// A violation, with what shows it.
@@ -152,6 +167,7 @@ impl Verdict {
             list(&self.counts.resyncs_told),
             list(&self.counts.closed),
         );
+        self.tell_others(&mut text);
         self.tell_counters(&mut text);
         self.tell_recoveries(&mut text);
         for Violation { fault, at, text: evidence } in self.first.iter().take(KEPT) {
@@ -162,6 +178,17 @@ impl Verdict {
             let _ = writeln!(text, "{}: {count}", fault.name());
         }
         text
+    }
+
+    fn tell_others(&self, text: &mut String) {
+        let Counts { removals, revocations, expiries, reads, files, unread, .. } = self.counts;
+        if removals + revocations + expiries + reads + files + unread > 0 {
+            let _ = writeln!(
+                text,
+                "{removals} removed, {revocations} with revoked tokens, {expiries} connections with tokens that expire; \
+                {files} files, {reads} readings, {unread} counts of what is unread"
+            );
+        }
     }
 
     fn tell_counters(&self, text: &mut String) {

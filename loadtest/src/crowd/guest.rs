@@ -1,4 +1,5 @@
-//! Somebody who is added to a chat, listens there for a while, and is taken out of it again; and then another one.
+//! Somebody who is added to a chat, listens there for a while, and is taken out of it again; and then another one. Of some the
+//! token ends first: it is revoked, or expires.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +21,18 @@ use crate::history::Record;
 const STAYS: std::ops::Range<u64> = 1000..6000;
 /// How long is listened on after the removal is answered, for what should not come.
 const AFTERWARDS: Duration = Duration::from_secs(1);
+/// How long after a token's end: what is told of it has no place among the versions of the chat, and may be late.
+const AFTER_ITS_TOKEN: Duration = Duration::from_secs(8);
+/// How long a token counts that expires, without the leeway.
+const TOKEN_LASTS: Duration = Duration::from_secs(3);
+
+/// How a guest's time ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Removal,
+    Revocation,
+    Expiry,
+}
 
 /// One after the other, all into the same chat. Each has a user of its own, so that in the end Postgres has the version of
 /// each removal.
@@ -38,6 +51,8 @@ struct Guest {
     client: u32,
     user: String,
     token: String,
+    /// Up to when it counts, if that is within the run.
+    expires: Option<u64>,
     /// Everything up to here is known.
     position: Option<u64>,
     epoch: Option<String>,
@@ -52,7 +67,9 @@ enum End {
 
 impl Guests {
     pub(super) fn new(around: Surroundings, number: usize) -> Result<Self> {
-        let chat = u32::try_from(number % around.world.chats.len())?;
+        // The last chat is the one that may be larger than the others.
+        let chats = around.world.chats.len();
+        let chat = u32::try_from(chats - 1 - number % chats)?;
         let creator = around.world.people.iter().find(|person| person.chats.contains(&chat));
         let creator = creator.context("an empty chat")?.token.clone();
         let chance = around.chance(usize::MAX / 4 - number);
@@ -78,12 +95,16 @@ impl Guests {
         let user = format!("guest-{}-{turn}", self.number);
         let token = Token { ttl: Duration::from_hours(24), ..Token::user(&user) };
         let token = token.sign(&self.around.world.secret)?;
-        let guest = Guest { client, user, token, position: None, epoch: None };
+        let mut guest =
+            Guest { client, user: user.clone(), token, expires: None, position: None, epoch: None };
         if self.enter(&guest).await {
-            let user = guest.user.clone();
+            let ending = self.ending();
+            if ending == Ending::Expiry {
+                let (token, at) = self.around.short_token(&user, TOKEN_LASTS, 0)?;
+                (guest.token, guest.expires) = (token, Some(at));
+            }
             let listening = tokio::task::spawn_local(listen(self.listener(guest)));
-            let stay = Duration::from_millis(self.chance.random_range(STAYS));
-            self.around.pause(stay).await;
+            self.stay(ending, client, &user).await;
             self.remove(client, &user).await;
             self.around.pause(AFTERWARDS).await;
             listening.abort();
@@ -92,6 +113,43 @@ impl Guests {
         }
         self.around.recorder.note(&Record::Gone { client });
         Ok(())
+    }
+
+    fn ending(&mut self) -> Ending {
+        if !self.around.habits.tokens_end {
+            return Ending::Removal;
+        }
+        match self.chance.random_range(0..4) {
+            0 => Ending::Revocation,
+            1 => Ending::Expiry,
+            _ => Ending::Removal,
+        }
+    }
+
+    /// All that comes before the removal.
+    async fn stay(&mut self, ending: Ending, client: u32, user: &str) {
+        let stay = Duration::from_millis(self.chance.random_range(STAYS));
+        match ending {
+            Ending::Removal => self.around.pause(stay).await,
+            Ending::Revocation => {
+                self.around.pause(stay).await;
+                self.revoke(client, user).await;
+                self.around.pause(AFTER_ITS_TOKEN).await;
+            }
+            Ending::Expiry => {
+                self.around.pause(TOKEN_LASTS + super::LEEWAY + AFTER_ITS_TOKEN).await;
+            }
+        }
+    }
+
+    async fn revoke(&mut self, client: u32, user: &str) {
+        let chat = self.chat;
+        self.around.recorder.note(&Record::Leaving { client, chat });
+        let host = self.around.world.host.clone();
+        let revoke = ("POST", format!("/api/users/{user}/revoke"), host, String::new());
+        if self.insist(&revoke).await.is_some_and(|status| status < 300) {
+            self.around.recorder.note(&Record::Revoked { client });
+        }
     }
 
     /// Becomes known, and a participant.
@@ -186,6 +244,9 @@ impl Listener {
         self.connection = Some(connection);
         let open = Record::Open { client: self.guest.client, connection, gateway: gateway.name };
         self.around.recorder.note(&open);
+        if let Some(at) = self.guest.expires {
+            self.around.recorder.note(&Record::Expires { connection, at });
+        }
         let end = self.live(&mut socket, connection).await;
         self.closed(match &end {
             End::Lost(why) => why,

@@ -1,6 +1,7 @@
 //! A front end as it should be: it knows how far it is, and after every loss of its connection says so to whichever
 //! gateway it finds.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::Rng;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Surroundings;
-use super::socket::{Event, Heard, Socket, Way};
+use super::socket::{Event, Heard, REFUSED, Socket, Way};
 use super::world::any;
 use crate::history::{Record, UNKNOWN_CHAT};
 
@@ -108,9 +109,11 @@ impl Listener {
     /// One connection, from its beginning to its end; `None` if there was none.
     async fn connect(&mut self) -> Option<End> {
         let gateway = any(&self.around.world.gateways, &mut self.chance).clone();
-        let token = self.around.world.people[self.number].token.clone();
+        let person = &self.around.world.people[self.number];
+        let (token, expires) = self.around.token(person).ok()?;
         let way = if self.around.can_pause(self.number) { Way::Narrow } else { Way::Wide };
-        let mut socket = Socket::open_by(way, &gateway.address, &token).await.ok()?;
+        let opened = Socket::open_by(way, &gateway.address, &token).await;
+        let mut socket = opened.map_err(|error| self.is_turned_away(&error)).ok()?;
         let connection = self.around.next_connection();
         let recorder = self.around.recorder.clone();
         recorder.note(&Record::Open {
@@ -118,6 +121,9 @@ impl Listener {
             connection,
             gateway: gateway.name.clone(),
         });
+        if let Some(at) = expires {
+            recorder.note(&Record::Expires { connection, at });
+        }
         let end = self.live(&mut socket, connection).await;
         let why = match &end {
             End::Cut => "cut",
@@ -138,6 +144,14 @@ impl Listener {
             socket.cut();
         }
         Some(end)
+    }
+
+    /// A refusal is noted; that there was nobody, or no answer, is not.
+    fn is_turned_away(&self, error: &anyhow::Error) {
+        let why = format!("{error:#}");
+        if why.contains(REFUSED) {
+            self.around.recorder.note(&Record::TurnedAway { client: self.client(), why });
+        }
     }
 
     async fn live(&mut self, socket: &mut Socket, connection: u32) -> End {
@@ -192,10 +206,12 @@ impl Listener {
         let mut pause = self.around.controls.pause.subscribe();
         let mut stop = self.around.controls.stop.subscribe();
         self.around.recorder.note(&Record::Paused { connection });
+        self.around.controls.paused.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             _ = pause.wait_for(|pause| !*pause) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
+        self.around.controls.paused.fetch_sub(1, Ordering::Relaxed);
         self.around.recorder.note(&Record::Resumed { connection });
     }
 
@@ -265,6 +281,10 @@ impl Listener {
             }
             return;
         };
+        if event.is_of_users() {
+            // What it shows is where the chat stands, and comes whatever rooms one is in.
+            return;
+        }
         let Event { name, message, .. } = event;
         self.around.recorder.note(&Record::Heard {
             connection,
@@ -273,7 +293,7 @@ impl Listener {
             event: name,
             message,
         });
-        self.around.controls.heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.around.controls.heard.fetch_add(1, Ordering::Relaxed);
         let known =
             self.chats.iter_mut().find(|chat| chat.number == number && number != UNKNOWN_CHAT);
         let Some(chat) = known else { return };

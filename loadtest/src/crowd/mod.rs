@@ -3,20 +3,23 @@
 //! All of them are tasks of one thread, apart from the one that runs the cluster, and write down whatever happens to
 //! them. What that means is for the checker to say.
 
+pub(crate) mod file;
 mod guest;
 mod listener;
 mod outsider;
+mod reader;
 mod rest;
 mod sender;
 pub(crate) mod socket;
 mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use parley_local::Token;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -26,9 +29,16 @@ use crate::history::Recorder;
 use guest::Guests;
 use listener::Listener;
 use outsider::Outsider;
+use reader::Reader;
 use rest::Rest;
 use sender::Sender;
+use world::Person;
 pub(crate) use world::{Population, World};
+
+/// How long a token beyond its end still counts: as pods have it by default.
+pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
+/// How long one counts that is made by a wrong clock.
+const SKEWED_LASTS: Duration = Duration::from_secs(20);
 
 /// What the clients do.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +64,14 @@ pub(crate) struct Habits {
     pub(crate) edit_every: Option<u32>,
     /// One message in so many is deleted by its sender.
     pub(crate) delete_every: Option<u32>,
+    /// One message in so many is a file.
+    pub(crate) file_every: Option<u32>,
+    /// How many mark messages as read, for whichever members.
+    pub(crate) readers: usize,
     /// How many come as participants, and are removed, again and again.
     pub(crate) guests: usize,
+    /// Of those, some are not removed at first: their tokens are revoked, or expire.
+    pub(crate) tokens_end: bool,
     /// Says what chance brings.
     pub(crate) seed: u64,
 }
@@ -73,7 +89,10 @@ impl Default for Habits {
             pause_one_in: None,
             edit_every: None,
             delete_every: None,
+            file_every: None,
+            readers: 0,
             guests: 0,
+            tokens_end: false,
             seed: 1,
         }
     }
@@ -90,6 +109,13 @@ pub(crate) struct Controls {
     stop: watch::Sender<bool>,
     cut: watch::Sender<Cut>,
     pause: watch::Sender<bool>,
+    /// How many milliseconds the clock is fast by which tokens are made; if it is right, clients have those that they always
+    /// have.
+    skew: AtomicI64,
+    /// How many tokens were made by a wrong clock.
+    skewed: AtomicU64,
+    /// How many connections are not read.
+    paused: AtomicUsize,
     /// How far the listeners are: one for each listener and chat.
     progress: Vec<Progress>,
     senders: AtomicUsize,
@@ -158,8 +184,11 @@ impl Crowd {
             stop: watch::Sender::new(false),
             cut: watch::Sender::new(Cut::default()),
             pause: watch::Sender::new(false),
+            skew: AtomicI64::new(0),
+            skewed: AtomicU64::new(0),
+            paused: AtomicUsize::new(0),
             progress: progress.collect(),
-            senders: AtomicUsize::new(habits.senders + habits.guests),
+            senders: AtomicUsize::new(habits.senders + habits.readers + habits.guests),
             answered: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -201,12 +230,27 @@ impl Crowd {
         self.around.controls.pause.send_replace(pause);
     }
 
+    /// How many connections are not read at present.
+    pub(crate) fn paused(&self) -> usize {
+        self.around.controls.paused.load(Ordering::Relaxed)
+    }
+
+    /// From now on, tokens are made by a clock that is so many milliseconds fast; by 0, they are as they always are.
+    pub(crate) fn skew(&self, millis: i64) {
+        self.around.controls.skew.store(millis, Ordering::Relaxed);
+    }
+
+    /// How many tokens were made by a wrong clock so far.
+    pub(crate) fn skewed(&self) -> u64 {
+        self.around.controls.skewed.load(Ordering::Relaxed)
+    }
+
     /// What whoever comes beside the crowd needs.
     pub(crate) fn around(&self) -> &Surroundings {
         &self.around
     }
 
-    /// How many senders, and guests, have something to do.
+    /// How many senders, readers and guests have something to do.
     pub(crate) fn senders(&self) -> usize {
         self.around.controls.senders.load(Ordering::Acquire)
     }
@@ -268,6 +312,30 @@ impl Surroundings {
         Rest::new(Arc::clone(&self.world), chance)
     }
 
+    /// What a person shows at present, and up to when it counts, if that is within the run.
+    fn token(&self, person: &Person) -> Result<(String, Option<u64>)> {
+        match self.controls.skew.load(Ordering::Relaxed) {
+            0 => Ok((person.token.clone(), None)),
+            millis => {
+                let (token, until) = self.short_token(&person.user, SKEWED_LASTS, millis)?;
+                self.controls.skewed.fetch_add(1, Ordering::Relaxed);
+                Ok((token, Some(until)))
+            }
+        }
+    }
+
+    /// A token of a clock that is so many milliseconds fast, and up to when it counts.
+    fn short_token(&self, user: &str, ttl: Duration, millis: i64) -> Result<(String, u64)> {
+        let now = SystemTime::now();
+        let off = Duration::from_millis(millis.unsigned_abs());
+        let issued = if millis < 0 { now - off } else { now + off };
+        let token = Token { ttl, ..Token::user(user) }.sign_at(issued, &self.world.secret)?;
+        let ends = issued.duration_since(UNIX_EPOCH)?.as_secs() + ttl.as_secs();
+        let ends = UNIX_EPOCH + Duration::from_secs(ends) + LEEWAY;
+        let left = ends.duration_since(now).unwrap_or_default();
+        Ok((token, self.recorder.after(left)))
+    }
+
     /// The number of a client that nobody knew of.
     fn next_client(&self) -> u32 {
         self.controls.clients.fetch_add(1, Ordering::Relaxed)
@@ -325,6 +393,9 @@ async fn everybody(around: Surroundings) -> Result<()> {
     }
     for number in 0..around.habits.senders {
         tasks.push(tokio::task::spawn_local(Sender::new(around.clone(), number)?.run()));
+    }
+    for number in 0..around.habits.readers {
+        tasks.push(tokio::task::spawn_local(Reader::new(around.clone(), number).run()));
     }
     let guests = (0..around.habits.guests).map(|number| Guests::new(around.clone(), number));
     let guests = guests.collect::<Result<Vec<_>>>()?;

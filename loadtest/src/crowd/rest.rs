@@ -42,19 +42,24 @@ impl Rest {
         }
     }
 
-    /// One try, at this pod. What is not a good answer ends the connection: the next one goes to a pod of chance.
+    /// One try, at this pod.
     pub(super) async fn ask(
         &mut self,
         pod: &Place,
         (method, path, token, body): (&str, &str, &str, &str),
     ) -> Result<(u16, Value)> {
+        self.send(pod, &request(method, path, token, body)).await
+    }
+
+    /// The same, of a whole request. What is not a good answer ends the connection: the next one goes to a pod of chance.
+    pub(super) async fn send(&mut self, pod: &Place, request: &[u8]) -> Result<(u16, Value)> {
         let kept = self.kept.take().filter(|(place, _)| place.name == pod.name);
         let exchange = async {
             let mut connection = match kept {
                 Some((_, connection)) => connection,
                 None => Connection::open(&pod.address).await?,
             };
-            let answer = connection.exchange(&request(method, path, token, body)).await?;
+            let answer = connection.exchange(request).await?;
             let status = answer.status;
             let value = serde_json::from_slice(answer.body).unwrap_or(Value::Null);
             Ok((status, value, connection))

@@ -10,8 +10,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::Surroundings;
+use super::file;
 use super::rest::Rest;
 use crate::history::Record;
+use crate::http::request;
 
 /// One client that sends into one chat.
 pub(super) struct Sender {
@@ -20,17 +22,29 @@ pub(super) struct Sender {
     chance: StdRng,
     rest: Rest,
     chat: u32,
-    token: String,
+    /// Who sends.
+    person: usize,
     /// What each message ends with.
     filling: String,
 }
 
-/// What is asked for: a message, another text for it, or its end.
+/// What is asked for: a message, a file, another text for it, or its end.
 struct Wish {
     key: String,
     method: &'static str,
     path: String,
     body: String,
+    is_file: bool,
+}
+
+impl Wish {
+    fn request(&self, token: &str) -> Vec<u8> {
+        if self.is_file {
+            file::request(&self.path, token, &self.key, &self.body)
+        } else {
+            request(self.method, &self.path, token, &self.body)
+        }
+    }
 }
 
 impl Sender {
@@ -38,15 +52,15 @@ impl Sender {
     pub(super) fn new(around: Surroundings, number: usize) -> Result<Self> {
         let chats = around.world.chats.len();
         let (chat, turn) = (u32::try_from(number % chats)?, number / chats);
-        let members: Vec<_> =
-            around.world.people.iter().filter(|person| person.chats.contains(&chat)).collect();
+        let people = around.world.people.iter().enumerate();
+        let members: Vec<_> = people.filter(|(_, person)| person.chats.contains(&chat)).collect();
         let author = members.get(turn % members.len().max(1)).context("an empty chat")?;
-        let token = author.token.clone();
+        let person = author.0;
         let chance = around.chance(usize::MAX - number);
         let rest = around.rest(around.chance(usize::MAX / 2 - number));
         // Four bytes each in UTF-8: as many as a character can have.
         let filling = "\u{1f30d}".repeat(around.habits.filling);
-        Ok(Self { around, number, chance, rest, chat, token, filling })
+        Ok(Self { around, number, chance, rest, chat, person, filling })
     }
 
     pub(super) async fn run(mut self) {
@@ -66,7 +80,8 @@ impl Sender {
                 }
             }
             count += 1;
-            let message = self.send(count).await;
+            let is_file = self.is_one_in(habits.file_every);
+            let message = if is_file { self.upload(count).await } else { self.send(count).await };
             let Some(message) = message else { continue };
             if self.is_one_in(habits.edit_every) {
                 self.edit(count, &message).await;
@@ -94,7 +109,19 @@ impl Sender {
         let content = format!("message {key}{}", self.filling);
         let body = json!({ "content": content, "clientMessageId": key });
         let path = format!("/api/chat/{}/messages", self.around.world.chats[self.chat as usize]);
-        self.insist(Wish { key, method: "POST", path, body: body.to_string() }).await
+        let (body, is_file) = (body.to_string(), false);
+        self.insist(Wish { key, method: "POST", path, body, is_file }).await
+    }
+
+    /// Sends one file; the id of its message, if it is there now.
+    async fn upload(&mut self, count: u64) -> Option<String> {
+        let key = format!("f{}-{count}", self.number);
+        let body = file::content(&key);
+        let (chat, sum) = (self.chat, file::sum(body.as_bytes()));
+        self.around.recorder.note(&Record::Uploads { key: key.clone(), chat, sum });
+        let id = &self.around.world.chats[chat as usize];
+        let path = format!("/api/chat/{id}/messages/file");
+        self.insist(Wish { key, method: "POST", path, body, is_file: true }).await
     }
 
     async fn edit(&mut self, count: u64, message: &str) {
@@ -102,30 +129,32 @@ impl Sender {
         let body = json!({ "content": format!("edited {key}") });
         let chat = &self.around.world.chats[self.chat as usize];
         let path = format!("/api/chat/{chat}/messages/{message}");
-        self.insist(Wish { key, method: "PUT", path, body: body.to_string() }).await;
+        let (body, is_file) = (body.to_string(), false);
+        self.insist(Wish { key, method: "PUT", path, body, is_file }).await;
     }
 
     async fn delete(&mut self, count: u64, message: &str) {
         let key = format!("d{}-{count}", self.number);
         let chat = &self.around.world.chats[self.chat as usize];
         let path = format!("/api/chat/{chat}/messages/{message}");
-        self.insist(Wish { key, method: "DELETE", path, body: String::new() }).await;
+        let (body, is_file) = (String::new(), false);
+        self.insist(Wish { key, method: "DELETE", path, body, is_file }).await;
     }
 
     /// Asks again and again, now here, now there.
     async fn insist(&mut self, wish: Wish) -> Option<String> {
-        let Wish { key, method, path, body } = wish;
-        let chat = self.chat;
-        let recorder = self.around.recorder.clone();
+        let (chat, key) = (self.chat, wish.key.clone());
+        let (around, recorder) = (self.around.clone(), self.around.recorder.clone());
         for attempt in 1.. {
             let pod = self.rest.pod();
+            let (token, _) = around.token(&around.world.people[self.person]).ok()?;
             let name = pod.name.clone();
             recorder.note(&Record::Send { key: key.clone(), chat, attempt, pod: name });
-            match self.rest.ask(&pod, (method, &path, &self.token, &body)).await {
+            match self.rest.send(&pod, &wish.request(&token)).await {
                 Ok((status, answer)) => {
                     let message = &answer["data"]["message"];
                     let id = message["_id"].as_str().unwrap_or_default().to_owned();
-                    let version = if method == "POST" { "version" } else { "changedVersion" };
+                    let version = if wish.method == "POST" { "version" } else { "changedVersion" };
                     let version = message[version].as_u64().unwrap_or(0);
                     let message = id.clone();
                     let key = key.clone();

@@ -12,6 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+/// How an error begins that is an answer to CONNECT.
+pub(crate) const REFUSED: &str = "refused";
 /// How long a handshake may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -129,7 +131,7 @@ impl Socket {
             let packet = text(ws.next().await)?;
             match packet.get(..2) {
                 Some("40") => break,
-                Some("44") => bail!("refused: {packet}"),
+                Some("44") => bail!("{REFUSED}: {packet}"),
                 _ if packet == "2" => ws.send(Message::text("3")).await?,
                 _ => bail!("an answer to CONNECT expected, not {packet}"),
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parley_local::{Description, Token};
+use parley_local::{Description, Role, Token};
 use rand::Rng;
 use serde_json::json;
 
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) gateways: Vec<Place>,
     /// What tokens are signed with.
     pub(crate) secret: String,
+    /// The host application's own.
+    pub(crate) host: String,
 }
 
 /// A user with one client.
@@ -52,6 +54,16 @@ pub(crate) struct Population {
     pub(crate) outsiders: usize,
     /// Further members of each chat, without clients.
     pub(crate) visitors: usize,
+    /// Members of one more chat, the last one; there is none if it is 0.
+    pub(crate) hall: usize,
+}
+
+impl Population {
+    /// The members of each chat.
+    fn sizes(self) -> Vec<usize> {
+        let hall = (self.hall > 0).then_some(self.hall);
+        std::iter::repeat_n(self.members, self.chats).chain(hall).collect()
+    }
 }
 
 impl World {
@@ -61,14 +73,17 @@ impl World {
         population: Population,
         recorder: &Recorder,
     ) -> Result<Self> {
-        let Population { chats, members, outsiders, visitors } = population;
+        let Population { outsiders, visitors, .. } = population;
+        let sizes = population.sizes();
+        let chats = sizes.len();
         let person = |number: usize| {
             let user = format!("client-{number}");
             let ttl = Duration::from_hours(24);
             let token = Token { ttl, ..Token::user(&user) }.sign(&cluster.jwt.secret)?;
             Ok(Person { user, token, chats: Vec::new() })
         };
-        let count = chats * members + outsiders;
+        let inside = sizes.iter().sum::<usize>();
+        let count = inside + outsiders;
         let mut people = (0..count).map(person).collect::<Result<Vec<_>>>()?;
         let mut guests =
             (count..count + chats * visitors).map(person).collect::<Result<Vec<_>>>()?;
@@ -82,8 +97,10 @@ impl World {
         let seen = people.iter().chain(&guests);
         let seen = seen.map(|one| request("GET", "/api/chat?limit=1", &one.token, ""));
         ask_all(first, seen.collect())?;
-        let groups = people[..chats * members].chunks_exact(members).enumerate();
-        let make = groups.map(|(number, group)| {
+        let mut next = 0;
+        let make = sizes.iter().enumerate().map(|(number, size)| {
+            let group = &people[next..next + size];
+            next += size;
             let guests = &guests[number * visitors..(number + 1) * visitors];
             let others: Vec<_> = group[1..].iter().chain(guests).map(|one| &one.user).collect();
             let body = json!({ "type": "group", "title": format!("Chat {number}"), "participantIds": others });
@@ -91,18 +108,20 @@ impl World {
         });
         let made = ask_all(first, make.collect())?;
         let chats = made.iter().map(|answer| chat_id(answer)).collect::<Result<Vec<_>>>()?;
-        for (number, group) in (0..).zip(people[..chats.len() * members].chunks_exact_mut(members))
-        {
-            for person in group {
-                person.chats.push(number);
-            }
+        let numbers =
+            (0..).zip(&sizes).flat_map(|(number, size)| std::iter::repeat_n(number, *size));
+        for (person, number) in people.iter_mut().zip(numbers) {
+            person.chats.push(number);
         }
         for (place, guest) in guests.iter_mut().enumerate() {
             guest.chats.push(u32::try_from(place / visitors)?);
         }
         let secret = cluster.jwt.secret.clone();
+        let host =
+            Token { role: Role::Service, ttl: Duration::from_hours(24), ..Token::user("host") };
+        let host = host.sign(&secret)?;
         let numbers = chats.iter().cloned().zip(0..).collect();
-        let world = Self { people, visitors: guests, chats, numbers, api, gateways, secret };
+        let world = Self { people, visitors: guests, chats, numbers, api, gateways, secret, host };
         world.note(recorder);
         Ok(world)
     }

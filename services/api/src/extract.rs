@@ -1,6 +1,6 @@
 //! What handlers are given: requests parsed into the domain's types, callers and their rights proved.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -385,9 +385,15 @@ fn says_json(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body, at most `limit` bytes. Of a larger one the rest is read and dropped, within reason: a client that
-/// is still writing when the connection closes sees a broken pipe and never the 413.
+/// is still writing when the connection closes sees a broken pipe and never the 413. One that says beforehand that it goes
+/// beyond reason is not waited for.
 async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     const PATIENCE: usize = 16;
+    let most = limit.saturating_mul(PATIENCE);
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > most {
+        return Err(ApiError::PayloadTooLarge);
+    }
     let mut chunks = body.into_data_stream();
     let mut kept = BytesMut::new();
     let mut seen = 0;
@@ -397,7 +403,7 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
         seen += chunk.len();
         if seen <= limit {
             kept.extend_from_slice(&chunk);
-        } else if seen > limit.saturating_mul(PATIENCE) {
+        } else if seen > most {
             break;
         }
     }

@@ -59,6 +59,8 @@ pub(crate) async fn observe(
         }
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    // What somebody wrote is never a page, whatever it looks like.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
     let (status, took) = (response.status().as_u16(), started.elapsed());
     end(&span, status);

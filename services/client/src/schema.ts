@@ -403,7 +403,10 @@ export interface Muted {
   mutedUntil: Timestamp | null;
 }
 
-/** A display name: 1–200 characters, no control characters, not only white space. */
+/**
+ * A display name: 1–200 characters, no control characters, something to be seen. What is invisible or turns the direction of
+ * text is taken out.
+ */
 export type Name = string;
 
 export interface NamedUser {
@@ -688,7 +691,10 @@ export type TimeOfDay = string;
 /** A moment as clients see it: ISO 8601, UTC, exactly three decimals. */
 export type Timestamp = string;
 
-/** A group's title: 1–200 characters, no control characters, not only white space. */
+/**
+ * A group's title: 1–200 characters, no control characters, something to be seen. What is invisible or turns the direction of
+ * text is taken out.
+ */
 export type Title = string;
 
 export interface Unread {

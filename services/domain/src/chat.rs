@@ -9,6 +9,7 @@ use crate::Invalid;
 use crate::ids::{ChatId, PurchaseRequestId, UserId};
 use crate::message::Message;
 use crate::metadata::Metadata;
+use crate::shown;
 use crate::time::Timestamp;
 use crate::version::{Seq, Version};
 
@@ -88,28 +89,29 @@ impl ParticipantRole {
     }
 }
 
-/// A group's title: 1–200 characters, no control characters, not only white space.
+/// A group's title: 1–200 characters, no control characters, something to be seen. What is invisible or turns the direction of
+/// text is taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "openapi",
     derive(utoipa::ToSchema),
-    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "Friday")
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb][^\u0000-\u001f\u007f-\u009f]*$", example = "Friday")
 )]
 pub struct Title(Box<str>);
 
 impl Title {
     /// Accepts a title within the limits.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        if text.trim().is_empty() || text.chars().count() > MAX_TITLE {
+        if !shown::is_seen(text) || text.chars().count() > MAX_TITLE {
             return Err(Invalid::new("title", format!("must have 1 to {MAX_TITLE} characters")));
         }
         if text.chars().any(char::is_control) {
             return Err(Invalid::new("title", "must not contain control characters"));
         }
-        Ok(Self(text.into()))
+        Ok(Self(shown::cleaned(text).into()))
     }
 
-    /// The title as given.
+    /// The title as it is shown.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -120,7 +122,7 @@ impl Title {
 #[cfg_attr(
     feature = "openapi",
     derive(utoipa::ToSchema),
-    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "A refund")
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb][^\u0000-\u001f\u007f-\u009f]*$", example = "A refund")
 )]
 pub struct Subject(Title);
 
@@ -130,7 +132,7 @@ impl Subject {
         Title::parse(text).map(Self).map_err(|invalid| invalid.in_field("subject"))
     }
 
-    /// The subject as given.
+    /// The subject as it is shown.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }

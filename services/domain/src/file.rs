@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::Invalid;
+use crate::shown;
 
 /// Most characters of a file's name.
 pub const MAX_FILE_NAME: usize = 255;
@@ -40,9 +41,9 @@ impl FileName {
     }
 }
 
-/// Characters that change the direction of what is shown: `gpj.exe` must not look like `exe.jpg`.
+/// Characters that change how what stands around them is shown: `gpj.exe` must not look like `exe.jpg`.
 const fn turns_text(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    shown::misleads(c) || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
 }
 
 /// The type of a file, found from its content.

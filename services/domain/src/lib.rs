@@ -29,6 +29,7 @@ pub mod metadata;
 pub mod mute;
 pub mod page;
 pub mod preferences;
+mod shown;
 pub mod time;
 pub mod token;
 pub mod typing;

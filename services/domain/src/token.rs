@@ -351,6 +351,16 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_is_too_long_is_not_looked_at() {
+        let of = |length| verify(&with(&json!({ "pad": "x".repeat(length) })));
+        let shortest = sign(&with(&json!({ "pad": "" })), Algorithm::HS256, SECRET).len();
+        // Three bytes are four characters in base64.
+        let fits = (MAX_TOKEN - shortest) * 3 / 4 - 3;
+        assert!(of(fits).is_ok());
+        assert_eq!(of(fits + 9), Err(TokenError::Invalid));
+    }
+
+    #[test]
     fn issuer_and_audience_are_demanded_where_set() {
         let demanding = settings(SECRET, &["--jwt-issuer", "host", "--jwt-audience", "chat"]);
         let verifier = Verifier::new(&demanding).unwrap();

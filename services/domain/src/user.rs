@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
 use crate::ids::UserId;
+use crate::shown;
 
 /// What a token lets its bearer be. Anything the host calls otherwise (`buyer`, `seller`) is a [`Role::User`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -84,29 +85,30 @@ pub const MAX_PROFILES: usize = 1_000;
 /// Most bytes of an avatar's URL.
 pub const MAX_AVATAR: usize = 2048;
 
-/// A display name: 1–200 characters, no control characters, not only white space.
+/// A display name: 1–200 characters, no control characters, something to be seen. What is invisible or turns the direction of
+/// text is taken out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 #[cfg_attr(
     feature = "openapi",
     derive(utoipa::ToSchema),
-    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u001f\u007f-\u009f\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$", example = "Alice")
+    schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb][^\u0000-\u001f\u007f-\u009f]*$", example = "Alice")
 )]
 pub struct Name(Box<str>);
 
 impl Name {
     /// Accepts a name within the limits.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        if text.trim().is_empty() || text.chars().count() > MAX_NAME {
+        if !shown::is_seen(text) || text.chars().count() > MAX_NAME {
             return Err(Invalid::new("name", format!("must have 1 to {MAX_NAME} characters")));
         }
         if text.chars().any(char::is_control) {
             return Err(Invalid::new("name", "must not contain control characters"));
         }
-        Ok(Self(text.into()))
+        Ok(Self(shown::cleaned(text).into()))
     }
 
-    /// The name as given.
+    /// The name as it is shown.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,8 @@
 //! One connection: who it is, and what it asks for.
 
+mod entered;
 mod refresh;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use crate::protocol::{
 };
 use crate::rooms::Rooms;
 use crate::tokens::Tokens;
+pub(crate) use entered::Entered;
 
 /// A connection's typing in one chat is looked at no more often than this.
 const TYPING_PAUSE: Duration = Duration::from_millis(500);
@@ -59,7 +60,7 @@ pub(crate) struct Session {
     pub(crate) issued_at: Option<DateTime<Utc>>,
     pub(crate) socket: Socket,
     pub(crate) connected_at: DateTime<Utc>,
-    pub(crate) rooms: HashSet<ChatId>,
+    pub(crate) rooms: Entered,
     /// What was last said of typing: keys are pressed more often than anybody has to hear of it.
     pub(crate) typed: Option<(ChatId, bool, Instant)>,
     /// What is still to be asked about the token, because nobody could say when it came. Without an answer the
@@ -151,9 +152,9 @@ impl Application for Chat {
         self.unpack(&arrival.state, socket).await
     }
 
-    async fn disconnect(&self, session: Session, reason: DisconnectReason) {
-        for chat in &session.rooms {
-            self.rooms.forget(*chat, &session.socket).await;
+    async fn disconnect(&self, mut session: Session, reason: DisconnectReason) {
+        for chat in session.rooms.take() {
+            self.rooms.forget(chat, &session.socket).await;
         }
         let ended = ConnectionEnded { at: self.clock.now(), why: reason.as_str().to_owned() };
         let account = accounts::connection(&session.socket, session.connected_at, Some(ended));
@@ -186,7 +187,7 @@ impl Chat {
             issued_at: caller.issued_at,
             socket,
             connected_at,
-            rooms: HashSet::new(),
+            rooms: Entered::default(),
             typed: None,
             unasked,
             place,

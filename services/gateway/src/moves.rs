@@ -1,7 +1,7 @@
 //! A connection that goes on at another gateway, because its WebSocket came there: what it takes along, and how it comes
 //! up to its rooms again. The client notices nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use parley_domain::ask::RevokedAsk;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::asks::{self, Token};
 use crate::bearers::Heard;
-use crate::connection::{Chat, Session};
+use crate::connection::{Chat, Entered, Session};
 use crate::joins::JoinOutcome;
 use crate::metrics::SentAway;
 use crate::room::Standing;
@@ -46,7 +46,7 @@ impl Chat {
     /// Takes the connection out of everything, and notes where it was. Nothing reaches its socket any more.
     pub(crate) async fn pack(&self, session: &mut Session) -> Option<Vec<u8>> {
         let (mut rooms, mut typing) = (Vec::new(), HashMap::new());
-        for chat in session.rooms.drain() {
+        for chat in session.rooms.take() {
             // One in which it is no member any more stays behind.
             if let Some(departure) = self.rooms.depart(chat, &session.socket).await {
                 let Departure { place, typing: writers } = departure;
@@ -96,7 +96,7 @@ impl Chat {
             issued_at,
             socket,
             connected_at,
-            rooms: HashSet::new(),
+            rooms: Entered::default(),
             typed: None,
             unasked: None,
             place,
@@ -106,7 +106,7 @@ impl Chat {
         for (chat, at) in rooms {
             let told = typing.remove(&chat).unwrap_or_default();
             if !self.enter_again(&mut session, chat, (at, told)).await {
-                for chat in session.rooms {
+                for chat in session.rooms.take() {
                     self.rooms.forget(chat, &session.socket).await;
                 }
                 return None;

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_the_one_of_the_specification() {
+    fn class_21_a_signature_is_the_one_of_the_specification() {
         assert_eq!(sign(&[key(SECRET)], &id(), TIME, BODY), EXPECTED);
         let headers = headers(&[key(SECRET)], &id(), TIME, BODY);
         assert_eq!(headers[ID], MESSAGE);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn id_time_body_and_key_are_all_signed() {
+    fn class_21_id_time_body_and_key_are_all_signed() {
         let other = MessageId::parse("msg_other").unwrap();
         for signature in [
             sign(&[Key::make()], &id(), TIME, BODY),

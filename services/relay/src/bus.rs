@@ -26,6 +26,9 @@ const SUBSCRIPTION_CAPACITY: usize = 4_096;
 const CLIENT_CAPACITY: usize = 2_048;
 /// How long anything may wait for the server.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+/// How often the server is asked whether it is there. At the third time without an answer the connection is given up: one that
+/// is half-open shows by nothing else, and rooms would miss what is said until then.
+const PING_INTERVAL: Duration = Duration::from_secs(4);
 /// Longest pause between attempts to reconnect, and its random part.
 const RECONNECT_PAUSE_MS: std::ops::Range<u64> = 50..250;
 
@@ -67,6 +70,7 @@ impl Bus {
             .retry_on_initial_connect()
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(CLIENT_CAPACITY)
+            .ping_interval(PING_INTERVAL)
             .request_timeout(None) // see `Bus::request`
             .reconnect_delay_callback(|_| {
                 Duration::from_millis(rand::random_range(RECONNECT_PAUSE_MS))

@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_length_takes_no_memory() {
+    fn class_10_an_announced_length_takes_no_memory() {
         let mut decoder = Decoder::new(usize::MAX);
         let mut header = [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 5]].concat();
         assert!(matches!(decoder.next(&mut header), Ok((_, None))));

@@ -75,8 +75,27 @@ impl From<prometheus::Error> for StoreError {
 }
 
 /// SQLSTATEs that say nothing about the statement: connection trouble (08), resources (53), operator's intervention
-/// and time-outs (57), a serialization failure or deadlock (40), a lock not to be had, and a server that only reads.
+/// and time-outs (57), a serialization failure or deadlock (40), a lock not to be had, a server that only reads, and a
+/// transaction that the server has ended because it heard nothing for too long (this pod, or the server, hung in it).
 fn is_passing(code: &str) -> bool {
     ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
-        || ["55P03", "25006"].contains(&code)
+        || ["55P03", "25006", "25P03", "25P04"].contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_is_wrong() {
+        // Of what a pod meets that hangs in the middle of a transaction, or whose Postgres does: it is tried again elsewhere.
+        for passing in
+            ["08006", "53300", "57014", "57P01", "40P01", "55P03", "25006", "25P03", "25P04"]
+        {
+            assert!(is_passing(passing), "{passing}");
+        }
+        for wrong in ["23505", "22P02", "42601", "25001", "25P02", "P0001"] {
+            assert!(!is_passing(wrong), "{wrong}");
+        }
+    }
 }

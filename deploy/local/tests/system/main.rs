@@ -11,6 +11,7 @@
 mod alerts;
 mod arena;
 mod balancer;
+mod classes;
 mod frozen;
 mod launcher;
 mod limits;

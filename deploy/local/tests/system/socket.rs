@@ -50,6 +50,21 @@ impl Line {
 impl Socket {
     /// Connects to one gateway.
     pub(crate) fn connect(gateway: &str, token: &str) -> Self {
+        let (socket, answer) = Self::attempt(gateway, token);
+        assert!(answer.starts_with("40"), "{answer}");
+        socket
+    }
+
+    /// Why a token opens nothing at a gateway, as a code; nothing if it does.
+    pub(crate) fn refusal(gateway: &str, token: &str) -> Option<String> {
+        let (socket, answer) = Self::attempt(gateway, token);
+        socket.close();
+        let error: Value = serde_json::from_str(answer.strip_prefix("44")?).unwrap();
+        Some(error["data"]["code"].as_str().unwrap().to_owned())
+    }
+
+    /// What a gateway answers to a CONNECT with this token.
+    fn attempt(gateway: &str, token: &str) -> (Self, String) {
         let config = Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build();
         let url = format!("{gateway}/socket.io/?EIO=4&transport=polling");
         let mut line = Line { agent: config.new_agent(), url };
@@ -62,8 +77,7 @@ impl Socket {
         let socket = Self { line, packets, acks: 0 };
         socket.line.say(&format!("40{}", json!({ "token": token }))).unwrap();
         let answer = socket.next();
-        assert!(answer.starts_with("40"), "{answer}");
-        socket
+        (socket, answer)
     }
 
     /// Joins; the ack.
@@ -98,6 +112,13 @@ impl Socket {
                 Err(RecvTimeoutError::Timeout) => panic!("it stays open"),
             }
         }
+    }
+
+    /// The next event that comes within this time: its name and what it carries.
+    pub(crate) fn event(&self, within: Duration) -> Option<(String, Value)> {
+        let packet = self.packets.recv_timeout(within).ok()?;
+        let event = packet.strip_prefix("42").unwrap_or_else(|| panic!("no event: {packet}"));
+        Some(serde_json::from_str(event).unwrap())
     }
 
     /// The next packet that is no heartbeat.

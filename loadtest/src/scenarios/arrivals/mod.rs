@@ -12,7 +12,7 @@ use super::fanout::peers::{Peer, Running};
 use crate::audience::{Audience, Guest};
 use crate::pin::Cores;
 use crate::proc::resident;
-use crate::report::{self, Measure, Range, Side};
+use crate::report::{self, Measure, Outcome, Range, Side};
 use crate::results;
 use crate::servers::Servers;
 
@@ -98,9 +98,9 @@ impl Stand {
         let mut servers = Servers::of(hall.cluster.description());
         let (pid, address) = (hall.gateway_pid()?, hall.gateway()?);
         let ours = |name, guests| Host { name, group: "gateway", pid, address, guests };
-        let alone = hall.guests().into_iter().map(|guest| Guest { room: None, ..guest }).collect();
-        let mut hosts =
-            vec![ours("Parley, joined", hall.guests()), ours("Parley, connected", alone)];
+        let guests = hall.chats.guests();
+        let alone = guests.iter().map(|it| Guest { room: None, ..it.clone() }).collect();
+        let mut hosts = vec![ours("Parley, joined", guests), ours("Parley, connected", alone)];
         for peer in &peers {
             servers = servers.and(peer.peer.group(), vec![peer.pid()]);
             hosts.push(Host {
@@ -140,8 +140,16 @@ const CONNECT: [Measure; 4] = [
 ];
 
 /// Lets everybody come, again and again.
-#[expect(clippy::cast_precision_loss, reason = "there are not that many connections")]
 pub fn connect(home: &Home, arguments: &ConnectArguments, interrupt: &Interrupt) -> Result<bool> {
+    Ok(measure_connect(home, arguments, interrupt)?.end(arguments.end.json))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are not that many connections")]
+pub(crate) fn measure_connect(
+    home: &Home,
+    arguments: &ConnectArguments,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let home = home.beside(home.root().join("connect"));
     let ConnectArguments { against, connections, rounds, end } = arguments;
     let stand = Stand::open(&home, usize::from(*connections), against, interrupt)?;
@@ -190,8 +198,16 @@ const IDLE: [Measure; 2] = [
 ];
 
 /// Lets everybody come and say nothing.
-#[expect(clippy::cast_precision_loss, reason = "there are not that many connections, or bytes")]
 pub fn idle(home: &Home, arguments: &IdleArguments, interrupt: &Interrupt) -> Result<bool> {
+    Ok(measure_idle(home, arguments, interrupt)?.end(arguments.end.json))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are not that many connections, or bytes")]
+pub(crate) fn measure_idle(
+    home: &Home,
+    arguments: &IdleArguments,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let home = home.beside(home.root().join("idle"));
     let IdleArguments { against, connections, seconds, end } = arguments;
     let stand = Stand::open(&home, usize::from(*connections), against, interrupt)?;
@@ -243,21 +259,17 @@ fn tell(
     measures: &[Measure],
     sides: &[Side],
     end: &End,
-) -> Result<bool> {
+) -> Result<Outcome> {
     let text = format!("{header}\n\n{}", report::table(measures, sides));
     say::line(&text);
     if end.write {
         results::write(scenario, &text)?;
     }
-    if end.json {
-        let ratio = |side: &Side| {
-            sides[0].against(side, 0).map(|Range { median, .. }| report::rounded(median))
-        };
-        let ratios: serde_json::Map<String, Value> =
-            sides[1..].iter().map(|side| (side.name.to_owned(), json!(ratio(side)))).collect();
-        say::line(
-            json!({ "scenario": scenario, "rows": report::rows(measures, sides), "ratios": ratios }),
-        );
-    }
-    Ok(true)
+    let ratio =
+        |side: &Side| sides[0].against(side, 0).map(|Range { median, .. }| report::rounded(median));
+    let ratios: serde_json::Map<String, Value> =
+        sides[1..].iter().map(|side| (side.name.to_owned(), json!(ratio(side)))).collect();
+    let json =
+        json!({ "scenario": scenario, "rows": report::rows(measures, sides), "ratios": ratios });
+    Ok(Outcome { met: true, json })
 }

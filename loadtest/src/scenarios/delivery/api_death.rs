@@ -32,7 +32,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let plan = Plan {
         name: "api-death",
         command: format!("cargo parley bench api-death --rounds {rounds}"),
-        population: Population { chats: 10, members: 20, outsiders: 0, visitors: 0 },
+        population: Population { chats: 10, members: 20, outsiders: 0, visitors: 0, hall: 0 },
         habits: Habits { senders: 20, rate: Some(40.0), ..Habits::default() },
         settle_within: SETTLE_WITHIN,
     };

@@ -32,7 +32,13 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     let plan = Plan {
         name: "full-speed",
         command: format!("cargo parley bench full-speed --sends {sends} --chats {chats}"),
-        population: Population { chats: chats.into(), members: 20, outsiders: 0, visitors: 0 },
+        population: Population {
+            chats: chats.into(),
+            members: 20,
+            outsiders: 0,
+            visitors: 0,
+            hall: 0,
+        },
         habits: Habits {
             senders: usize::try_from(CLIENTS)?,
             rate: None,

@@ -11,6 +11,7 @@ pub mod planted;
 pub mod removal;
 pub mod rolling;
 pub mod slow;
+pub mod stalled;
 pub mod upgrade;
 
 use std::fmt::{self, Write};
@@ -31,7 +32,13 @@ fn jittering(name: &'static str, command: String, chats: u16) -> Plan {
     Plan {
         name,
         command,
-        population: Population { chats: chats.into(), members: 20, outsiders: 10, visitors: 0 },
+        population: Population {
+            chats: chats.into(),
+            members: 20,
+            outsiders: 10,
+            visitors: 0,
+            hall: 0,
+        },
         habits: Habits {
             cut_every: Some(Duration::from_secs(15)),
             away: Duration::from_secs(2),
@@ -48,7 +55,13 @@ fn steady(name: &'static str, chats: u16) -> Plan {
     Plan {
         name,
         command: format!("cargo parley bench {name} --chats {chats}"),
-        population: Population { chats: chats.into(), members: 20, outsiders: 0, visitors: 0 },
+        population: Population {
+            chats: chats.into(),
+            members: 20,
+            outsiders: 0,
+            visitors: 0,
+            hall: 0,
+        },
         habits: Habits {
             senders: 2 * usize::from(chats),
             rate: Some(4.0 * f64::from(chats)),
@@ -59,7 +72,7 @@ fn steady(name: &'static str, chats: u16) -> Plan {
 }
 
 /// Stops the cluster and says how it went: the verdict in the last line. What else a scenario wants to see is its demand.
-fn end((verdict, cluster): (Verdict, Cluster), demands: &[(bool, String)]) -> bool {
+pub(crate) fn end((verdict, cluster): (Verdict, Cluster), demands: &[(bool, String)]) -> bool {
     // Before the last line is written: a cluster that stops badly says so.
     drop(cluster);
     say::line(format_args!("\n{}", verdict.report()));
@@ -110,7 +123,7 @@ fn ended_early(verdict: &Verdict) -> u64 {
 }
 
 /// A scenario's section in `RESULTS.md`: what was run, when, its table if it has one, and what was demanded.
-fn write_results(
+pub(crate) fn write_results(
     name: &str,
     command: &str,
     table: &str,

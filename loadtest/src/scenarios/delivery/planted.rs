@@ -101,7 +101,7 @@ impl Trial<'_> {
         let plan = Plan {
             name: NAME,
             command: "cargo parley bench planted".to_owned(),
-            population: Population { chats: 8, members: 10, outsiders: 4, visitors: 0 },
+            population: Population { chats: 8, members: 10, outsiders: 4, visitors: 0, hall: 0 },
             habits: Habits {
                 arrival: Duration::from_millis(200),
                 senders: 24,

@@ -78,7 +78,7 @@ impl Arguments {
         Plan {
             name: "slow",
             command: self.command(),
-            population: Population { chats, members: MEMBERS, outsiders: 0, visitors: 0 },
+            population: Population { chats, members: MEMBERS, outsiders: 0, visitors: 0, hall: 0 },
             habits: Habits {
                 senders: 2 * chats,
                 rate: Some(f64::from(self.rate) * f64::from(self.chats)),

@@ -15,7 +15,7 @@ use crate::audience::{Audience, Guest, HEARD_WITHIN, Speech};
 use crate::database::Database;
 use crate::http::address;
 use crate::measured;
-use crate::report::{self, Measure, Range, Side};
+use crate::report::{self, Measure, Outcome, Range, Side};
 use crate::results;
 use crate::scenarios::fanout::hall::{self, furnish};
 use crate::scenarios::send;
@@ -62,6 +62,14 @@ const SIDES: [&str; 5] =
 
 /// Runs the rounds and reports; an error unless every message was heard once.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
+    Ok(measure(home, arguments, interrupt)?.end(arguments.json))
+}
+
+pub(crate) fn measure(
+    home: &Home,
+    arguments: &Arguments,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let mut bench = Bench::start(home, arguments, interrupt)?;
     let mut sides = SIDES.map(|name| Side { name, rounds: Vec::new() });
     for number in 1..=arguments.rounds {
@@ -77,8 +85,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
         say::note(format_args!("round {number}: p99 {ours:.2} ms, of the floor {floor:.2} ms"));
     }
     drop(bench);
-    tell(arguments, &sides)?;
-    Ok(true)
+    tell(arguments, &sides)
 }
 
 /// Median and 99th percentile, in milliseconds.
@@ -87,7 +94,7 @@ fn values(mut times: Vec<u32>) -> Vec<Option<f64>> {
     [50, 99].map(|percent| Some(f64::from(percentile(&times, percent)) / 1e3)).to_vec()
 }
 
-fn tell(arguments: &Arguments, sides: &[Side; 5]) -> Result<()> {
+fn tell(arguments: &Arguments, sides: &[Side; 5]) -> Result<Outcome> {
     let Arguments { rate, seconds, rounds, .. } = arguments;
     let ratio = sides[DELIVERED].against(&sides[FLOOR], P99);
     let shown = ratio.map_or_else(|| "–".to_owned(), |it| it.shown(2));
@@ -106,14 +113,12 @@ fn tell(arguments: &Arguments, sides: &[Side; 5]) -> Result<()> {
     if arguments.write {
         results::write("e2e", &text)?;
     }
-    if arguments.json {
-        say::line(json!({
-            "scenario": "e2e",
-            "rows": report::rows(&MEASURES, sides),
-            "ratio_p99": ratio.map(|Range { median, .. }| report::rounded(median)),
-        }));
-    }
-    Ok(())
+    let json = json!({
+        "scenario": "e2e",
+        "rows": report::rows(&MEASURES, sides),
+        "ratio_p99": ratio.map(|Range { median, .. }| report::rounded(median)),
+    });
+    Ok(Outcome { met: true, json })
 }
 
 /// Everything that a round needs.
@@ -135,7 +140,8 @@ impl<'a> Bench<'a> {
         let cluster = Cluster::start(&home, &options, interrupt)?;
         let running = cluster.description();
         let chats = Speaking::chats(arguments.rate);
-        let (ids, tokens) = furnish(&cluster, hall::Shape { rooms: chats, members: 2 })?;
+        let hall::Chats { ids, tokens, .. } =
+            furnish(&cluster, hall::Shape { rooms: chats, members: 2 })?;
         let gateways = running.gateway.iter().map(|pod| Ok(address(&pod.url).parse()?));
         let gateways = gateways.collect::<Result<Vec<_>>>()?;
         let mut audience = Audience::new()?;
@@ -186,11 +192,17 @@ impl<'a> Bench<'a> {
         Ok([delivered, said.answered])
     }
 
-    /// A round of what it cannot do without: commits, and hops through NATS.
-    fn floor(&self) -> Result<[Vec<u32>; 2]> {
+    /// A round of what it cannot do without: commits, and hops through NATS. Meanwhile the audience answers heartbeats: a floor
+    /// takes longer than gateways wait for one.
+    fn floor(&mut self) -> Result<[Vec<u32>; 2]> {
         let warm = (SystemTime::now() + WARM_UP).duration_since(UNIX_EPOCH)?.as_micros();
         let pgbench = self.peer.commits(self.arguments.rate, self.time())?;
-        let hops = hop::hops(&self.nats, self.arguments.rate, self.time())?;
+        let (nats, rate, time) = (self.nats.clone(), self.arguments.rate, self.time());
+        let hops = std::thread::spawn(move || hop::hops(&nats, rate, time));
+        while !hops.is_finished() {
+            self.audience.turn(Some(TURN))?;
+        }
+        let hops = hops.join().map_err(|_| anyhow::anyhow!("the hops have panicked"))??;
         let commits = pgbench.finish()?.done;
         let commits = commits.iter().filter(|it| u128::from(it.at) >= warm).map(|it| it.took);
         Ok([commits.collect(), hops])

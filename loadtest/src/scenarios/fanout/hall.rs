@@ -52,13 +52,19 @@ pub(crate) struct Fitting {
     pub(crate) binaries: Option<PathBuf>,
 }
 
+/// Chats that were made, and who is in them.
+#[derive(Debug, Clone)]
+pub(crate) struct Chats {
+    pub(crate) shape: Shape,
+    pub(crate) ids: Vec<String>,
+    /// Of the members, chat by chat.
+    pub(crate) tokens: Vec<String>,
+}
+
 /// A cluster with chats in it.
 pub(crate) struct Hall {
     pub(crate) cluster: Cluster,
-    pub(crate) chats: Vec<String>,
-    /// Of the members, chat by chat.
-    tokens: Vec<String>,
-    shape: Shape,
+    pub(crate) chats: Chats,
 }
 
 impl Hall {
@@ -71,35 +77,25 @@ impl Hall {
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let mut cluster = Cluster::start(home, &options(fitting), interrupt)?;
-        cluster.kill(GATEWAY)?;
-        wait("the gateway ends", interrupt, || {
-            Ok(!cluster.process(GATEWAY).is_ok_and(parley_local::Process::is_alive))
-        })?;
-        cores.start(|| cluster.restart(GATEWAY))?;
-        let gateway = gateway(&cluster)?;
-        wait("the gateway is there", interrupt, || Ok(TcpStream::connect(gateway).is_ok()))?;
+        renew_gateway(&mut cluster, cores, interrupt)?;
         let others = cluster.processes().iter().filter(|process| process.name != GATEWAY);
         let mut others: Vec<_> = others.map(|process| process.pid).collect();
         others.push(std::process::id());
         cores.keep_away(&others)?;
         say::note(format_args!("making {} chats of {}", shape.rooms, shape.members));
-        let (chats, tokens) = furnish(&cluster, shape)?;
-        Ok(Self { cluster, chats, tokens, shape })
+        let chats = furnish(&cluster, shape)?;
+        Ok(Self { cluster, chats })
     }
 
-    /// Its members, chat by chat.
-    pub(crate) fn guests(&self) -> Vec<Guest> {
-        let guest = |(number, token): (usize, &String)| Guest {
-            speech: Speech::Parley { token: token.clone() },
-            room: Some(self.chats[number / self.shape.members].clone()),
-        };
-        self.tokens.iter().enumerate().map(guest).collect()
-    }
-
-    /// One sender for each member, into its chat.
-    pub(crate) fn senders(&self) -> Vec<Sender> {
-        let chat = |number: usize| &self.chats[number / self.shape.members];
-        self.tokens.iter().enumerate().map(|(it, token)| Sender::new(chat(it), token)).collect()
+    /// Opens it for others, with a gateway that remembers nobody.
+    pub(crate) fn open_anew(
+        &mut self,
+        chats: Chats,
+        cores: &Cores,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        self.chats = chats;
+        renew_gateway(&mut self.cluster, cores, interrupt)
     }
 
     pub(crate) fn gateway_pid(&self) -> Result<u32> {
@@ -111,13 +107,41 @@ impl Hall {
     }
 }
 
+impl Chats {
+    /// The members, chat by chat.
+    pub(crate) fn guests(&self) -> Vec<Guest> {
+        let guest = |(number, token): (usize, &String)| Guest {
+            speech: Speech::Parley { token: token.clone() },
+            room: Some(self.ids[number / self.shape.members].clone()),
+        };
+        self.tokens.iter().enumerate().map(guest).collect()
+    }
+
+    /// One sender for each member, into its chat.
+    pub(crate) fn senders(&self) -> Vec<Sender> {
+        let chat = |number: usize| &self.ids[number / self.shape.members];
+        self.tokens.iter().enumerate().map(|(it, token)| Sender::new(chat(it), token)).collect()
+    }
+}
+
+/// Kills the gateway and starts it again, on its core.
+fn renew_gateway(cluster: &mut Cluster, cores: &Cores, interrupt: &Interrupt) -> Result<()> {
+    cluster.kill(GATEWAY)?;
+    wait("the gateway ends", interrupt, || {
+        Ok(!cluster.process(GATEWAY).is_ok_and(parley_local::Process::is_alive))
+    })?;
+    cores.start(|| cluster.restart(GATEWAY))?;
+    let gateway = gateway(cluster)?;
+    wait("the gateway is there", interrupt, || Ok(TcpStream::connect(gateway).is_ok()))
+}
+
 fn gateway(cluster: &Cluster) -> Result<SocketAddr> {
     let pod = cluster.description().gateway.first().context("there is no gateway")?;
     address(&pod.url).parse().context("the gateway has no address")
 }
 
-/// Makes people and chats, through REST; the chats, and the tokens of their members, chat by chat.
-pub(crate) fn furnish(cluster: &Cluster, shape: Shape) -> Result<(Vec<String>, Vec<String>)> {
+/// Makes people and chats, through REST.
+pub(crate) fn furnish(cluster: &Cluster, shape: Shape) -> Result<Chats> {
     let running = cluster.description();
     let user = |number: usize| format!("client-{number}");
     let token = |number| {
@@ -137,8 +161,8 @@ pub(crate) fn furnish(cluster: &Cluster, shape: Shape) -> Result<(Vec<String>, V
         request("POST", "/api/chat", &tokens[first], &body.to_string())
     });
     let made = ask_all(api, make.collect())?;
-    let chats = made.iter().map(|answer| chat_id(answer)).collect::<Result<_>>()?;
-    Ok((chats, tokens))
+    let ids = made.iter().map(|answer| chat_id(answer)).collect::<Result<_>>()?;
+    Ok(Chats { shape, ids, tokens })
 }
 
 fn options(fitting: Fitting) -> Options {

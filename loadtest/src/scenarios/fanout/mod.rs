@@ -2,7 +2,7 @@
 //! sockets, beside socket.io and beside Bun's own publish.
 
 pub(crate) mod hall;
-mod party;
+pub(crate) mod party;
 pub(crate) mod peers;
 mod saying;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::audience::{Audience, Guest, Speech};
 use crate::pin::Cores;
-use crate::report::{self, Measure, Range, Side};
+use crate::report::{self, Measure, Outcome, Range, Side};
 use crate::results;
 use crate::servers::Servers;
 use crate::window::WARM_UP;
@@ -100,12 +100,21 @@ pub fn run(
     arguments: &Arguments,
     interrupt: &Interrupt,
 ) -> Result<bool> {
+    Ok(measure(scene, home, arguments, interrupt)?.end(arguments.json))
+}
+
+pub(crate) fn measure(
+    scene: &Scene,
+    home: &Home,
+    arguments: &Arguments,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let cores = Cores::here()?;
     let home = home.beside(home.root().join(scene.name));
     let hall = Hall::open(&home, &cores, scene.shape, Fitting::default(), interrupt)?;
     let start = |peer: &Peer| Running::start(*peer, &home, &cores, interrupt);
     let peers = arguments.against.iter().map(start).collect::<Result<Vec<_>>>()?;
-    let mut parties = vec![ours(scene.shape, &hall, interrupt)?];
+    let mut parties = vec![ours(&hall, interrupt)?];
     for peer in &peers {
         parties.push(theirs(scene.shape, peer, interrupt)?);
     }
@@ -133,17 +142,18 @@ pub fn run(
     }
     let commands: Vec<_> = peers.iter().map(|peer| format!("`{}`", peer.command)).collect();
     drop((parties, peers, hall));
-    Report { scene, arguments, told, commands: commands.join(", ") }.tell()?;
-    Ok(true)
+    Report { scene, arguments, told, commands: commands.join(", ") }.tell()
 }
 
-fn ours(shape: Shape, hall: &Hall, interrupt: &Interrupt) -> Result<Party> {
+/// Everybody of a hall, come in and waiting for the bus.
+pub(crate) fn ours(hall: &Hall, interrupt: &Interrupt) -> Result<Party> {
+    let members = hall.chats.shape.members;
     let mut audience = Audience::new()?;
-    audience.gather(hall.gateway()?, hall.guests(), interrupt)?;
+    audience.gather(hall.gateway()?, hall.chats.guests(), interrupt)?;
     let mut rooms = Vec::new();
     let mut epoch = None;
-    for (number, chat) in hall.chats.iter().enumerate() {
-        let joined = audience.joined(number * shape.members).context("nobody has joined")?;
+    for (number, chat) in hall.chats.ids.iter().enumerate() {
+        let joined = audience.joined(number * members).context("nobody has joined")?;
         let version = joined["version"].as_u64().context("a join without a version")?;
         epoch = joined["epoch"].as_str().map(str::to_owned);
         rooms.push(Room { id: chat.clone(), version });
@@ -151,7 +161,7 @@ fn ours(shape: Shape, hall: &Hall, interrupt: &Interrupt) -> Result<Party> {
     let epoch = epoch.context("a join without an epoch")?.parse()?;
     let nats = hall.cluster.description().nats.first().context("there is no NATS")?;
     let speaker = Speaker::Bus(Bus::connect(&nats.url, epoch)?);
-    Ok(Party::new(("Parley", "gateway"), audience, speaker, rooms, shape.members as u64))
+    Ok(Party::new(("Parley", "gateway"), audience, speaker, rooms, members as u64))
 }
 
 fn theirs(shape: Shape, running: &Running, interrupt: &Interrupt) -> Result<Party> {
@@ -195,7 +205,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn tell(&self) -> Result<()> {
+    fn tell(&self) -> Result<Outcome> {
         let tables = self.told.iter().map(|(mode, sides)| {
             format!(
                 "**{}**\n\n{}\n\n{}",
@@ -210,10 +220,7 @@ impl Report<'_> {
         if self.arguments.write {
             results::write(self.scene.name, &text)?;
         }
-        if self.arguments.json {
-            say::line(self.json());
-        }
-        Ok(())
+        Ok(Outcome { met: true, json: self.json() })
     }
 
     fn header(&self) -> String {

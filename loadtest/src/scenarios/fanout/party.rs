@@ -14,7 +14,7 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// How fast is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// So many messages a second.
     PerSecond(u32),
     /// So many messages that not everybody has heard yet.
@@ -22,14 +22,14 @@ pub(super) enum Pace {
 }
 
 /// A side.
-pub(super) struct Party {
-    pub(super) name: &'static str,
+pub(crate) struct Party {
+    pub(crate) name: &'static str,
     /// Its server among those whose costs are read.
-    pub(super) group: &'static str,
-    pub(super) audience: Audience,
+    pub(crate) group: &'static str,
+    pub(crate) audience: Audience,
     pub(super) speaker: Speaker,
-    pub(super) rooms: Vec<Room>,
-    pub(super) members: u64,
+    rooms: Vec<Room>,
+    members: u64,
     /// Messages said so far.
     said: u64,
     /// Events heard before the first of them.
@@ -38,9 +38,9 @@ pub(super) struct Party {
 
 /// What a round has brought.
 #[derive(Debug)]
-pub(super) struct Round {
-    pub(super) deliveries: u64,
-    pub(super) spent: Spent,
+pub(crate) struct Round {
+    pub(crate) deliveries: u64,
+    pub(crate) spent: Spent,
 }
 
 impl Party {
@@ -56,7 +56,7 @@ impl Party {
     }
 
     /// Speaks for a while, and says what the part after the warm-up has cost.
-    pub(super) fn round(
+    pub(crate) fn round(
         &mut self,
         pace: Pace,
         seconds: u64,

@@ -144,9 +144,9 @@ impl Party {
         let home = home.beside(home.root().join("overhead").join(name.replace(' ', "-")));
         let hall = Hall::open(&home, cores, SHAPE, fitting, interrupt)?;
         let mut audience = Audience::new()?;
-        audience.gather(hall.gateway()?, hall.guests(), interrupt)?;
+        audience.gather(hall.gateway()?, hall.chats.guests(), interrupt)?;
         let servers = Servers::of(hall.cluster.description());
-        let senders = hall.senders().into();
+        let senders = hall.chats.senders().into();
         Ok(Self { name, listeners: Listening::begin(audience)?, senders, servers, hall })
     }
 

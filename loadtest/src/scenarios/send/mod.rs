@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::database::{Database, Stand};
 use crate::measured;
-use crate::report::{self, Measure, Range, Side};
+use crate::report::{self, Measure, Outcome, Range, Side};
 use crate::results;
 use crate::servers::Servers;
 use crate::window::{Done, WARM_UP, Window, percentile};
@@ -111,6 +111,14 @@ const MEASURES: [Measure; 14] = [
 
 /// Runs the rounds and reports; true when no send has failed.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
+    Ok(measure(home, arguments, interrupt)?.end(arguments.json))
+}
+
+pub(crate) fn measure(
+    home: &Home,
+    arguments: &Arguments,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let bench = Bench::start(home, arguments, interrupt)?;
     let header = bench.header()?;
     say::line(format_args!("{header}\n"));
@@ -119,7 +127,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
     drop(bench);
     let report = Report { header, sides, errors };
     report.tell(arguments)?;
-    Ok(report.errors == 0)
+    Ok(Outcome { met: report.errors == 0, json: report.json(arguments) })
 }
 
 /// Everything that a round needs.
@@ -254,9 +262,6 @@ impl Report {
             say::line(format_args!("\n{} sends have failed: this is no result.", self.errors));
         } else if arguments.write {
             results::write("send", &format!("{}\n\n{text}", self.header))?;
-        }
-        if arguments.json {
-            say::line(self.json(arguments));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use axum::extract::State as Extract;
 use chrono::{DateTime, Utc};
 use parley_domain::Invalid;
 use parley_domain::ids::{ChatId, DeliveryId, EventId, WebhookId};
-use parley_domain::page::MAX_LIMIT;
+use parley_domain::page::Page;
 use parley_domain::time::Timestamp;
 use parley_domain::webhook::EventKind;
 use parley_store::{
@@ -69,13 +69,10 @@ impl DeliveriesQuery {
             Some(_) => return Err(Invalid::new("state", "must be waiting, delivered or dead")),
         };
         let before = self.before.as_deref().map(DeliveryId::parse).transpose();
-        let limit = self.limit.as_deref().map(str::parse).transpose();
-        let limit = limit.ok().filter(|limit: &Option<u32>| *limit != Some(0));
-        let limit = limit.ok_or_else(|| Invalid::new("limit", "must be a positive number"))?;
         Ok(DeliveryQuery {
             state,
             before: before.map_err(|invalid| invalid.in_field("before"))?,
-            limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
+            limit: Page::parse(None, self.limit.as_deref(), DEFAULT_LIMIT)?.limit,
         })
     }
 }

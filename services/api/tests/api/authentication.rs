@@ -1,8 +1,11 @@
+use std::time::{Duration, SystemTime};
+
 use axum::http::{Method, Request};
 use http_body_util::Full;
 use serde_json::json;
+use tokio::time::sleep;
 
-use crate::actor::{World, failure, sign};
+use crate::actor::{Actor, World, failure, sign};
 
 /// Every route, with a method that it has.
 const ROUTES: [(Method, &str); 10] = [
@@ -52,12 +55,32 @@ async fn every_route_wants_a_token_that_counts() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_remembered_ends_at_its_time_all_the_same() {
+    let world = World::with(&["--jwt-leeway-seconds", "0"]).await;
+    let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let ends = now() + 3;
+    let token = sign(&json!({ "sub": "a", "exp": ends }));
+    let alice = Actor { world: &world, id: "a".to_owned(), token };
+    alice.get("/api/chat").await.data();
+    let answer = loop {
+        let answer = alice.get("/api/chat").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(now() <= ends + 5, "it counts on");
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(answer.failure(), failure(401, "token_expired"));
+    assert!(now() >= ends);
+}
+
+#[tokio::test]
 async fn the_first_request_of_a_user_writes_the_directory() {
     let world = World::new().await;
     let token = sign(
         &json!({ "id": "host|7", "name": "Seven", "picture": "/7.png", "role": "buyer", "exp": u32::MAX }),
     );
-    let seven = crate::actor::Actor { world: &world, id: "host|7".to_owned(), token };
+    let seven = Actor { world: &world, id: "host|7".to_owned(), token };
     assert_eq!(seven.get("/api/chat").await.status, 200);
     let user = seven.get("/api/users/host%7C7").await.data()["user"].clone();
     assert_eq!(

@@ -1,5 +1,6 @@
 //! Every operation of the document, asked for by everybody who could ask: i6, nobody gets what is not theirs.
 
+mod classes;
 mod expected;
 mod keys;
 mod scene;

@@ -138,14 +138,14 @@ async fn a_file_comes_back_as_it_was_from_a_bucket() {
 }
 
 #[tokio::test]
-async fn a_file_in_a_folder_dies_with_its_message() {
+async fn class_14_a_file_in_a_folder_dies_with_its_message() {
     let world = World::new().await;
     a_file_dies_with_its_message(&world).await;
     until_files_are(&world, 0).await;
 }
 
 #[tokio::test]
-async fn a_file_in_a_bucket_dies_with_its_message() {
+async fn class_14_a_file_in_a_bucket_dies_with_its_message() {
     let bucket = testing::bucket();
     let world = World::with(&in_bucket(&bucket)).await;
     a_file_dies_with_its_message(&world).await;
@@ -344,7 +344,7 @@ async fn a_link_counts_for_its_own_file_its_own_time_and_its_own_person() {
 }
 
 #[tokio::test]
-async fn what_a_browser_could_run_is_never_served_as_such() {
+async fn class_15_what_a_browser_could_run_is_never_served_as_such() {
     let allowed = [
         "--file-types",
         "image/*,text/html,image/svg+xml,text/javascript,text/xml,text/plain,application/zip",

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use parley_local::testing;
 use serde_json::{Value, json};
 
@@ -16,6 +18,8 @@ pub(crate) struct Pod {
     process: Child,
     pub(crate) address: SocketAddr,
     pub(crate) token: String,
+    /// What it has logged since it said where it is.
+    log: Arc<Mutex<String>>,
 }
 
 impl Pod {
@@ -39,9 +43,9 @@ impl Pod {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut lines =
+            BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
         let address = lines
-            .map_while(Result::ok)
             .find_map(|line| {
                 let line: Value = serde_json::from_str(&line).ok()?;
                 line["address"].as_str()?.parse().ok()
@@ -49,7 +53,18 @@ impl Pod {
             .expect("the pod says where it is");
         let id = format!("user-{}", uuid::Uuid::new_v4());
         let token = sign(&json!({ "sub": id, "role": "user", "exp": u32::MAX }));
-        Self { process, address, token }
+        let log = Arc::<Mutex<String>>::default();
+        let kept = log.clone();
+        std::thread::spawn(move || lines.for_each(|line| *kept.lock() += &(line + "\n")));
+        Self { process, address, token, log }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     /// A line of the process's status, in bytes.

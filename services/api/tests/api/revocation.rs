@@ -1,10 +1,11 @@
 //! Tokens that do not count any more.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 use parley_domain::ask::{RevokedAnswer, RevokedAsk, UsersAnswer, UsersAsk};
 use parley_domain::ids::UserId;
+use parley_domain::token::Revocation;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -48,6 +49,27 @@ async fn a_revoked_token_is_refused_by_every_pod_within_a_second() {
             pod.issued(&id, 4_000_000_000).get("/api/chat").await.data();
         }
     }
+}
+
+/// What is announced may be newer than what the database was asked for.
+#[tokio::test]
+async fn what_was_announced_counts_for_a_token_that_is_seen_for_the_first_time() {
+    let world = World::new().await;
+    let (witness, bus) = (world.user().await, bus().await);
+    assert!(bus.connected(Duration::from_secs(10)).await);
+    let id = format!("user-{}", Uuid::new_v4());
+    for user in [&id, &witness.id] {
+        let revocation = Revocation {
+            user_id: UserId::parse(user).unwrap(),
+            valid_after: SystemTime::now().into(),
+        };
+        assert!(bus.announce_revocation(&revocation).await);
+    }
+    // Whoever has heard the second has heard the first.
+    is_refused(&witness, Duration::from_secs(20)).await;
+    let refused = world.issued(&id, 1_700_000_000).get("/api/chat").await;
+    assert_eq!(refused.failure(), failure(401, "token_revoked"));
+    world.issued(&id, 4_000_000_000).get("/api/chat").await.data();
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ async fn webhook(host: &Actor<'_>, body: Value) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn a_secret_is_shown_once_and_rotation_keeps_the_former_one_for_a_while() {
+async fn class_20_a_secret_is_shown_once_and_rotation_keeps_the_former_one_for_a_while() {
     let world = World::new().await;
     let host = world.actor("host", "service");
     let (id, made) = webhook(&host, json!({ "url": URL, "description": "pushes" })).await;

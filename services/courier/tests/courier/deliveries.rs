@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parley_domain::webhook::EventKind;
 use parley_outbound::webhook::Key;
@@ -40,7 +40,7 @@ async fn what_happens_is_told_signed_once_and_in_the_order_of_its_chat() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_leaves_no_gap() {
+async fn class_21_a_rotated_secret_leaves_no_gap() {
     let (world, receiver) = (World::new().await, Receiver::start().await);
     let (webhook, first) = world.webhook(&receiver.url(), MESSAGES).await;
     let _courier = world.courier(&[]).await;
@@ -56,6 +56,32 @@ async fn a_rotated_secret_leaves_no_gap() {
     world.say(chat, "alice", "by the third").await;
     let told = receiver.until_events(2).await;
     assert!(told[1].is_signed_by(third.expose_secret()) && !told[1].is_signed_by(second));
+}
+
+/// A receiver refuses what is old; so nothing that is told anew may be.
+#[tokio::test]
+async fn class_21_each_attempt_is_signed_anew_with_its_own_time_and_under_its_old_id() {
+    let (world, receiver) = (World::new().await, Receiver::start().await);
+    let (_, secret) = world.webhook(&receiver.url(), MESSAGES).await;
+    receiver.answers(500);
+    let _courier = world.courier(&[]).await;
+    let chat = world.chat("alice", "bob").await;
+    world.say(chat, "alice", "hi").await;
+    let seconds = |told: &Told| told.timestamp.parse::<i64>().unwrap();
+    let later = |told: &[Told]| told.last().is_some_and(|it| seconds(it) > seconds(&told[0]));
+    let told = receiver.until(later).await;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for attempt in &told {
+        assert_eq!(attempt.id, told[0].id);
+        assert!(attempt.is_signed_by(&secret));
+        assert!(seconds(attempt).unsigned_abs().abs_diff(now) < 60);
+        let aged = Told { timestamp: (seconds(attempt) - 600).to_string(), ..attempt.clone() };
+        let renamed = Told { id: format!("{}x", attempt.id), ..attempt.clone() };
+        let changed = Told { raw: [&attempt.raw[..], b" "].concat().into(), ..attempt.clone() };
+        for forged in [aged, renamed, changed] {
+            assert!(!forged.is_signed_by(&secret));
+        }
+    }
 }
 
 #[tokio::test]

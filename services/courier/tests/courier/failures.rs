@@ -145,7 +145,7 @@ async fn what_is_old_goes_though_something_else_cannot() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_called_is_not() {
+async fn class_18_what_may_not_be_called_is_not() {
     let (world, receiver) = (World::new().await, Receiver::start().await);
     let (webhook, _) = world.webhook(&receiver.url(), MESSAGES).await;
     let _courier = world.courier(&["--outbound-allow", "10.0.0.1"]).await;

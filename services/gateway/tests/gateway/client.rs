@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use crate::server::soon;
@@ -73,6 +74,12 @@ impl Client {
         client.send(&format!("40{}", json!({ "token": token }))).await;
         assert_eq!(client.next().await, Heard::Connected);
         client
+    }
+
+    /// On a WebSocket whose handshake was written by hand.
+    pub(crate) async fn on(stream: TcpStream) -> Self {
+        let stream = MaybeTlsStream::Plain(stream);
+        Self::opened(WebSocketStream::from_raw_socket(stream, Role::Client, None).await).await
     }
 
     async fn opened(ws: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod classes;
 mod client;
 mod connect;
 mod delivery;
@@ -11,6 +12,7 @@ mod endings;
 mod expiry;
 mod fixture;
 mod here;
+mod hostile;
 mod interruptions;
 mod join;
 mod keys;

@@ -104,6 +104,11 @@ impl Polling {
         Self { sid: open["sid"].as_str().unwrap().to_owned(), ..client }
     }
 
+    /// Where its session is.
+    pub(crate) fn path(&self) -> String {
+        format!("/socket.io/?EIO=4&transport=polling&sid={}", self.sid)
+    }
+
     pub(crate) async fn request(&self, method: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.gateway).await.unwrap();
         let sid = if self.sid.is_empty() { String::new() } else { format!("&sid={}", self.sid) };

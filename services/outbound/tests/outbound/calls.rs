@@ -36,7 +36,7 @@ async fn a_call_posts_its_body_and_headers_and_names_the_host_itself() {
 }
 
 #[tokio::test]
-async fn i9_of_an_answer_64_kib_are_kept_and_the_connection_is_closed() {
+async fn class_19_i9_of_an_answer_64_kib_are_kept_and_the_connection_is_closed() {
     for (size, truncated) in [(MOST_ANSWER, false), (MOST_ANSWER + 1, true), (10 << 20, true)] {
         let body = "a".repeat(size);
         let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n{body}");

@@ -327,7 +327,7 @@ fn the_corpus_is_as_large_as_it_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn no_form_of_this_host_comes_to_a_connection() {
+async fn class_18_no_form_of_this_host_comes_to_a_connection() {
     let does = Does::Answers(OK.to_owned());
     let four = Receiver::at("127.0.0.1:0", does.clone(), None).await;
     let port = four.address.port();
@@ -361,7 +361,7 @@ fn no_odd_url_is_a_target() {
 }
 
 #[tokio::test]
-async fn a_name_with_any_address_that_is_not_public_is_not_called() {
+async fn class_18_a_name_with_any_address_that_is_not_public_is_not_called() {
     for address in ADDRESSES {
         for answers in [vec![*address], vec![PUBLIC, *address], vec![*address, PUBLIC]] {
             let script = Script::of("public.example", &[&answers]);

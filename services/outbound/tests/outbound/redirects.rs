@@ -6,7 +6,7 @@ use crate::receiver::{Does, OK, Receiver};
 use crate::{Script, call, client, local};
 
 #[tokio::test]
-async fn no_redirect_is_followed() {
+async fn class_18_no_redirect_is_followed() {
     let inside = Receiver::new(Does::Answers(OK.to_owned())).await;
     let at = inside.address;
     let locations = [
@@ -50,7 +50,7 @@ fn rebinding(script: std::sync::Arc<Script>) -> Client {
 }
 
 #[tokio::test]
-async fn a_name_is_resolved_once_and_the_call_goes_where_it_was_checked() {
+async fn class_18_a_name_is_resolved_once_and_the_call_goes_where_it_was_checked() {
     let allowed = Receiver::new(Does::Closes(closing())).await;
     let port = allowed.address.port();
     let inside = Receiver::at(&format!("127.0.0.2:{port}"), Does::Answers(OK.into()), None).await;

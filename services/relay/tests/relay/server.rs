@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,6 +102,20 @@ impl NatsServer {
             running.process.kill().unwrap();
             running.process.wait().unwrap();
         }
+    }
+
+    /// It keeps its connections and takes new ones, and answers none: to a client, a connection that is half-open.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let running = self.running.as_ref().expect("a running server");
+        kill_process(Pid::from_child(&running.process), signal).unwrap();
     }
 
     pub(crate) fn url(&self) -> String {

@@ -51,6 +51,19 @@ async fn every_disconnect_is_an_interruption_and_rooms_live_on() {
     }
 }
 
+/// Nothing tells a client that the other end of its connection is gone but that it does not answer.
+#[tokio::test]
+async fn i9_a_connection_that_is_half_open_is_given_up_soon() {
+    let nats = NatsServer::start().await;
+    let pod = Pod::connected(&nats.url()).await;
+    nats.pause();
+    let given_up = pod.reaches(|state| !state.connected).await;
+    assert_eq!((given_up.interruptions, given_up.breaks), (1, 1));
+    nats.go_on();
+    pod.reaches(|state| state.connected).await;
+    pod.bus.barrier().await.unwrap();
+}
+
 #[tokio::test]
 async fn i9_a_subscription_that_overruns_is_an_interruption_and_no_break() {
     let nats = NatsServer::start().await;

@@ -138,7 +138,7 @@ async fn text_has_to_be_utf8() {
 }
 
 #[tokio::test]
-async fn a_message_above_the_limit_is_refused_by_its_header() {
+async fn class_10_a_message_above_the_limit_is_refused_by_its_header() {
     let server = TestServer::start().await;
     for header in [
         [&[0x82, 0xff][..], &1_000_001_u64.to_be_bytes(), &[0; 4]].concat(),

@@ -29,6 +29,9 @@ const SOON: Duration = Duration::from_secs(20);
 /// For appenders whose bounds are not the point.
 const PATIENT: [&str; 4] = ["--append-queue", "100000", "--send-ms", "60000"];
 
+/// At one chat that somebody holds.
+const WRITERS: u64 = 1_000;
+
 /// A message as its row has it.
 #[derive(Debug)]
 struct Kept {
@@ -230,15 +233,15 @@ async fn one_refused_item_of_a_batch_refuses_no_other() {
 }
 
 #[tokio::test]
-async fn a_chat_that_somebody_holds_delays_no_other_and_keeps_its_order() {
+async fn class_34_a_chat_that_somebody_holds_delays_no_other_and_keeps_its_order() {
     let world = World::with(&["alice", "bob", "carol"]).await;
     let (held, free) = (world.direct("alice", "bob").await, world.direct("bob", "carol").await);
-    let (appender, _) = serve(&world.store, &["--append-shards", "1", "--send-ms", "60000"]);
+    let (appender, _) = serve(&world.store, &[&PATIENT[..], &["--append-shards", "1"]].concat());
     let mut other = world.connection().await;
     let mut holder = other.begin().await.unwrap();
     let lock = "select from chats where id = $1 for update";
     sqlx::query(lock).bind(held.uuid()).execute(&mut *holder).await.unwrap();
-    let waiting: Vec<_> = (0..10)
+    let waiting: Vec<_> = (0..WRITERS)
         .map(|n| {
             let new = new_message(held, "alice", &n.to_string(), None);
             let appender = appender.clone();
@@ -254,9 +257,9 @@ async fn a_chat_that_somebody_holds_delays_no_other_and_keeps_its_order() {
     holder.rollback().await.unwrap();
     let sent = timeout(SOON, join_all(waiting)).await.unwrap();
     let seqs: Vec<u64> = sent.into_iter().map(|message| message.unwrap().seq.0).collect();
-    assert_eq!(seqs, (1..=10).collect::<Vec<_>>());
+    assert_eq!(seqs, (1..=WRITERS).collect::<Vec<_>>());
     let last = appender.append(new_message(held, "bob", "last", None));
-    assert_eq!(appended(last.await.unwrap()).seq.0, 11);
+    assert_eq!(appended(last.await.unwrap()).seq.0, WRITERS + 1);
     assert_dense_and_rising(&kept(&world, held).await);
 }
 

@@ -56,6 +56,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             members: 10,
             outsiders: 2,
             visitors: KINDS.len() * usize::from(trials),
+            hall: 0,
         },
         habits: Habits { senders: 50, rate: Some(rate.into()), ..Habits::default() },
         settle_within: SETTLE_WITHIN,

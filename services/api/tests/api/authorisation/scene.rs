@@ -96,6 +96,21 @@ impl Scene {
         scene
     }
 
+    /// The same people, about another chat.
+    pub(super) fn elsewhere(self, chat: &str) -> Self {
+        Self { chat: chat.to_owned(), ..self }
+    }
+
+    /// The same, about a message and a file that the chat does not have.
+    pub(super) fn about_nothing(&self, nothing: &str) -> Self {
+        let [chat, message, file] = [&self.chat, nothing, nothing].map(str::to_owned);
+        Self { prefix: self.prefix, chat, message, file, webhook: self.webhook.clone() }
+    }
+
+    pub(super) fn chat(&self) -> &str {
+        &self.chat
+    }
+
     pub(super) fn id(&self, who: &str) -> String {
         format!("{}-{who}", self.prefix)
     }

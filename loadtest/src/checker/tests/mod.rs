@@ -2,6 +2,9 @@
 
 use super::*;
 
+mod ends;
+mod kept;
+
 /// Two members and an outsider; member 0 hears everything on two connections, member 1 on one.
 fn good() -> Vec<Record> {
     let mut all = vec![
@@ -69,8 +72,8 @@ fn heard(connection: u32, version: u64) -> Record {
 }
 
 fn row(seq: u64, version: u64) -> Record {
-    let (id, key) = (format!("m{seq}"), format!("s-{seq}"));
-    Record::Row { chat: 0, seq, version, changed: None, id, key }
+    let (id, key, author) = (format!("m{seq}"), format!("s-{seq}"), "a".to_owned());
+    Record::Row { chat: 0, seq, version, changed: None, id, key, author, deleted: false }
 }
 
 fn verdict(records: &[Record]) -> Verdict {
@@ -146,6 +149,8 @@ fn i2_a_key_with_two_messages() {
         changed: None,
         id: "m5".to_owned(),
         key: "s-4".to_owned(),
+        author: "a".to_owned(),
+        deleted: false,
     };
     history.insert(end, twice);
     only(&history, &[(Violated::TwoMessages, 1)]);
@@ -230,6 +235,8 @@ fn i4_an_edit_that_a_later_one_stands_for_may_be_left_out() {
         changed: Some(changed),
         id: format!("m{seq}"),
         key: format!("s-{seq}"),
+        author: "a".to_owned(),
+        deleted: false,
     };
     let edit = |key: &str, version| {
         let (send, key) = (key.to_owned(), key.to_owned());
