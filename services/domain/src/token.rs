@@ -335,6 +335,7 @@ mod tests {
             [json!("soon"), json!("1800000060"), json!(1e300), json!(i64::MAX), json!(null)]
         {
             assert_eq!(verify(&with(&json!({ "exp": nonsense }))), Err(TokenError::Invalid));
+            assert_eq!(verify(&with(&json!({ "nbf": nonsense }))), Err(TokenError::Invalid));
         }
     }
 
