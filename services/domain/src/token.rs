@@ -331,8 +331,11 @@ mod tests {
         assert!(verify(&with(&json!({ "nbf": at(5) }))).is_ok());
         assert_eq!(verify(&with(&json!({ "nbf": at(6) }))), Err(TokenError::NotYetValid));
         assert_eq!(verify(&json!({ "sub": "alice" })), Err(TokenError::Invalid), "exp is required");
-        for nonsense in [json!("soon"), json!(1e300), json!(i64::MAX), json!(null)] {
+        for nonsense in
+            [json!("soon"), json!("1800000060"), json!(1e300), json!(i64::MAX), json!(null)]
+        {
             assert_eq!(verify(&with(&json!({ "exp": nonsense }))), Err(TokenError::Invalid));
+            assert_eq!(verify(&with(&json!({ "nbf": nonsense }))), Err(TokenError::Invalid));
         }
     }
 

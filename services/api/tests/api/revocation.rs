@@ -72,6 +72,16 @@ async fn what_was_announced_counts_for_a_token_that_is_seen_for_the_first_time()
     world.issued(&id, 4_000_000_000).get("/api/chat").await.data();
 }
 
+/// Another pod has committed it, and nobody has said so yet.
+#[tokio::test]
+async fn a_token_that_is_seen_for_the_first_time_is_asked_about() {
+    let world = World::new().await;
+    let id = format!("user-{}", Uuid::new_v4());
+    world.store().await.revoke_tokens(&UserId::parse(&id).unwrap()).await.unwrap();
+    let refused = world.issued(&id, 1_700_000_000).get("/api/chat").await;
+    assert_eq!(refused.failure(), failure(401, "token_revoked"));
+}
+
 #[tokio::test]
 async fn a_revocation_that_nobody_announced_bites_all_the_same() {
     let world = World::new().await;
