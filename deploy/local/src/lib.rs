@@ -47,7 +47,7 @@ pub use npm::run_script;
 pub use process::Process;
 pub use prometheus::{Alert, Course, NAMESPACE, Notice, Prometheus, Series, Watch};
 pub use rest::{Answer, Client};
-pub use services::{binaries, build_planted, migrate, migrate_by};
+pub use services::{binaries, build_planted, migrate, migrate_by, profile};
 pub use state::{Address, Description, Jwt, Named, Pod};
 pub use token::{Role, Token};
 pub use tools::postgres_programs;

@@ -45,7 +45,8 @@ pub(crate) const PROFILE: &str = "PARLEY_PROFILE";
 pub(crate) const DIST: &str = "dist";
 const RELEASE: &str = "release";
 
-fn profile() -> Result<String> {
+/// The profile that is asked for.
+pub fn profile() -> Result<String> {
     let profile = std::env::var(PROFILE).unwrap_or_else(|_| RELEASE.to_owned());
     if [RELEASE, DIST].contains(&profile.as_str()) {
         return Ok(profile);

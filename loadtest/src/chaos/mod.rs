@@ -130,6 +130,9 @@ impl Arguments {
 /// Runs it; true when the verdict is clean, and what is demanded of a whole cluster is met. The verdict is the last line,
 /// on whichever stream.
 pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
+    if arguments.write && arguments.size() == Size::Small {
+        bail!("--write keeps what a whole cluster has shown: --faults all");
+    }
     let length = Duration::from_secs_f64(arguments.minutes() * 60.0);
     let faults = schedule(arguments.seed, length, &arguments.faults.0, arguments.size());
     say::line(format_args!("{}\n", arguments.command()));

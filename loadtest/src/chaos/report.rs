@@ -149,7 +149,7 @@ impl Run {
         #[expect(clippy::cast_precision_loss, reason = "there are not that many messages")]
         let rate = verdict.counts.rows as f64 / self.took.as_secs_f64();
         let text = format!(
-            "{rate:.0} messages/s were acknowledged over {:.0} s, faults and all, of {} that were wanted",
+            "{rate:.0} messages/s were committed over {:.0} s, faults and all, of {} that were wanted",
             self.took.as_secs_f64(),
             self.rate
         );

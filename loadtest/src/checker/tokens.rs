@@ -25,10 +25,13 @@ impl Limit {
     }
 }
 
-/// Faults come one after the other: each that begins before time is up, and is not over before the token's end, gives more.
+/// Faults come one after the other: each that begins before time is up, and from which somebody may still be recovering at the
+/// token's end, gives more.
 fn grace(ended: u64, faults: &[Fault]) -> u64 {
     faults.iter().fold(ended + WITHIN, |until, fault| match fault.over() {
-        over if fault.begun < until && over >= ended => until.max(over + AFTER_A_FAULT),
+        over if fault.begun < until && over + AFTER_A_FAULT > ended => {
+            until.max(over + AFTER_A_FAULT)
+        }
         _ => until,
     })
 }
@@ -50,7 +53,8 @@ mod tests {
     #[test]
     fn only_faults_around_the_end_give_more_time() {
         assert_eq!(until(10, &[]), 12);
-        assert_eq!(until(10, &[fault(1, 9), fault(12, 20)]), 12);
+        assert_eq!(until(10, &[fault(1, 5), fault(12, 20)]), 12);
+        assert_eq!(until(10, &[fault(1, 9)]), 14);
         assert_eq!(until(10, &[fault(9, 11)]), 16);
         assert_eq!(until(10, &[fault(11, 13)]), 18);
         assert_eq!(until(10, &[fault(9, 11), fault(15, 16), fault(30, 31)]), 21);

@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// How an error begins that is an answer to CONNECT.
-pub(crate) const REFUSED: &str = "refused";
+/// What an error says that is an answer to CONNECT; that nobody listens is called a refusal too, by the kernel.
+pub(crate) const REFUSED: &str = "CONNECT was refused";
 /// How long a handshake may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -39,12 +39,12 @@ impl Way {
     async fn connect(self, address: &str) -> Result<TcpStream> {
         const WINDOW: u32 = 16 * 1024;
         if self == Self::Wide {
-            return Ok(TcpStream::connect(address).await?);
+            return TcpStream::connect(address).await.context("cannot connect");
         }
         let socket = TcpSocket::new_v4()?;
         // Said before there is a connection: the other side learns it in the first packet.
         socket.set_recv_buffer_size(WINDOW)?;
-        Ok(socket.connect(address.parse()?).await?)
+        socket.connect(address.parse()?).await.context("cannot connect")
     }
 }
 
@@ -252,6 +252,17 @@ mod tests {
     fn anything_else_is_an_error() {
         for packet in ["", "4", "6", "42", "42[]", "43[1]", "431", "45x"] {
             assert!(parse(packet).is_err(), "{packet}");
+        }
+    }
+
+    #[tokio::test]
+    async fn that_nobody_listens_is_no_refusal() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        for way in [Way::Wide, Way::Narrow] {
+            let Err(error) = Socket::open_by(way, &address, "t").await else { panic!("{way:?}") };
+            assert!(!format!("{error:#}").contains(REFUSED), "{error:#}");
         }
     }
 

@@ -1,4 +1,4 @@
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Instant;
 
@@ -102,14 +102,15 @@ fn a_silent_connection_carries_nothing_until_it_is_reset_and_a_new_one_is_well()
         from.write_all(b"x").unwrap();
         to.set_read_timeout(Some(NOTHING)).unwrap();
         let error = to.read(&mut [0]).unwrap_err();
-        assert!(matches!(error.kind(), std::io::ErrorKind::WouldBlock), "nothing, not {error}");
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock), "nothing, not {error}");
     }
     let (mut newer, mut served_too) = pair.connect();
     says(&mut newer, &mut served_too, *b"hello");
     pair.wire.break_silence();
     for mut end in [&client, &served] {
         end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        assert!(end.read(&mut [0]).is_err(), "neither a byte nor a goodbye");
+        let error = end.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "neither a byte nor a goodbye");
     }
     says(&mut newer, &mut served_too, *b"still");
 }
@@ -123,6 +124,9 @@ fn without_a_server_a_client_is_sent_away() {
     let wire = wires.before(&address).unwrap();
     let mut client = TcpStream::connect(wire.address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    assert!(!matches!(client.read(&mut [0]), Ok(count) if count > 0));
+    match client.read(&mut [0]) {
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
     assert!(wires.before("nowhere").is_err());
 }

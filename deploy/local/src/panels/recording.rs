@@ -74,7 +74,9 @@ impl Recording {
             let query = format!(
                 "histogram_quantile(0.99, sum by (le) (increase({buckets}[{seconds:.0}s])))"
             );
-            let p99 = self.prometheus.query(&query)?.first().map(|it| 1e3 * it.value);
+            let found = self.prometheus.query(&query)?;
+            // Not a number: nothing was observed.
+            let p99 = found.first().map(|it| 1e3 * it.value).filter(|it| it.is_finite());
             let shown = p99.map_or_else(|| "–".to_owned(), |it| format!("p99 {it:.0} ms"));
             say::line(format_args!("  {what}: {shown}"));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use parley_local::{Home, Interrupt, say, workspace};
+use parley_local::{Home, Interrupt, profile, say, workspace};
 use serde_json::Value;
 
 use crate::database::capture;
@@ -33,13 +33,15 @@ pub(super) fn build(home: &Home, interrupt: &Interrupt) -> Result<PathBuf> {
     let patch = format!("patch.crates-io.prometheus.path={:?}", emptied.display().to_string());
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // All that the launcher builds together: with other packages, others of the libraries' features would be on.
-    cargo.args(["build", "--release", "-p", "parley-api", "-p", "parley-gateway"]);
+    // In the same profile, too: what it does for speed is no part of what metrics cost.
+    let profile = profile()?;
+    cargo.args(["build", "--profile", &profile, "-p", "parley-api", "-p", "parley-gateway"]);
     cargo.args(["-p", "parley-courier"]);
     cargo.args(["--config", &patch]).current_dir(&source).env("CARGO_TARGET_DIR", &target);
     if interrupt.asked() || !cargo.status().context("cannot run cargo")?.success() {
         bail!("the services without metrics could not be built");
     }
-    Ok(target.join("release"))
+    Ok(target.join(profile))
 }
 
 /// What is committed, and what has been changed since.

@@ -142,7 +142,9 @@ fn i9_no_head_breaks_the_process_or_smuggles_a_request() {
             (format!("{post}\r\nTransfer-Encoding: xchunked"), &[400]),
         ] {
             let status = ask(&pod, &head, iter::empty());
-            assert!(status.is_none_or(|it| expected.contains(&it)), "{status:?}: {head:.100}");
+            // Who still writes when the pod hangs up may see that before the answer.
+            let fits = status.map_or(head.len() > 100_000, |it| expected.contains(&it));
+            assert!(fits, "{status:?}: {head:.100}");
         }
     });
     assert!(grown < 8 * MIB, "{grown} bytes");
@@ -366,7 +368,8 @@ async fn i10_whoever_is_slow_in_whatever_way_is_not_waited_for_and_holds_up_nobo
     let slow = join_all(all.iter().cycle().take(200).map(|slow| endures(&world, &alice, *slow)));
     let others = async {
         for _ in 0..20 {
-            alice.get("/api/chat/stats").await.data();
+            let soon = timeout(Duration::from_secs(3), alice.get("/api/chat/stats"));
+            soon.await.expect("others wait for the slow").data();
             sleep(Duration::from_millis(25)).await;
         }
     };

@@ -4,8 +4,8 @@ use std::mem;
 
 use parley_domain::ids::ChatId;
 
-/// One after the other: most connections are in one chat, and none is in more than a few hundred. A set of one takes a hundred
-/// bytes more, in each connection.
+/// One after the other: most connections are in one chat, and none is in more than `PARLEY_MAX_ROOMS` says, some hundreds. A set
+/// of one takes a hundred bytes more, in each connection.
 #[derive(Debug, Default)]
 pub(crate) struct Entered(Vec<ChatId>);
 

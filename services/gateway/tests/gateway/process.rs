@@ -55,8 +55,19 @@ impl Process {
         Self { child, address, admin }
     }
 
+    /// What it holds now, in bytes. From here on, its height counts anew.
+    pub(crate) fn rest(&self) -> u64 {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        self.memory("VmRSS")
+    }
+
+    /// The most that it has held since.
+    pub(crate) fn height(&self) -> u64 {
+        self.memory("VmHWM")
+    }
+
     /// A line of the process's status, in bytes.
-    pub(crate) fn memory(&self, name: &str) -> u64 {
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         let kib: u64 = line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap();

@@ -148,8 +148,12 @@ fn class_37_no_secret_and_nothing_that_was_said_is_logged() {
     pod.token.clone_from(&bad);
     assert!(call(&pod, "GET /api/chat", &Value::Null).0.starts_with("HTTP/1.1 401"));
 
+    // What comes last is logged last.
+    let last = "GET /api/chat HTTP/1.1\r\nX-Request-Id: the-last-request";
+    assert_eq!(ask(&pod, last, std::iter::empty()), Some(401));
     let begun = Instant::now();
-    while !pod.log().contains("\"http.status\"") && begun.elapsed() < PATIENCE {
+    while !pod.log().contains("the-last-request") {
+        assert!(begun.elapsed() < PATIENCE, "the last request is not logged");
         std::thread::sleep(Duration::from_millis(10));
     }
     let log = pod.log();
