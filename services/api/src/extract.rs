@@ -386,12 +386,12 @@ fn says_json(headers: &HeaderMap) -> bool {
 
 /// The whole body, at most `limit` bytes. Of a larger one the rest is read and dropped, within reason: a client that
 /// is still writing when the connection closes sees a broken pipe and never the 413. One that says beforehand that it goes
-/// beyond reason is not waited for.
+/// far beyond reason is not waited for.
 async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     const PATIENCE: usize = 16;
     let most = limit.saturating_mul(PATIENCE);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > most {
+    if announced > most.saturating_mul(2) {
         return Err(ApiError::PayloadTooLarge);
     }
     let mut chunks = body.into_data_stream();
