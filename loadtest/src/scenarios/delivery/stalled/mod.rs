@@ -25,8 +25,9 @@ use peer::{Kind, Peer};
 const MEMBERS: usize = 20;
 /// Who says nothing has so long for its head.
 const HEAD: Duration = Duration::from_secs(10);
-/// Who answers no heartbeat is asked within the first, and has the second for its answer. Who does not read does not answer either.
-const HEARTBEAT: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(2)];
+/// Who answers no heartbeat is asked within half of it, and has the other half for its answer. Who does not read does not
+/// answer either.
+const HEARTBEAT: Duration = Duration::from_secs(4);
 const SETTINGS: &[(&str, &str)] = &[("PARLEY_HEADER_TIMEOUT_MS", "10000")];
 /// A goodbye that nobody answers is waited for so long.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -37,8 +38,8 @@ const BAR: f64 = 1.2;
 /// What allocators keep of it.
 const MARGIN: u64 = 16 << 20;
 const BETWEEN: Duration = Duration::from_secs(2);
-const WITH: &str = "with stalled peers";
-const WITHOUT: &str = "without";
+const WITH: &str = "peers that stall";
+const WITHOUT: &str = "as many that behave";
 
 const MEASURES: [Measure; 3] = [
     Measure { key: "p50_ms", title: "others' latency p50, ms", decimals: 2 },
@@ -116,9 +117,7 @@ pub fn run(home: &Home, arguments: &Arguments, interrupt: &Interrupt) -> Result<
             if with {
                 turns.push(suffer(&mut stage, usize::from(arguments.peers))?);
             } else {
-                phase(&stage, WITHOUT);
-                stage.pass(HEAD + SLACK)?;
-                phase(&stage, "between");
+                endure(&mut stage, usize::from(arguments.peers))?;
             }
             stage.pass(BETWEEN)?;
         }
@@ -169,7 +168,7 @@ fn open_files(stage: &Stage) -> Result<usize> {
 fn suffer(stage: &mut Stage, peers: usize) -> Result<Turn> {
     let open = open_files(stage)?;
     let length = HEAD + SLACK;
-    let stalling = stall_all(Arc::clone(&stage.world), peers, length);
+    let stalling = all_come(Arc::clone(&stage.world), peers, true, length);
     // Until they are there.
     let there = stage.wait(length, || Ok(open_files(stage)? >= open + 4 * peers))?;
     // That they come costs what any arrival does; what is asked is what it costs that they stall.
@@ -193,10 +192,27 @@ fn suffer(stage: &mut Stage, peers: usize) -> Result<Turn> {
     Ok(Turn { gone, but_mute, all })
 }
 
+/// One turn in which as many come, behave, and go when the others would have been let go: what is asked is not what it costs
+/// that somebody is there.
+fn endure(stage: &mut Stage, peers: usize) -> Result<()> {
+    let open = open_files(stage)?;
+    let length = HEAD + SLACK;
+    let behaving = all_come(Arc::clone(&stage.world), peers, false, length);
+    let there = stage.wait(length, || Ok(open_files(stage)? >= open + 4 * peers))?;
+    phase(stage, WITHOUT);
+    stage.pass(length)?;
+    phase(stage, "between");
+    behaving.join().map_err(|_| anyhow::anyhow!("a peer has panicked"))??;
+    if !there {
+        bail!("{} peers were not there at once", 4 * peers);
+    }
+    Ok(())
+}
+
 type Stalling = JoinHandle<Result<Vec<(Kind, Option<Duration>)>>>;
 
-/// So many of each kind, on a thread of their own; how long each took to be let go.
-fn stall_all(world: Arc<World>, peers: usize, within: Duration) -> Stalling {
+/// So many of each kind, on a thread of their own; how long each that stalls took to be let go.
+fn all_come(world: Arc<World>, peers: usize, stalls: bool, within: Duration) -> Stalling {
     std::thread::spawn(move || {
         on_this_thread(async move {
             let world = std::rc::Rc::new(world);
@@ -206,11 +222,19 @@ fn stall_all(world: Arc<World>, peers: usize, within: Duration) -> Stalling {
                 tasks.push(tokio::task::spawn_local(async move {
                     let visitor = &world.visitors[number % world.visitors.len()];
                     let chat = *visitor.chats.first().context("a visitor without a chat")?;
-                    let gateway = &world.gateways[number % world.gateways.len()].address;
+                    // Some of each kind at every gateway.
+                    let gateway = number / Kind::ALL.len() % world.gateways.len();
+                    let gateway = &world.gateways[gateway].address;
                     let chat = &world.chats[chat as usize];
-                    let mut peer = Peer::come(kind, gateway, &visitor.token, chat).await;
-                    let peer = peer.as_mut().map_err(|error| anyhow::anyhow!("{error:#}"))?;
-                    anyhow::Ok((kind, peer.gone(within).await))
+                    let who = (visitor.token.as_str(), chat.as_str());
+                    let mut peer = Peer::come(kind, stalls, gateway, who).await?;
+                    if stalls {
+                        return anyhow::Ok((kind, peer.gone(within).await));
+                    }
+                    // Who says nothing is let go in time, behaved or not.
+                    let stays = kind.deadline().min(HEAD.saturating_sub(SLACK));
+                    peer.behave(stays).await?;
+                    Ok((kind, None))
                 }));
             }
             let mut all = Vec::new();
@@ -225,11 +249,9 @@ fn stall_all(world: Arc<World>, peers: usize, within: Duration) -> Stalling {
 /// All of them, each kind within its deadline.
 fn let_go(turns: &[Turn], arguments: &Arguments) -> Vec<(bool, String)> {
     let all = usize::from(arguments.peers) * turns.len();
-    let heartbeat = HEARTBEAT[0] + HEARTBEAT[1];
     let mut demands = Vec::new();
-    for (kind, deadline) in
-        [(Kind::Mute, HEAD), (Kind::HalfFrame, heartbeat), (Kind::NoPong, heartbeat)]
-    {
+    for kind in [Kind::Mute, Kind::HalfFrame, Kind::NoPong] {
+        let deadline = kind.deadline();
         let of_kind = turns.iter().flat_map(|turn| &turn.gone).filter(|(it, _)| *it == kind);
         let gone: Vec<_> = of_kind.filter_map(|(_, gone)| *gone).collect();
         let worst = gone.iter().max().copied().unwrap_or_default();
@@ -247,7 +269,7 @@ fn let_go(turns: &[Turn], arguments: &Arguments) -> Vec<(bool, String)> {
     let counted = [
         (
             Kind::NoRead.name(),
-            heartbeat + FAREWELL,
+            Kind::NoRead.deadline(),
             turns.iter().map(|turn| turn.but_mute).collect::<Vec<_>>(),
         ),
         ("all of them", HEAD, turns.iter().map(|turn| turn.all).collect()),
@@ -285,7 +307,7 @@ fn sides(phases: Vec<Phase>) -> Result<[Side; 2]> {
 fn noticed([with, without]: &[Side; 2], arguments: &Arguments) -> Result<(bool, String)> {
     let ratio = with.against(without, P99).context("nothing was measured")?;
     let text = format!(
-        "the others' p99 is {} of that of the turn beside it without stalled peers (median of {}; bar {BAR})",
+        "the others' p99 is {} of that of the turn beside it with as many that behave (median of {}; bar {BAR})",
         ratio.shown(2),
         arguments.rounds
     );

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
+use super::{FAREWELL, HEAD, HEARTBEAT};
+
 /// What fits between a peer that does not read and its gateway.
 const WINDOW: u32 = 16 * 1024;
 /// By when one has come as far as it is to come.
@@ -31,6 +33,15 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const ALL: [Self; 4] = [Self::Mute, Self::HalfFrame, Self::NoPong, Self::NoRead];
 
+    /// By when it is to be gone.
+    pub(super) const fn deadline(self) -> Duration {
+        match self {
+            Self::Mute => HEAD,
+            Self::HalfFrame | Self::NoPong => HEARTBEAT,
+            Self::NoRead => Duration::from_secs(HEARTBEAT.as_secs() + FAREWELL.as_secs()),
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Mute => "no handshake",
@@ -50,13 +61,24 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Comes to a gateway, `host:port`, as somebody who is a member of this chat.
-    pub(super) async fn come(kind: Kind, gateway: &str, token: &str, chat: &str) -> Result<Self> {
-        timeout(THERE_WITHIN, Self::stall(kind, gateway, token, chat)).await.context("too slow")?
+    pub(super) async fn come(
+        kind: Kind,
+        stalls: bool,
+        gateway: &str,
+        (token, chat): (&str, &str),
+    ) -> Result<Self> {
+        let coming = Self::stall(kind, stalls, gateway, (token, chat));
+        timeout(THERE_WITHIN, coming).await.context("too slow")?
     }
 
-    async fn stall(kind: Kind, gateway: &str, token: &str, chat: &str) -> Result<Self> {
+    async fn stall(
+        kind: Kind,
+        stalls: bool,
+        gateway: &str,
+        (token, chat): (&str, &str),
+    ) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        if kind == Kind::NoRead {
+        if kind == Kind::NoRead && stalls {
             socket.set_recv_buffer_size(WINDOW)?;
         }
         let mut stream = socket.connect(gateway.parse()?).await?;
@@ -64,11 +86,29 @@ impl Peer {
         if kind != Kind::Mute {
             enter(&mut stream, token, chat).await?;
         }
-        if kind == Kind::HalfFrame {
+        if kind == Kind::HalfFrame && stalls {
             let whole = frame("42[\"typing-stop\",\"and so on\"]")?;
             stream.write_all(&whole[..whole.len() / 2]).await?;
         }
         Ok(Self { kind, stream, since: Instant::now() })
+    }
+
+    /// Behaves for as long as one of its kind that stalls is there, and goes.
+    pub(super) async fn behave(mut self, within: Duration) -> Result<()> {
+        const PING: [u8; 3] = [0x81, 1, b'2'];
+        let until = self.since + within;
+        let (mut bytes, pong) = (vec![0; 4096], frame("3")?);
+        loop {
+            let Ok(count) = tokio::time::timeout_at(until, self.stream.read(&mut bytes)).await
+            else {
+                return Ok(());
+            };
+            let count = count?;
+            ensure!(count > 0, "a peer that behaves was let go");
+            if bytes[..count].windows(PING.len()).any(|it| it == PING) {
+                self.stream.write_all(&pong).await?;
+            }
+        }
     }
 
     /// How long it took until it was let go; `None` if that was not within this time, or if it would have to read to know.
@@ -143,7 +183,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (peer, accepted) =
-            tokio::join!(Peer::come(Kind::Mute, &address, "", ""), listener.accept());
+            tokio::join!(Peer::come(Kind::Mute, true, &address, ("", "")), listener.accept());
         let mut peer = peer.unwrap();
         let served = accepted.unwrap().0;
         assert_eq!(peer.gone(Duration::from_millis(50)).await, None);
