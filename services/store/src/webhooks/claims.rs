@@ -179,7 +179,8 @@ impl DueRow {
     }
 }
 
-/// The claim itself, of webhooks that are switched on and not paused.
+/// The claim itself, of webhooks that are switched on and not paused. Its commit does not wait for the log's flush: a claim
+/// that a crash of Postgres forgets is made again, and what was delivered under it comes again under its id.
 async fn claim(
     connection: &mut PgConnection,
     holder: Uuid,
@@ -204,9 +205,13 @@ async fn claim(
             where w.disabled_at is null and w.removed_at is null
                 and (w.paused_until is null or w.paused_until <= clock_timestamp())
         )
+        , unflushed as materialized (
+            select set_config('synchronous_commit', 'off', true)
+        )
         update webhook_lanes l
         set holder = $1, due_at = clock_timestamp() + $6::interval
         from due d
+        cross join unflushed
         where l.webhook_id = d.id and l.lane = d.lane
         returning
             l.webhook_id, l.lane, d.url, d.secret, d.failures > 0 as "failing!"

@@ -85,6 +85,8 @@ pub struct Settlement {
 
 impl Store {
     /// Writes down what became of deliveries. Returns webhooks that were switched off by it.
+    ///
+    /// Its commit does not wait for the log's flush: what a crash of Postgres forgets is delivered again under its id.
     pub async fn settle(
         &self,
         holder: Uuid,
@@ -92,7 +94,8 @@ impl Store {
         patience: &Patience,
     ) -> Result<Vec<WebhookId>, StoreError> {
         let _timed = self.metrics.time(Call::Settle);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction =
+            self.pool.begin_with("begin; set local synchronous_commit = off").await?;
         let mut turned = Turned::default();
         // Webhooks, then deliveries, then lanes, each of them once: as everybody who locks several of these.
         if !settlement.health.is_empty() {
