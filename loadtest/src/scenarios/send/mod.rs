@@ -38,6 +38,9 @@ pub struct Arguments {
     /// How many api pods
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=4))]
     api: u16,
+    /// How many commits an api pod has in flight at a time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: u16,
     /// End with one JSON object on the last line
     #[arg(long)]
     json: bool,
@@ -169,9 +172,9 @@ impl<'a> Bench<'a> {
             }
         }
         let version = said.split('|').next().context("psql said nothing")?;
-        let Arguments { seconds, rounds, clients, chats, api, .. } = self.arguments;
+        let Arguments { seconds, rounds, clients, chats, api, shards, .. } = self.arguments;
         Ok(format!(
-            "`cargo parley bench send --seconds {seconds} --rounds {rounds} --clients {clients} --chats {chats} --api {api}`\n\n\
+            "`cargo parley bench send --seconds {seconds} --rounds {rounds} --clients {clients} --chats {chats} --api {api} --shards {shards}`\n\n\
             {}. Postgres {version} with synchronous_commit on and fsync on, asked of the server. Each of {rounds} \
             rounds: {seconds} s after {} s of warm-up. In each of Parley's chats one connection listens, and a round counts only if \
             it has heard every message once. Load and servers share the cores.",
@@ -207,7 +210,8 @@ impl<'a> Bench<'a> {
 }
 
 fn options(arguments: &Arguments) -> Options {
-    Options { api: arguments.api, ..measured::cluster(&[]) }
+    let shards = arguments.shards.to_string();
+    Options { api: arguments.api, ..measured::cluster(&[("PARLEY_APPEND_SHARDS", &shards)]) }
 }
 
 impl Measured {
@@ -300,6 +304,7 @@ impl Report {
             "clients": arguments.clients,
             "chats": arguments.chats,
             "api": arguments.api,
+            "shards": arguments.shards,
             "seconds": arguments.seconds,
             "rounds": arguments.rounds,
             "rows": report::rows(&MEASURES, &self.sides),

@@ -206,7 +206,14 @@ impl<'a> Stage<'a> {
         let p99 = |span| f64::from(percentile(&other.look(|heard| heard.between(span)), 99)) / 1e3;
         let (quiet, meanwhile) = (p99(before), p99(during));
         let ratio = meanwhile / quiet;
-        findings.add(ratio <= OTHERS, &format!("the other receiver's p99 {meanwhile:.0} ms meanwhile, {quiet:.0} ms before: {ratio:.2} (bar {OTHERS})"));
+        let tenths: Vec<_> = tenths(during).map(|span| format!("{:.0}", p99(span))).collect();
+        findings.add(
+            ratio <= OTHERS,
+            &format!(
+                "the other receiver's p99 {meanwhile:.0} ms meanwhile (in each tenth of it {}), {quiet:.0} ms before: {ratio:.2} (bar {OTHERS})",
+                tenths.join(", "),
+            ),
+        );
         Ok(())
     }
 
@@ -274,6 +281,12 @@ impl<'a> Stage<'a> {
         self.wait(time)?;
         Ok((from, now()?))
     }
+}
+
+/// A stretch of time in ten.
+fn tenths((from, to): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
+    let place = move |tenth| from + (to - from) * tenth / 10;
+    (0..10).map(move |tenth| (place(tenth), place(tenth + 1)))
 }
 
 fn now() -> Result<u64> {
